@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.PHONY: demo test clean
+
+# A labelled dataset from nothing: installs, then runs dd-generate with its defaults.
+demo: $(VENV)/.installed
+	$(BIN)/dd-generate
+
+# What a change must pass.
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than the requirements once these are installed: nothing is reinstalled until they change.
+$(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/python
+	$(BIN)/pip install --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(REQUIREMENTS) | $(BIN)/python
+	$(BIN)/pip install --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/.installed

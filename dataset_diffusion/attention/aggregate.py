@@ -1,0 +1,55 @@
+"""From attention maps to evidence for each class: pure tensor functions (paper, sections 3.2 and 3.3)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dataset_diffusion.types import AttentionMaps
+
+def class_evidence(maps: AttentionMaps, spans: Sequence[Sequence[int]], power: int) -> Tensor:
+    """How strongly each image position belongs to each class: `A_S ** power @ a_c`.
+
+    `spans` holds, for each of the K classes, the positions of its tokens in the class prompt. Returns [K, h, w] float32, >= 0 up to the small overshoot of
+    bicubic resizing, not normalised. The resolution is that of the self-attention, or with power 0 that of the
+    cross-attention, which then is returned as it is.
+    """
+    evidence = class_attention(maps.cross, spans)
+    if power == 0 or not spans:
+        return evidence
+    height, width = map_size(maps.self_attention.shape[0], aspect=evidence.shape[1] / evidence.shape[2])
+    evidence = resize(evidence, (height, width))
+    return exponentiate(maps.self_attention, evidence.flatten(1), power).unflatten(1, (height, width))
+
+
+def class_attention(cross: Tensor, spans: Sequence[Sequence[int]]) -> Tensor:
+    """Average the columns of each class's tokens: cross-attention [T, h, w] -> [K, h, w]."""
+    if not spans:
+        return cross.new_zeros((0, *cross.shape[1:]))
+    return torch.stack([cross[list(span)].mean(dim=0) for span in spans])
+
+
+def exponentiate(self_attention: Tensor, class_maps: Tensor, power: int) -> Tensor:
+    """Spread each class's evidence to the positions that look alike: `self_attention ** power @ map`.
+
+    `self_attention` [N, N], row i being what position i attends to; `class_maps` [K, N]. Returns [K, N]. The power of
+    the matrix itself is never formed: `power` products with K vectors cost less by a factor of N / K.
+    """
+    for _ in range(power):
+        class_maps = class_maps @ self_attention.T
+    return class_maps
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize [K, h, w] bicubically to [K, *size]; K may be 0. Values may overshoot their range a little."""
+    if len(maps) == 0:  # interpolate() refuses it
+        return maps.new_zeros((0, *size))
+    return F.interpolate(maps.unsqueeze(0), size=size, mode="bicubic", align_corners=False).squeeze(0)
+
+
+def map_size(num_positions: int, aspect: float) -> tuple[int, int]:
+    """The height and width of a map of `num_positions` whose height / width is nearest to `aspect`."""
+    heights = [height for height in range(1, num_positions + 1) if num_positions % height == 0]
+    height = min(heights, key=lambda height: abs(height**2 / num_positions - aspect))
+    return height, num_positions // height

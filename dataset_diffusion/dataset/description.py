@@ -1,0 +1,84 @@
+"""`dataset.json`: what a dataset folder is and how it was made."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dataset_diffusion import __version__
+from dataset_diffusion.dataset.manifest import SampleRecord
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.types import IGNORE_INDEX
+from dataset_diffusion.vocabulary import Vocabulary
+
+DESCRIPTION_FILE = "dataset.json"
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+
+
+def describe_dataset(
+    settings: GenerateSettings, vocabulary: Vocabulary, model: Mapping[str, str], records: Sequence[SampleRecord] | None
+) -> dict[str, Any]:
+    """The content of dataset.json. `model` has `id` and `revision`; `records` is None while samples are missing."""
+    return {
+        "format": settings.writer.format,
+        "counts": None if records is None else _count(records, vocabulary),
+        "model": dict(model),
+        "settings": asdict(settings),
+        "versions": {"dataset-diffusion": __version__} | {name: _version(name) for name in LIBRARIES},
+        "ignore_index": IGNORE_INDEX,
+        "vocabulary": describe_vocabulary(vocabulary),
+    }
+
+
+def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Names and colours by label (background first), and the words that prompts use (without it)."""
+    return {
+        "name": vocabulary.name,
+        "label_names": list(vocabulary.label_names),
+        "palette": [list(colour) for colour in vocabulary.palette],
+        "words": [entry.word for entry in vocabulary.classes],
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """The dataset.json of a folder, None if it has none. Raises InputError if it is not one."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON; name another output_dir") from error
+    if not isinstance(content, dict) or not {"settings", "vocabulary", "model"} <= content.keys():
+        raise InputError(f"{path}: not of dd-generate; name another output_dir")
+    return content
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as ("mask.threshold", 0.6), in their order."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _count(records: Sequence[SampleRecord], vocabulary: Vocabulary) -> dict[str, Any]:
+    images = Counter(entry.label for record in records for entry in record.classes)
+    return {
+        "images": len(records),
+        "images_per_class": {vocabulary[label].name: images[label] for label in vocabulary.class_ids},
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

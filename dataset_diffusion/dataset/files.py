@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dataset_diffusion.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; two runs on one folder are then the user's care.
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either all there or not there, whenever the process is killed.
+
+    Raises InputError that names the file if it cannot be written (no space, no permission).
+    """
+    # In the same folder: a rename is atomic only within a file system. The dot hides it from "*.jpg".
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    with explaining_write_errors(path):
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a killed run left this file."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
+
+
+def encode_json(content: object) -> bytes:
+    """Indented JSON for people to read, UTF-8, with a line end."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def explaining_write_errors(what: Path | str) -> Iterator[None]:
+    """Turn an OSError into the InputError "WHAT: cannot be written: No space left on device"."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def opened_folder(path: Path) -> Iterator[None]:
+    """Make a folder if it is missing, and hold it against a second process that would write in it.
+
+    It is removed again if nothing is written in it. Raises InputError if it cannot be made or written in, or if another
+    process holds it.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"output_dir={path}: is a file; name a folder")
+    with explaining_write_errors(f"output_dir={path}"):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    try:
+        with _locked(path):
+            yield
+    finally:
+        with suppress(OSError):  # It is not empty.
+            path.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    # The lock is the operating system's: it leaves no file, and ends with the process, even one that is killed.
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"output_dir={path}: another dd-generate is writing in it; wait for it") from error
+        except OSError:  # Some network file systems have no locks.
+            pass
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,131 @@
+"""`prompts.jsonl`, the plan of a dataset folder, and `manifest.jsonl`, what of it is made: one JSON object a line.
+
+Nothing in them depends on when or in how many runs the folder was made.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_diffusion.dataset.files import explaining_write_errors, write_atomically
+from dataset_diffusion.dataset.writer import WrittenFiles
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.types import IGNORE_INDEX, LabelMask, Prompt
+from dataset_diffusion.vocabulary import Vocabulary
+
+PLAN_FILE = "prompts.jsonl"
+MANIFEST_FILE = "manifest.jsonl"
+DIGITS = 6
+"""Of shares and confidences: as many as float32 means something."""
+
+
+@dataclass(frozen=True)
+class ClassRecord:
+    """A class that a sample's prompt asked for.
+
+    `share` of the image's pixels in [0, 1]; 0 if it is nowhere. `confidence` is the mean score of these pixels.
+    """
+
+    name: str
+    label: int
+    share: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """A finished sample: a line of the manifest. `ignored` is the share of pixels with label 255."""
+
+    id: str
+    seed: int
+    caption: str
+    classes: tuple[ClassRecord, ...]
+    ignored: float
+    image_sha256: str
+    mask_sha256: str
+
+
+def record_sample(prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabulary: Vocabulary) -> SampleRecord:
+    """Describe a sample whose files are written."""
+    shares = np.bincount(mask.labels.ravel(), minlength=256) / mask.labels.size
+    classes = tuple(
+        ClassRecord(
+            vocabulary[class_id].name, class_id, round(float(shares[class_id]), DIGITS), round(confidence, DIGITS)
+        )
+        for class_id, confidence in zip(mask.class_ids, mask.confidence, strict=True)
+    )
+    ignored = round(float(shares[IGNORE_INDEX]), DIGITS)
+    return SampleRecord(
+        prompt.sample_id, prompt.seed, prompt.caption, classes, ignored, files.image_sha256, files.mask_sha256
+    )
+
+
+def encode_plan(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> bytes:
+    """The text of prompts.jsonl. It is a caption file, too: `prompts=file prompts.file=.../prompts.jsonl` reads it."""
+    return b"".join(
+        _line(
+            {
+                "id": prompt.sample_id,
+                "filename": f"{prompt.sample_id}.jpg",
+                "caption": prompt.caption,
+                "class_prompt": " ".join(vocabulary[class_id].word for class_id in prompt.class_ids),
+                "class_ids": prompt.class_ids,
+                "seed": prompt.seed,
+            }
+        )
+        for prompt in prompts
+    )
+
+
+class Manifest:
+    """The file manifest.jsonl. A line is added when a sample's files are written; a kill may tear the last one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MANIFEST_FILE
+
+    def read(self) -> dict[str, SampleRecord]:
+        """The records by sample id; a torn last line is left out. Raises InputError for any other bad line."""
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
+        records = {}
+        # What follows the last line end is empty, or torn.
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                record = _parse(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"{self._path}: line {number}: not a record; delete the line to go on") from error
+            records[record.id] = record
+        return records
+
+    def append(self, records: Sequence[SampleRecord]) -> None:
+        """Add finished samples. The file must not end in a torn line: `write` what was read first."""
+        with explaining_write_errors(self._path), self._path.open("ab") as stream:
+            stream.write(_encode(records))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def write(self, records: Iterable[SampleRecord]) -> None:
+        """Replace the whole file."""
+        write_atomically(self._path, _encode(records))
+
+
+def _encode(records: Iterable[SampleRecord]) -> bytes:
+    return b"".join(_line(asdict(record)) for record in records)
+
+
+def _parse(content: dict[str, Any]) -> SampleRecord:
+    classes = tuple(ClassRecord(**entry) for entry in content["classes"])
+    return SampleRecord(**{**content, "classes": classes})
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,9 @@
+"""The one exception that a user is meant to read."""
+
+
+class InputError(Exception):
+    """Something the user gave (a setting, a file, a folder) cannot be used.
+
+    The message is one line that names the file, the line or the setting, and says what to do. The commands print
+    it without a traceback and exit with status 2.
+    """

@@ -1,0 +1,158 @@
+"""`dd-eval`: a segmentor's metrics on a dataset, printed and written to a folder."""
+
+import hashlib
+import io
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_diffusion import __version__
+from dataset_diffusion.dataset.files import encode_json
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.evaluation.datasets import EvaluationDataset, open_dataset
+from dataset_diffusion.evaluation.files import write_bytes, write_label_mask
+from dataset_diffusion.evaluation.metrics import confusion_matrix
+from dataset_diffusion.evaluation.overlay import overlay_sheet
+from dataset_diffusion.evaluation.predict import PredictedImage, Segmentor, predict_dataset
+from dataset_diffusion.evaluation.report import format_table, format_worst_confusions, metrics_record
+from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.settings.evaluate import EvaluateSettings
+
+NUM_OVERLAYS = 24
+RECORDED_PACKAGES = ("torch", "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmengine", "numpy", "pillow", "pycocotools")
+
+
+class PredictionWriter:
+    """Writes `predictions/<id>.png` (palette PNGs) and, in the end, `overlay.png` with some of them beside the truth.
+
+    Making one raises InputError when the folder has predictions of images that the dataset does not have.
+    """
+
+    def __init__(self, output_dir: Path, dataset: EvaluationDataset) -> None:
+        self._output_dir, self._dataset = output_dir, dataset
+        self._folder = output_dir / "predictions"
+        strangers = sorted({file.stem for file in self._folder.glob("*.png")} - set(dataset.ids))
+        if strangers:
+            raise InputError(
+                f"{self._folder}: has {strangers[0]}.png, which is no image of dataset={dataset.name}; "
+                "remove the folder or give another output_dir"
+            )
+        self._overlay_indices = evenly_spaced(len(dataset.ids), NUM_OVERLAYS)
+        self._overlays: list[PredictedImage] = []
+
+    def add(self, item: PredictedImage) -> None:
+        """Write one prediction."""
+        write_label_mask(self._folder / f"{self._dataset.ids[item.index]}.png", item.prediction)
+        if item.index in self._overlay_indices:
+            self._overlays.append(item)
+
+    def finish(self) -> None:
+        """Write the overlay sheet, in the order of the dataset."""
+        overlays = sorted(self._overlays, key=lambda item: item.index)
+        content = io.BytesIO()
+        overlay_sheet(overlays, self._dataset.ids, self._dataset.label_names).save(content, format="PNG")
+        write_bytes(self._output_dir / "overlay.png", content.getvalue())
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Evaluate as the settings say; print the tables, write `metrics.json`, and return what it holds.
+
+    Raises InputError when the checkpoint, the dataset or the output folder cannot be used.
+    """
+    checkpoint = Path(settings.checkpoint)
+    if not checkpoint.is_file():
+        raise InputError(f"checkpoint={checkpoint}: no such file; run dd-train, or name the segmentor.pth that it made")
+    segmentor: Segmentor = load_segmentor(checkpoint, settings.device)
+    dataset = open_dataset(settings, segmentor.label_names)
+    require_same_labels(checkpoint, segmentor.label_names, dataset)
+    output_dir = output_folder(settings)
+    writer = PredictionWriter(output_dir, dataset) if settings.save_predictions else None
+
+    every_image = range(len(dataset.ids))
+    confusion = measure(segmentor, dataset, every_image, settings.tta, writer.add if writer else None)
+    if writer:
+        writer.finish()
+    record = {
+        "settings": asdict(settings),
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "versions": _versions(),
+        "num_images": len(dataset.ids),
+        "num_pixels": int(confusion.sum()),
+        **metrics_record(confusion, dataset.label_names),
+    }
+    write_bytes(output_dir / "metrics.json", encode_json(record))
+    _print_report(settings, dataset, confusion, output_dir)
+    return record
+
+
+def measure(
+    segmentor: Segmentor,
+    dataset: EvaluationDataset,
+    indices: Sequence[int],
+    tta: bool = False,
+    on_prediction: Callable[[PredictedImage], None] | None = None,
+) -> np.ndarray:
+    """The confusion matrix [C, C] int64 (rows: true labels) of a segmentor on the images of a dataset at `indices`.
+
+    The matrices of disjoint `indices` add up to that of all of them, so several processes can share the work.
+    `on_prediction` is called with each image once it is predicted.
+    """
+    num_labels = len(dataset.label_names)
+    confusion = np.zeros((num_labels, num_labels), dtype=np.int64)
+    for item in predict_dataset(segmentor, dataset, indices, tta):
+        confusion += confusion_matrix(item.labels, item.prediction, num_labels)
+        if on_prediction:
+            on_prediction(item)
+    return confusion
+
+
+def require_same_labels(checkpoint: Path, label_names: Sequence[str], dataset: EvaluationDataset) -> None:
+    """Raise an InputError that names both, and a difference, unless segmentor and dataset have the same labels."""
+    if tuple(label_names) == tuple(dataset.label_names):
+        return
+    ours, theirs = f"checkpoint={checkpoint}", f"dataset={dataset.name}"
+    if len(label_names) != len(dataset.label_names):
+        difference = f"{ours} has {len(label_names)} labels, {theirs} has {len(dataset.label_names)}"
+    else:
+        pairs = zip(label_names, dataset.label_names, strict=True)
+        label, (our_name, their_name) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+        difference = f"label {label} is {our_name!r} in {ours}, {their_name!r} in {theirs}"
+    raise InputError(f"{difference}; evaluate on the classes that the checkpoint was trained on")
+
+
+def output_folder(settings: EvaluateSettings) -> Path:
+    """`settings.output_dir`, or the folder beside the checkpoint that is named after the dataset (and TTA)."""
+    if settings.output_dir:
+        return Path(settings.output_dir)
+    return Path(settings.checkpoint).parent / f"eval_{settings.dataset.name}{'_tta' if settings.tta else ''}"
+
+
+def evenly_spaced(length: int, count: int) -> set[int]:
+    """At most `count` different indices of a sequence, from its first to its last."""
+    return {int(index) for index in np.linspace(0, length - 1, min(count, length)).round()}
+
+
+def _print_report(
+    settings: EvaluateSettings, dataset: EvaluationDataset, confusion: np.ndarray, output_dir: Path
+) -> None:
+    print(f"{settings.checkpoint} on {dataset.name}, {len(dataset.ids)} images, in percent\n")
+    print(format_table(confusion, dataset.label_names))
+    print()
+    print(format_worst_confusions(confusion, dataset.label_names))
+    written = ["metrics.json", *(["overlay.png", "predictions/"] if settings.save_predictions else [])]
+    print(f"\nwrote {', '.join(str(output_dir / name) for name in written)}")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"dataset-diffusion": __version__, "python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,196 @@
+"""Make a dataset: plan prompts, sample images with their attention, turn it into masks, write the folder."""
+
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
+from dataset_diffusion.dataset.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
+from dataset_diffusion.dataset.report import REPORT_FILE, render_report
+from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
+from dataset_diffusion.dataset.writer import VocFolder
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.prompts.sources import plan_prompts
+from dataset_diffusion.sampler import Sampler, load_pipeline, model_fingerprint
+from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
+from dataset_diffusion.types import LabelMask, Prompt, Sample
+from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended. `seconds` of each stage for the `num_new` images of this run; loading the model not counted."""
+
+    folder: Path
+    num_images: int
+    num_new: int
+    num_without_class: int
+    seconds: Mapping[str, float]
+
+    def __str__(self) -> str:
+        lines = [f"{self.num_images} images and masks in {self.folder}{self._pace()}"]
+        if self.num_without_class:
+            lines.append(f"captions left out, because they name no class: {self.num_without_class}")
+        lines += [f"picture: {self.folder / CONTACT_SHEET_FILE}", f"report:  {self.folder / REPORT_FILE}"]
+        return "\n".join(lines)
+
+    def _pace(self) -> str:
+        if not self.num_new:
+            return " (complete already)"
+        total = sum(self.seconds.values())
+        shares = ", ".join(f"{stage} {100 * seconds / total:.0f}%" for stage, seconds in self.seconds.items())
+        return f" ({self.num_new} new, {total / self.num_new:.2f} s an image: {shares})"
+
+
+@dataclass
+class Stopwatch:
+    """Adds up the seconds of each stage, by name."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Count the time spent inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
+    """Make the dataset folder of `settings`, or what is missing in it.
+
+    Whenever it is stopped, even killed, the next call goes on, and the folder ends as it would have without the stop.
+    Raises InputError for what the user can put right, where possible before anything is written.
+    """
+    vocabulary = load_vocabulary(settings.vocabulary)
+    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed)
+    path = Path(settings.output_dir).expanduser()
+    stopwatch = Stopwatch()
+    with opened_folder(path):
+        dataset = Dataset(settings, vocabulary, plan.prompts, VocFolder(path, vocabulary.palette), Manifest(path))
+        previous = require_continuable(path, settings, vocabulary, plan.prompts)
+        records = finished_samples(dataset.folder, dataset.manifest.read(), plan.prompts)
+        num_new = len(plan.prompts) - len(records)
+        model = previous["model"] if previous else {}
+        if num_new:
+            sampler, model = _load_model(dataset, previous)
+            _begin(dataset, model, records)
+            _make_missing(dataset, sampler, records, stopwatch, progress)
+        if num_new or not dataset.folder.is_complete():
+            _finish(dataset, model, records)
+    return Summary(path, len(plan.prompts), num_new, plan.num_without_class, stopwatch.seconds)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The dataset that is being made."""
+
+    settings: GenerateSettings
+    vocabulary: Vocabulary
+    prompts: Sequence[Prompt]
+    folder: VocFolder
+    manifest: Manifest
+
+    def write(self, file_name: str, content: bytes) -> None:
+        """Write a file of the folder itself."""
+        write_atomically(self.folder.path / file_name, content)
+
+
+def label_sample(
+    sample: Sample, spans: Sequence[Sequence[int]], attention: AttentionSettings, mask: MaskSettings
+) -> LabelMask:
+    """The mask of a sample from its attention (paper, section 3.3); `spans` are the tokens of each of its classes."""
+    evidence = class_evidence(sample.attention, spans, attention.power)
+    scores = class_scores(evidence, sample.prompt.class_ids, sample.image.shape[:2])
+    return label_mask(scores, mask.threshold, mask.uncertainty_threshold)
+
+
+def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[Sampler, dict[str, str]]:
+    settings = dataset.settings
+    pipe = load_pipeline(settings.model, settings.sampler)
+    model = model_fingerprint(pipe, settings.model)
+    if previous:
+        require_same_model(dataset.folder.path, previous["model"], model)
+    return Sampler(pipe, settings.sampler, settings.attention, dataset.vocabulary), model
+
+
+def _begin(dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, SampleRecord]) -> None:
+    """Bring the folder into a state from which every later one can be gone on with."""
+    dataset.folder.remove_split()
+    dataset.folder.prepare()
+    unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, records=None)
+    dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
+    dataset.write(PLAN_FILE, encode_plan(dataset.prompts, dataset.vocabulary))
+    # Written anew, it has no torn line to which another could be added.
+    dataset.manifest.write(finished.values())
+
+
+def _make_missing(
+    dataset: Dataset, sampler: Sampler, records: dict[str, SampleRecord], stopwatch: Stopwatch, progress: bool
+) -> None:
+    """Sample, label and write what has no record yet, and add it to `records`, batch by batch."""
+    total = len(dataset.prompts)
+    with tqdm(total=total, initial=len(records), unit="image", disable=not progress, smoothing=0.1) as bar:
+        for batch in batches(dataset.prompts, dataset.settings.batch_size, records):
+            with stopwatch.timing("sampling"):
+                samples = _sample(sampler, batch, dataset.settings.batch_size)
+            new = [
+                _label_and_write(dataset, sampler, sample, stopwatch)
+                for sample in samples
+                if sample.prompt.sample_id not in records
+            ]
+            dataset.manifest.append(new)
+            records.update((record.id, record) for record in new)
+            bar.update(len(new))
+
+
+def batches(prompts: Sequence[Prompt], size: int, finished: Container[str]) -> Iterator[Sequence[Prompt]]:
+    """Those batches of the plan in which a sample is missing, each of them whole.
+
+    Batches of the missing samples alone would have other sizes after a stop, and so other rounding (see Sampler): the
+    folder would differ from an uninterrupted one.
+    """
+    for start in range(0, len(prompts), size):
+        batch = prompts[start : start + size]
+        if any(prompt.sample_id not in finished for prompt in batch):
+            yield batch
+
+
+def _sample(sampler: Sampler, batch: Sequence[Prompt], batch_size: int) -> list[Sample]:
+    try:
+        return sampler.sample(batch)
+    except torch.OutOfMemoryError as error:
+        remedy = f"batch_size={batch_size // 2} goes on" if batch_size > 1 else "try model.dtype=float16"
+        raise InputError(f"batch_size={batch_size}: the device is out of memory; {remedy}") from error
+
+
+def _label_and_write(dataset: Dataset, sampler: Sampler, sample: Sample, stopwatch: Stopwatch) -> SampleRecord:
+    with stopwatch.timing("masks"):
+        spans = sampler.class_prompt(sample.prompt).spans
+        mask = label_sample(sample, spans, dataset.settings.attention, dataset.settings.mask)
+    with stopwatch.timing("files"):
+        files = dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)
+    return record_sample(sample.prompt, mask, files, dataset.vocabulary)
+
+
+def _finish(dataset: Dataset, model: Mapping[str, str], records: Mapping[str, SampleRecord]) -> None:
+    """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
+    in_order = [records[prompt.sample_id] for prompt in dataset.prompts]
+    vocabulary, folder = dataset.vocabulary, dataset.folder
+    description = describe_dataset(dataset.settings, vocabulary, model, in_order)
+    dataset.manifest.write(in_order)
+    dataset.write(DESCRIPTION_FILE, encode_json(description))
+    sheet = draw_contact_sheet(folder, in_order, vocabulary.label_names, vocabulary.palette)
+    dataset.write(CONTACT_SHEET_FILE, sheet)
+    dataset.write(REPORT_FILE, render_report(folder, description, in_order, vocabulary))
+    folder.write_split(prompt.sample_id for prompt in dataset.prompts)

@@ -1,0 +1,246 @@
+"""Load a Stable Diffusion pipeline, and sample images from it while their attention is recorded."""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dataset_diffusion import paths
+from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.tokens import ClassPrompt, class_prompt, prompt_text
+from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
+from dataset_diffusion.types import AttentionMaps, Prompt, Sample
+from dataset_diffusion.vocabulary import Vocabulary
+
+# What goes wrong in these libraries is raised; what they log besides, nobody can act on. Importing the pipelines already
+# logs, so this comes first: diffusers imports them when their name is first used.
+for library_logging in (transformers.logging, diffusers.utils.logging):
+    library_logging.set_verbosity(library_logging.CRITICAL)
+    library_logging.disable_progress_bar()
+warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
+warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+TOY_MODEL = "toy"
+WEIGHTED_COMPONENTS = ("unet", "text_encoder", "vae")
+PIPELINE_CLASS = "StableDiffusionPipeline"
+# The checker's weights are a quarter of the download, and it would put black images into the dataset.
+WITHOUT_SAFETY_CHECKER: dict[str, Any] = {
+    "safety_checker": None,
+    "feature_extractor": None,
+    "requires_safety_checker": False,
+}
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    # With its Runge-Kutta steps PNDM would call the UNet 9 times more.
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "euler": ("EulerDiscreteScheduler", {}),
+}
+"""Names of `sampler.scheduler`: diffusers' class, and what it does not take over from the model's own scheduler."""
+
+
+class Sampler:
+    """Turns prompts into images with their attention maps.
+
+    A sample depends on its prompt (with its seed), the settings and the model. What else is in its batch, and in which
+    order, changes nothing; the size of the batch changes float rounding only.
+    """
+
+    def __init__(
+        self,
+        pipe: "diffusers.StableDiffusionPipeline",
+        sampler: SamplerSettings,
+        attention: AttentionSettings,
+        vocabulary: Vocabulary,
+    ) -> None:
+        """Raises InputError if the model has no attention at the resolutions that `attention` names."""
+        self._pipe = pipe
+        self._settings = sampler
+        self._vocabulary = vocabulary
+        latent_size = _latent_size(pipe)
+        self._layers = select_layers(find_attention_layers(pipe.unet, latent_size), attention, latent_size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        height, width = _latent_size(self._pipe)
+        return height * self._pipe.vae_scale_factor, width * self._pipe.vae_scale_factor
+
+    def class_prompt(self, prompt: Prompt) -> ClassPrompt:
+        """The text whose attention is recorded for `prompt`: its class words alone (paper, section 3.2)."""
+        return class_prompt(self._pipe.tokenizer, self._class_words(prompt))
+
+    def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
+        """Make one image for each prompt, all in one batch, and record its attention.
+
+        A prompt without classes gets empty maps: cross [0, h, w] and self_attention [0, 0].
+        """
+        if not prompts:
+            return []
+        if not any(prompt.class_ids for prompt in prompts):
+            images, maps = self._images(prompts), [self._empty_maps()] * len(prompts)
+        else:
+            with AttentionRecorder(self._pipe.unet, self._layers, self._class_embeddings(prompts)) as recorder:
+                images = self._images(prompts)
+            maps = recorder.maps()
+        return [
+            Sample(prompt, image, attention if prompt.class_ids else self._empty_maps())
+            for prompt, image, attention in zip(prompts, images, maps, strict=True)
+        ]
+
+    def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""
+        texts = [prompt_text(self._pipe.tokenizer, prompt.caption, self._class_words(prompt)) for prompt in prompts]
+        height, width = self.image_size
+        images = self._pipe(
+            prompt=texts,
+            height=height,
+            width=width,
+            negative_prompt=[self._settings.negative_prompt] * len(prompts),
+            num_inference_steps=self._settings.num_inference_steps,
+            guidance_scale=self._settings.guidance_scale,
+            # One generator for each sample, on the CPU: the noise depends neither on the batch nor on the device.
+            generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
+            output_type="np",
+        ).images
+        if not np.isfinite(images).all():
+            dtype = str(self._pipe.dtype).removeprefix("torch.")
+            raise InputError(f"model.dtype={dtype}: the images have values that are not finite; try another dtype")
+        return (images * 255).round().astype(np.uint8)
+
+    def _class_embeddings(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Encode the class prompts as the pipeline encodes the prompts: [B, T, C]."""
+        texts = [self.class_prompt(prompt).text for prompt in prompts]
+        with torch.no_grad():
+            embeddings, _ = self._pipe.encode_prompt(
+                texts, self._pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )
+        return embeddings
+
+    def _class_words(self, prompt: Prompt) -> list[str]:
+        return [self._vocabulary[class_id].word for class_id in prompt.class_ids]
+
+    def _empty_maps(self) -> AttentionMaps:
+        cross_size = next(layer.size for layer in self._layers if layer.is_cross)
+        return AttentionMaps(cross=torch.zeros(0, *cross_size), self_attention=torch.zeros(0, 0))
+
+
+def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.StableDiffusionPipeline":
+    """Load the pipeline that `model` names on its device, with the scheduler that `sampler` names.
+
+    Raises InputError if there is no such folder or hub model, if it is another kind of model than Stable Diffusion 1
+    or 2, or if the device, the dtype on it, or the scheduler does not exist.
+    """
+    device = _choose_device(model)
+    if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
+        raise InputError(f"sampler.scheduler={sampler.scheduler}: must be one of {', '.join(SCHEDULERS)}, or null")
+    folder = _find_model_folder(model)
+    try:
+        pipe = diffusers.StableDiffusionPipeline.from_pretrained(
+            folder, dtype=getattr(torch, model.dtype), local_files_only=True, **WITHOUT_SAFETY_CHECKER
+        )
+        pipe.to(device)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"model.path={model.path}: cannot be loaded: {_first_line(error)}") from error
+    _require_tokenizer(pipe, model)
+    if sampler.scheduler is not None:
+        class_name, options = SCHEDULERS[sampler.scheduler]
+        pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
+    """Say which model this is: `id`, as in the settings, and `revision`, which no two models share.
+
+    The revision is the hub's commit, or for a folder the SHA-256 of the weights in it ("sha256:..."; about a second a
+    gigabyte).
+    """
+    folder = Path(pipe.name_or_path)
+    is_from_hub = folder.parent.name == "snapshots"
+    return {"id": model.path, "revision": folder.name if is_from_hub else f"sha256:{_hash_weights(folder)}"}
+
+
+def _hash_weights(folder: Path) -> str:
+    total = hashlib.sha256()
+    for component in WEIGHTED_COMPONENTS:
+        files = sorted((folder / component).glob("*.safetensors")) or sorted((folder / component).glob("*.bin"))
+        for file in files:
+            with file.open("rb") as stream:
+                total.update(f"{component}/{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _choose_device(model: ModelSettings) -> torch.device:
+    name = model.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
+    if kind not in counts or not (index.isdecimal() or not index):
+        raise InputError(f"model.device={name}: must be auto, cpu, cuda, cuda:0 (1, ...) or mps")
+    if int(index or 0) >= counts[kind]:
+        raise InputError(f"model.device={name}: this machine, or this build of torch, has no such device; try auto")
+    if kind == "cpu" and model.dtype == "float16":
+        raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
+    return torch.device(name)
+
+
+def _find_model_folder(model: ModelSettings) -> Path:
+    """The pipeline's folder. A hub model that is not in the cache is downloaded, without its safety checker."""
+    where = f"model.path={model.path}"
+    folder = paths.toy_model_dir() if model.path == TOY_MODEL else Path(model.path).expanduser()
+    if folder.is_dir():
+        if model.revision is not None:
+            raise InputError(f"model.revision={model.revision}: only hub models have revisions; {where} is a folder")
+        _require_stable_diffusion(model, folder)
+        return folder
+    if folder.is_file():
+        raise InputError(f"{where}: is a file; name a pipeline folder, as diffusers' save_pretrained() writes it")
+    if model.path.startswith(("/", ".", "~")) or model.path == TOY_MODEL:
+        raise InputError(f"{where}: no such folder")
+    _require_stable_diffusion(model, model.path)
+    try:
+        return Path(
+            diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: cannot be downloaded: {_first_line(error)}") from error
+
+
+def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
+    """Read the pipeline's model_index.json alone, before gigabytes are downloaded or read."""
+    where = f"model.path={model.path}"
+    try:
+        config = diffusers.StableDiffusionPipeline.load_config(source, revision=model.revision)
+    except (OSError, ValueError) as error:
+        problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
+        raise InputError(f"{where}: {problem}: {_first_line(error)}") from error
+    if config.get("_class_name") != PIPELINE_CLASS:
+        found = config.get("_class_name")
+        raise InputError(f"{where}: is a {found}; only a {PIPELINE_CLASS} (Stable Diffusion 1 or 2) works")
+
+
+def _require_tokenizer(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> None:
+    """Refuse what transformers makes up where the tokenizer's files are missing: one of two tokens."""
+    has, needs = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
+    if has < needs:
+        raise InputError(f"model.path={model.path}: its tokenizer has {has} of {needs} tokens; are its files complete?")
+
+
+def _latent_size(pipe: "diffusers.StableDiffusionPipeline") -> tuple[int, int]:
+    size = pipe.unet.config.sample_size
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,152 @@
+"""Files of weights: read strictly, written whole or not at all."""
+
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataset_diffusion import __version__
+from dataset_diffusion.dataset.files import write_atomically
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.model import Architecture, architecture_from_json
+
+SEGMENTOR_FILE = "segmentor.pth"
+LAST_CHECKPOINT_FILE = "last_checkpoint"
+ITERATION_FILE = re.compile(r"iter_(\d+)\.pth")
+# What PyTorch says of a pickle that names a class or function other than those that make tensors.
+FORBIDDEN_CONTENT = re.compile(
+    r"Unsupported (?:global|class|operand)|unsupported GLOBAL|Trying to instantiate|is blocked"
+)
+
+
+@dataclass(frozen=True)
+class SegmentorFile:
+    """What `segmentor.pth` holds: all that is needed to predict, and nothing of the training's state.
+
+    `palette` has an RGB colour for each label, as `label_names` has a name. `config` is the text of the training's
+    settings, for the reader; nothing in it is ever run.
+    """
+
+    state_dict: dict[str, Tensor]
+    architecture: Architecture
+    label_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    config: str
+    version: str = __version__
+
+
+def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
+    """`torch.load` of tensors and plain Python values; a file that holds anything else is refused, unread.
+
+    Raises InputError for a file that is missing, is not a checkpoint, or would run code when unpickled.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; name a checkpoint") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder; name the checkpoint file in it") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: may not be read; change its permissions") from error
+    except pickle.UnpicklingError as error:
+        if FORBIDDEN_CONTENT.search(str(error)):
+            raise InputError(
+                f"{path}: holds more than weights and could run code when read; it was not read. Use a file of tensors"
+            ) from error
+        raise _not_a_checkpoint(path) from error
+    # torch names no exceptions for broken files: it raises what its reader happens to stumble on.
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise _not_a_checkpoint(path) from error
+    except zipfile.BadZipFile as error:
+        raise _not_a_checkpoint(path) from error
+
+
+def _not_a_checkpoint(path: Path) -> InputError:
+    return InputError(f"{path}: is not a checkpoint, or is damaged; name a .pth file that was written whole")
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """`torch.save` to a file that appears whole: a killed process leaves the old file, or none."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    write_atomically(path, stream.getvalue())
+
+
+def save_segmentor(segmentor: SegmentorFile, path: Path) -> None:
+    """Write the slim file, of plain values and tensors only, so that `torch.load(path, weights_only=True)` reads it."""
+    content = {
+        "state_dict": {name: tensor.detach().cpu() for name, tensor in segmentor.state_dict.items()},
+        "architecture": segmentor.architecture.to_json(),
+        "label_names": list(segmentor.label_names),
+        "palette": [list(colour) for colour in segmentor.palette],
+        "config": segmentor.config,
+        "version": segmentor.version,
+    }
+    save_atomically(content, path)
+
+
+def read_segmentor(path: Path) -> SegmentorFile:
+    """Read a slim file. Raises InputError where it is not one that `save_segmentor` wrote."""
+    content = load_strictly(path)
+    try:
+        architecture = architecture_from_json(content["architecture"])
+        segmentor = SegmentorFile(
+            state_dict=dict(content["state_dict"]),
+            architecture=architecture,
+            label_names=tuple(str(name) for name in content["label_names"]),
+            palette=tuple((int(red), int(green), int(blue)) for red, green, blue in content["palette"]),
+            config=str(content["config"]),
+            version=str(content["version"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: is not a segmentor that dd-train exported; name its {SEGMENTOR_FILE}, not a training checkpoint"
+        ) from error
+    if not len(segmentor.label_names) == len(segmentor.palette) == architecture.num_labels:
+        raise InputError(f"{path}: its names, colours and weights are of different numbers of labels; export it again")
+    return segmentor
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to resume from, or None.
+
+    `last_checkpoint` holds a bare name, so that a moved folder works; a path that another tool wrote into it counts
+    by its name. Where that file is missing, it is the checkpoint with the most iterations.
+    """
+    pointer = folder / LAST_CHECKPOINT_FILE
+    if pointer.is_file():
+        named = folder / Path(pointer.read_text(encoding="utf-8").strip()).name
+        if named.is_file():
+            return named
+    found = checkpoint_iterations(folder)
+    return found[max(found)] if found else None
+
+
+def checkpoint_iterations(folder: Path) -> dict[int, Path]:
+    """The checkpoints `iter_N.pth` in a folder by N."""
+    matches = ((ITERATION_FILE.fullmatch(file.name), file) for file in folder.glob("iter_*.pth"))
+    return {int(match[1]): file for match, file in matches if match}
+
+
+def to_plain(value: Any) -> Any:
+    """The same value with NumPy scalars as Python numbers and mappings as dicts; other kinds than those are dropped.
+
+    A checkpoint of such values is read with `weights_only=True` and no exceptions to it.
+    """
+    if isinstance(value, Tensor | str | bool | int | float) or value is None:
+        # bool and float subclasses (np.float64 is a float) become what they derive from.
+        return float(value) if isinstance(value, float) else value
+    if isinstance(value, Mapping):
+        return {key: to_plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_plain(entry) for entry in value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"a checkpoint cannot hold {type(value)}")

@@ -1,0 +1,70 @@
+"""From settings to what mmengine calls a config."""
+
+from typing import Any
+
+from dataset_diffusion.segmentation.data import load_mask_steps, training_steps
+from dataset_diffusion.segmentation.labels import Labels
+from dataset_diffusion.segmentation.model import Architecture, segmentor_config
+from dataset_diffusion.settings.train import TrainSettings
+
+POLY_POWER = 0.9
+
+
+def mmseg_config(
+    settings: TrainSettings, architecture: Architecture, labels: Labels, *, sync_batch_norm: bool
+) -> dict[str, Any]:
+    """The config of a training: what the runner is made from, and the text that goes with the exported segmentor.
+
+    It holds no path. mmsegmentation's `init_model` takes it, and then predicts with the segmentor's state dict.
+    """
+    return {
+        "default_scope": "mmseg",
+        "model": segmentor_config(
+            architecture,
+            crop_size=settings.crop_size,
+            avg_non_ignore=settings.avg_non_ignore,
+            sync_batch_norm=sync_batch_norm,
+        ),
+        "metainfo": {"classes": list(labels.names), "palette": [list(colour) for colour in labels.palette]},
+        "train_pipeline": training_steps(settings.crop_size),
+        # init_model's own: images alone.
+        "test_pipeline": [{"type": "LoadImageFromFile"}, *load_mask_steps(), {"type": "PackSegInputs"}],
+        "train_cfg": {
+            "type": "IterBasedTrainLoop",
+            "max_iters": settings.iterations,
+            "val_interval": settings.val_interval,
+        },
+        "optim_wrapper": _optim_wrapper(settings),
+        "param_scheduler": [
+            {
+                "type": "PolyLR",
+                "power": POLY_POWER,
+                "eta_min": 0.0,
+                "begin": 0,
+                "end": settings.iterations,
+                "by_epoch": False,
+            }
+        ],
+        "ema": {"momentum": ema_momentum(settings)},
+        "batch_size": settings.batch_size,
+        "randomness": {"seed": settings.seed},
+    }
+
+
+def ema_momentum(settings: TrainSettings) -> float:
+    """The share of the newest weights in the average, so that it reaches back over `ema_horizon` of the run.
+
+    A fixed momentum would leave a short run's average at its random start, or a long one's without effect.
+    """
+    return 1 / (1 + settings.ema_horizon * settings.iterations)
+
+
+def _optim_wrapper(settings: TrainSettings) -> dict[str, Any]:
+    wrapper: dict[str, Any] = {
+        "type": "Bfloat16OptimWrapper" if settings.precision == "bfloat16" else "OptimWrapper",
+        "optimizer": {"type": "AdamW", "lr": settings.lr, "weight_decay": settings.weight_decay},
+        "clip_grad": {"max_norm": settings.clip_norm, "norm_type": 2},
+    }
+    if settings.backbone_lr_mult != 1:
+        wrapper["paramwise_cfg"] = {"custom_keys": {"backbone": {"lr_mult": settings.backbone_lr_mult}}}
+    return wrapper

@@ -1,0 +1,152 @@
+"""DeepLabV3 (Chen et al., arXiv 1706.05587) as mmsegmentation builds it."""
+
+import json
+import logging
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.types import IGNORE_INDEX
+
+DEPTHS = (18, 50, 101)
+OUTPUT_STRIDE = 8
+"""Pixels of the image per position of the feature map that is classified."""
+# ImageNet's statistics, RGB in [0, 255]: what pretrained backbones expect.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+AUXILIARY_LOSS_WEIGHT = 0.4
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decides a segmentor's layers, and so which weights fit it.
+
+    `depth` is that of the ResNet. `deep_stem` says how it begins: with three 3 x 3 convolutions (ResNet-v1c, what
+    DeepLabV3 is usually trained with) or with one of 7 x 7 (the plain ResNet). `aspp_dilations` are the rates of the
+    spatial pyramid, in positions of the feature map. `num_labels` counts the background.
+    """
+
+    depth: int
+    deep_stem: bool
+    aspp_dilations: tuple[int, ...]
+    num_labels: int
+
+    def __post_init__(self) -> None:
+        rates = self.aspp_dilations
+        if self.depth not in DEPTHS or not isinstance(self.deep_stem, bool):
+            raise ValueError(f"not a known ResNet: {self}")
+        if not rates or not all(isinstance(rate, int) and 1 <= rate <= 256 for rate in rates):
+            raise ValueError(f"not dilations: {rates}")
+        if not isinstance(self.num_labels, int) or not 2 <= self.num_labels <= IGNORE_INDEX:
+            raise ValueError(f"not a number of labels: {self.num_labels}")
+
+    def to_json(self) -> str:
+        """A text that `architecture_from_json` reads."""
+        return json.dumps(asdict(self))
+
+
+def architecture_from_json(text: str) -> Architecture:
+    """Raises ValueError or TypeError where the text is not an architecture."""
+    content = json.loads(text)
+    return Architecture(**{**content, "aspp_dilations": tuple(content["aspp_dilations"])})
+
+
+def segmentor_config(
+    architecture: Architecture,
+    *,
+    crop_size: int | None = None,
+    avg_non_ignore: bool = False,
+    sync_batch_norm: bool = False,
+) -> dict[str, Any]:
+    """The model part of an mmengine config.
+
+    `crop_size` is the side of training images; None where the model is used for prediction alone.
+    """
+    # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads that are narrower in proportion.
+    width = 1 if architecture.depth < 50 else 4
+    norm = {"type": "SyncBN" if sync_batch_norm else "BN", "requires_grad": True}
+
+    def head(weight: float, **settings: Any) -> dict[str, Any]:
+        loss = {"type": "CrossEntropyLoss", "loss_weight": weight, "avg_non_ignore": avg_non_ignore}
+        return {
+            "num_classes": architecture.num_labels,
+            "ignore_index": IGNORE_INDEX,
+            "dropout_ratio": 0.1,
+            "norm_cfg": norm,
+            "align_corners": False,
+            "loss_decode": loss,
+            **settings,
+        }
+
+    return {
+        # The scope is written out wherever mmengine's own registry does the building.
+        "type": "mmseg.EncoderDecoder",
+        "data_preprocessor": {
+            "type": "mmseg.SegDataPreProcessor",
+            "mean": PIXEL_MEAN,
+            "std": PIXEL_STD,
+            "bgr_to_rgb": True,
+            "pad_val": 0,
+            "seg_pad_val": IGNORE_INDEX,
+            "size": (crop_size, crop_size) if crop_size else None,
+            "test_cfg": {"size_divisor": OUTPUT_STRIDE},
+        },
+        "backbone": {
+            "type": "ResNetV1c" if architecture.deep_stem else "ResNet",
+            "depth": architecture.depth,
+            "strides": (1, 2, 1, 1),
+            "dilations": (1, 1, 2, 4),
+            "contract_dilation": True,
+            "norm_eval": False,
+            "norm_cfg": norm,
+        },
+        "decode_head": head(
+            1.0,
+            type="ASPPHead",
+            in_channels=512 * width,
+            in_index=3,
+            channels=128 * width,
+            dilations=architecture.aspp_dilations,
+        ),
+        "auxiliary_head": head(
+            AUXILIARY_LOSS_WEIGHT,
+            type="FCNHead",
+            in_channels=256 * width,
+            in_index=2,
+            channels=64 * width,
+            num_convs=1,
+            concat_input=False,
+        ),
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }
+
+
+def build_segmentor(config: dict[str, Any]) -> nn.Module:
+    """An mmsegmentation model with random weights, on the CPU."""
+    import_mmseg()
+    from mmseg.registry import MODELS
+
+    with warnings.catch_warnings():
+        # mmseg recommends avg_non_ignore=True at every loss that is built otherwise.
+        warnings.filterwarnings("ignore", message=".*avg_non_ignore.*")
+        # It also advises those with two labels to use one output; two are right, and simpler.
+        warnings.filterwarnings("ignore", message=".*binary segmentation.*")
+        model: nn.Module = MODELS.build(config)
+    return model
+
+
+def init_weights(model: Any) -> None:
+    """mmsegmentation's initialisation, without its line about every tensor."""
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)

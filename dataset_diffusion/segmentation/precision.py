@@ -1,0 +1,24 @@
+"""Training in mixed precision, on a CPU as on a GPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class Bfloat16OptimWrapper(OptimWrapper):
+    """Layers compute in bfloat16; weights, their gradients and the loss stay in float32.
+
+    mmengine's own wrapper is for GPUs alone. bfloat16 has the range of float32, so the loss needs no scaling.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The context of the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield

@@ -1,0 +1,120 @@
+"""ImageNet weights for the backbone, whatever library wrote them."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.checkpoints import load_strictly
+
+MIN_SHARE = 0.9
+OPEN_MMLAB = "open-mmlab://"
+WRAPPER_PREFIXES = ("module.", "backbone.")
+# timm's deep stem is the convolution conv1.{0,3,6} with norms conv1.{1,4} and bn1; mmseg's is one sequence, stem.{0-8}.
+DEEP_STEM = re.compile(r"conv1\.(\d)\.")
+
+
+@dataclass(frozen=True)
+class BackboneWeights:
+    """A ResNet's tensors by mmsegmentation's names; `deep_stem` says which of the two stems they have."""
+
+    source: str
+    state_dict: dict[str, Tensor]
+    deep_stem: bool
+
+
+def read_backbone(pretrained: str) -> BackboneWeights | None:
+    """The weights that `segmentor.pretrained` names: a file, or open-mmlab://NAME; None for "none".
+
+    Raises InputError where there are none, or they are not of a ResNet.
+    """
+    if pretrained == "none":
+        return None
+    path = _download(pretrained) if pretrained.startswith(OPEN_MMLAB) else Path(pretrained)
+    return recognise(pretrained, load_strictly(path))
+
+
+def recognise(source: str, content: object) -> BackboneWeights:
+    """Take a ResNet's tensors from what mmsegmentation, torchvision or timm saved (a whole model, or its backbone)."""
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"segmentor.pretrained={source}: holds no state dict; name a file of a ResNet's weights")
+    state = {str(name): tensor for name, tensor in content.items()}
+    for prefix in WRAPPER_PREFIXES:
+        if any(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if any(re.match(r"layer\d\.\d+\.downsample\.2\.", name) for name in state):
+        raise InputError(
+            f"segmentor.pretrained={source}: is a ResNet-D, whose shortcuts average; use a ResNet, or a ResNet-C"
+        )
+    if "stem.0.weight" in state:
+        return BackboneWeights(source, state, deep_stem=True)
+    if "conv1.0.weight" in state:
+        return BackboneWeights(source, _renamed(state, _from_timm_deep_stem), deep_stem=True)
+    if "conv1.weight" in state:
+        return BackboneWeights(source, state, deep_stem=False)
+    raise InputError(f"segmentor.pretrained={source}: holds no ResNet's weights; name a file of one")
+
+
+def _renamed(state: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
+    return {rename(name): tensor for name, tensor in state.items()}
+
+
+def _from_timm_deep_stem(name: str) -> str:
+    if name.startswith("bn1."):
+        return name.replace("bn1.", "stem.7.", 1)
+    return DEEP_STEM.sub(r"stem.\1.", name, count=1) if name.startswith("conv1.") else name
+
+
+def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
+    """Copy the tensors that match the backbone's by name and shape; returns their share of all of the backbone's.
+
+    Raises InputError below a share of `MIN_SHARE`: the rest would silently stay random.
+    """
+    # Counters of batches matter to no one, and old files have none.
+    own = {name: value for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    matching = {
+        name: weights.state_dict[name]
+        for name, tensor in own.items()
+        if name in weights.state_dict and weights.state_dict[name].shape == tensor.shape
+    }
+    share = len(matching) / len(own)
+    found = f"{len(matching)} of the backbone's {len(own)} tensors ({share:.0%})"
+    if share < MIN_SHARE:
+        raise InputError(
+            f"segmentor.pretrained={weights.source}: has {found}, needs {MIN_SHARE:.0%}; "
+            "name weights of a ResNet of the segmentor's depth"
+        )
+    backbone.load_state_dict(matching, strict=False)
+    print(f"pretrained backbone: {weights.source} has {found}", flush=True)
+    return share
+
+
+def _download(pretrained: str) -> Path:
+    from mmengine.runner.checkpoint import get_external_models
+
+    models: dict[str, str] = get_external_models()
+    name = pretrained.removeprefix(OPEN_MMLAB)
+    if name not in models:
+        known = ", ".join(sorted(model for model in models if re.fullmatch(r"resnet\d+_v1c", model)))
+        raise InputError(f"segmentor.pretrained={pretrained}: no such model; use one of {known}, or a file")
+    url = models[name]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        print(f"pretrained backbone: downloading {url}", flush=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except (URLError, OSError) as error:
+            raise InputError(
+                f"segmentor.pretrained={pretrained}: cannot be downloaded ({error}); fetch {url} and name the file, "
+                "or train from scratch with segmentor.pretrained=none"
+            ) from error
+    return path

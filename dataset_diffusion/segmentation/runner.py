@@ -1,0 +1,69 @@
+"""mmengine's Runner, with a quiet console and strict loading."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import Runner
+from torch import nn
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.checkpoints import load_strictly
+
+CONFIG_FILE = "mmseg_config.py"
+
+
+class SegmentationRunner(Runner):
+    """Trains on a given device, logs to its folder alone, and unpickles nothing but tensors and plain values."""
+
+    def __init__(self, *, device: torch.device, **settings: Any) -> None:
+        self._device = device
+        super().__init__(**settings)
+
+    def build_logger(self, *arguments: Any, **settings: Any) -> MMLogger:
+        """mmengine's logger without its console."""
+        logger = super().build_logger(*arguments, **settings)
+        files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+        logger.handlers[:] = files
+        # Several lines about each of hundreds of parameters.
+        logger.addFilter(lambda record: "paramwise_options" not in record.getMessage())
+        return logger
+
+    def wrap_model(self, _model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move the model to the runner's device; with several processes, keep their copies alike."""
+        model = model.to(self._device)
+        if not self.distributed:
+            return revert_sync_batchnorm(model)
+        devices = None if self._device.type == "cpu" else [self._device]
+        return MMDistributedDataParallel(module=model, device_ids=devices, broadcast_buffers=False)
+
+    def load_checkpoint(self, filename: str, *_: Any, **__: Any) -> dict[str, Any]:
+        """Load a checkpoint that `CheckpointHook` saved, and its weights into the model.
+
+        In place of mmengine's, which falls back to unpickling whatever a file holds. Raises InputError where the file
+        is not such a checkpoint, or its weights do not fit.
+        """
+        checkpoint: dict[str, Any] = load_strictly(Path(filename))
+        needed = {"meta", "state_dict", "optimizer", "param_schedulers", "message_hub"}
+        if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+            raise InputError(f"{filename}: is not a checkpoint to resume from; remove it, or use another work_dir")
+        # mmengine runs this entry as Python code where there is one; nothing that we save has it.
+        checkpoint["meta"].pop("config", None)
+        try:
+            self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            model.load_state_dict(checkpoint["state_dict"])
+        except (RuntimeError, KeyError) as error:
+            raise InputError(
+                f"{filename}: its weights do not fit this segmentor; resume with its settings, or use another work_dir"
+            ) from error
+        self._has_loaded = True
+        return checkpoint
+
+    def dump_config(self) -> None:
+        """One file, whatever the time of day."""
+        if self.rank == 0:
+            self.cfg.dump(Path(self.work_dir) / CONFIG_FILE)

@@ -1,0 +1,236 @@
+"""`dd-train`: check the data, train, export; with self-training, relabel the images and train again."""
+
+import json
+import os
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.hooks import EMAHook, LoggerHook
+from mmengine.visualization import Visualizer
+
+from dataset_diffusion.dataset.files import encode_json, explaining_write_errors, write_atomically
+from dataset_diffusion.dataset.validate import require_valid
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.checkpoints import (
+    SEGMENTOR_FILE,
+    SegmentorFile,
+    checkpoint_iterations,
+    latest_checkpoint,
+    load_strictly,
+    save_segmentor,
+)
+from dataset_diffusion.segmentation.config import ema_momentum, mmseg_config
+from dataset_diffusion.segmentation.data import VocData, training_loader, validation_loader
+from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, CheckpointHook, IterationSeedHook, ProgressHook
+from dataset_diffusion.segmentation.labels import Labels, read_labels
+from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights
+from dataset_diffusion.segmentation.precision import Bfloat16OptimWrapper  # noqa: F401 - registered by its import
+from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.segmentation.pretrained import load_backbone, read_backbone
+from dataset_diffusion.segmentation.processes import joined_processes
+from dataset_diffusion.segmentation.runner import SegmentationRunner
+from dataset_diffusion.segmentation.self_training import relabel
+from dataset_diffusion.settings.train import TOY_VALIDATION, TrainSettings
+from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
+from dataset_diffusion.toy.validation import toy_validation_set
+from dataset_diffusion.vocabulary import load_vocabulary
+
+SETTINGS_FILE = "training.json"
+RELABELLED_DIR = "SegmentationClassSelfTrained"
+NUM_TOY_VALIDATION_SCENES = 100
+LOG_INTERVAL = 10
+# What a resumed run may have otherwise: it changes where and how fast it runs, not what comes out.
+FREE_ON_RESUME = ("resume", "device", "num_workers", "dataset_dir", "work_dir", "checkpoint_interval")
+
+
+def train(settings: TrainSettings) -> Path:
+    """Train as the settings say; returns the exported segmentor's path.
+
+    Raises InputError where the data, the pretrained weights, the work folder or a checkpoint in it cannot be used;
+    faults of the data are listed before a model is built.
+    """
+    # Before the others are joined: a process that ends while they wait for it ends them without a word.
+    if int(os.environ.get("RANK", "0")) == 0:
+        _prepare(settings)
+    with joined_processes(settings.device) as device:
+        exported = _Training(settings, device).run()
+        if is_main_process():
+            print(f"wrote {exported}", flush=True)
+        return exported
+
+
+def _prepare(settings: TrainSettings) -> None:
+    """Check everything that can be checked before a model is built, and claim the work folder."""
+    data = _training_data(settings)
+    labels = read_labels(data.root)
+    require_valid(data.root, data.split, len(labels.names))
+    _require_usable_work_dir(settings)
+    validation = _validation_data(settings, labels)
+    if validation and settings.val_dir != TOY_VALIDATION:
+        require_valid(validation.root, validation.split, len(labels.names))
+    work_dir = Path(settings.work_dir)
+    with explaining_write_errors(work_dir):
+        work_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(work_dir / SETTINGS_FILE, encode_json(asdict(settings)))
+
+
+def _training_data(settings: TrainSettings) -> VocData:
+    root = Path(settings.dataset_dir)
+    return VocData(root, root / "SegmentationClass", "train")
+
+
+def _validation_data(settings: TrainSettings, labels: Labels) -> VocData | None:
+    if settings.val_dir is None:
+        return None
+    if settings.val_dir != TOY_VALIDATION:
+        root, split = Path(settings.val_dir), settings.val_split
+    elif labels.names == load_vocabulary("voc").label_names:
+        # Neither drawn in training nor among the scenes that dd-eval measures on: choosing by those would flatter.
+        seeds = HELD_OUT_SEEDS[:NUM_TOY_VALIDATION_SCENES]
+        root, split = toy_validation_set(Path(settings.work_dir) / "validation", seeds), "val"
+    else:
+        raise InputError(
+            f"val_dir={TOY_VALIDATION}: has VOC's classes, {settings.dataset_dir} has others; name a folder"
+        )
+    return VocData(root, root / "SegmentationClass", split)
+
+
+def _require_usable_work_dir(settings: TrainSettings) -> None:
+    """Raise InputError if the folder holds a training that is not to be resumed, or not with these settings."""
+    work_dir = Path(settings.work_dir)
+    step_dirs = (work_dir, *work_dir.glob("*_training"))
+    if not any(checkpoint_iterations(folder) or (folder / SEGMENTOR_FILE).is_file() for folder in step_dirs):
+        return
+    if not settings.resume:
+        raise InputError(
+            f"work_dir={work_dir}: holds a training already; go on with resume=true, or name another work_dir"
+        )
+    try:
+        old = json.loads((work_dir / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; train anew in another work_dir") from error
+    new = json.loads(encode_json(asdict(settings)))
+    for name, value in new.items():
+        if name not in FREE_ON_RESUME and old.get(name) != value:
+            raise InputError(
+                f"{name}={value}: the training in {work_dir} has {name}={old.get(name)}; "
+                "resume with that, or name another work_dir"
+            )
+
+
+class _Training:
+    """The steps of a training, each of which goes on where it was stopped."""
+
+    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
+        self._settings = settings
+        self._device = device
+        self._data = _training_data(settings)
+        self._labels = read_labels(self._data.root)
+        self._validation = _validation_data(settings, self._labels)
+        self._work_dir = Path(settings.work_dir)
+
+    def run(self) -> Path:
+        if not self._settings.self_training:
+            return self._train(self._data, self._work_dir, "training")
+        first = self._train(self._data, self._work_dir / "first_training", "first training")
+        masks_dir = self._work_dir / RELABELLED_DIR
+        teacher = load_segmentor(first, str(self._device))
+        relabel(teacher, self._data, masks_dir, self._settings.self_training_threshold)
+        barrier()
+        relabelled = VocData(self._data.root, masks_dir, self._data.split)
+        second = self._train(relabelled, self._work_dir / "second_training", "second training")
+        exported = self._work_dir / SEGMENTOR_FILE
+        if is_main_process():
+            write_atomically(exported, second.read_bytes())
+        return exported
+
+    def _train(self, data: VocData, folder: Path, name: str) -> Path:
+        """Train on data in a folder of its own; returns the path of the segmentor exported to it."""
+        exported = folder / SEGMENTOR_FILE
+        if exported.is_file():
+            return exported
+        weights = read_backbone(self._settings.segmentor.pretrained)
+        architecture = Architecture(
+            depth=self._settings.segmentor.depth,
+            deep_stem=weights is None or weights.deep_stem,
+            aspp_dilations=tuple(self._settings.segmentor.aspp_dilations),
+            num_labels=len(self._labels.names),
+        )
+        sync_batch_norm = get_world_size() > 1 and self._device.type == "cuda"
+        config = Config(mmseg_config(self._settings, architecture, self._labels, sync_batch_norm=sync_batch_norm))
+        torch.manual_seed(self._settings.seed)
+        model: Any = build_segmentor(config.model)
+        init_weights(model)
+        if weights:
+            load_backbone(model.backbone, weights)
+        self._runner(model, config, data, folder, name).train()
+        if is_main_process():
+            self._export(folder, architecture, config.pretty_text)
+        barrier()
+        return exported
+
+    def _export(self, folder: Path, architecture: Architecture, config: str) -> None:
+        """Write the averaged weights of the best checkpoint, or of the last where nothing was validated."""
+        checkpoint = folder / BEST_CHECKPOINT_FILE if self._validation else latest_checkpoint(folder)
+        assert checkpoint is not None  # the end of a training saves one
+        state_dict = load_strictly(checkpoint)["state_dict"]
+        segmentor = SegmentorFile(state_dict, architecture, self._labels.names, self._labels.palette, config)
+        save_segmentor(segmentor, folder / SEGMENTOR_FILE)
+
+    def _runner(self, model: Any, config: Config, data: VocData, folder: Path, name: str) -> SegmentationRunner:
+        settings = self._settings
+        resumed = latest_checkpoint(folder)
+        # mmengine hands out loggers and visualizers by name: two runners of one process must not share them.
+        unique_name = f"training_{uuid.uuid4().hex}"
+        loader = training_loader(
+            data,
+            self._labels,
+            crop_size=settings.crop_size,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            num_workers=settings.num_workers,
+        )
+        validation = {}
+        if self._validation:
+            validation = {
+                "val_dataloader": validation_loader(self._validation, self._labels, num_workers=settings.num_workers),
+                "val_cfg": {"type": "ValLoop"},
+                "val_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU"]},
+            }
+        return SegmentationRunner(
+            device=self._device,
+            model=model,
+            work_dir=str(folder),
+            train_dataloader=loader,
+            train_cfg=config.train_cfg,
+            optim_wrapper=config.optim_wrapper,
+            param_scheduler=config.param_scheduler,
+            **validation,
+            default_hooks={
+                "checkpoint": None,
+                "sampler_seed": None,
+                "logger": LoggerHook(interval=LOG_INTERVAL, log_metric_by_epoch=False),
+            },
+            custom_hooks=[
+                IterationSeedHook(settings.seed),
+                EMAHook(momentum=ema_momentum(settings), update_buffers=True, strict_load=True),
+                ProgressHook(name),
+                CheckpointHook(folder, settings.checkpoint_interval, settings.val_interval if validation else None),
+            ],
+            load_from=str(resumed) if resumed else None,
+            resume=resumed is not None,
+            launcher="pytorch" if torch.distributed.is_initialized() else "none",
+            log_processor={"by_epoch": False},
+            visualizer=Visualizer(
+                name=unique_name, vis_backends=[{"type": "TensorboardVisBackend"}], save_dir=str(folder)
+            ),
+            default_scope="mmseg",
+            randomness={"seed": settings.seed},
+            experiment_name=unique_name,
+            cfg=config,
+        )

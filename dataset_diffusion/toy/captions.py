@@ -1,0 +1,120 @@
+"""Captions of scenes: short, varied and true."""
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from dataset_diffusion.toy.drawings import colour_words
+from dataset_diffusion.toy.scenes import VOC_WORDS, SceneObject, choose_background
+
+CaptionStyle = Literal["caption", "appended", "classes"]
+
+SYNONYMS: dict[int, tuple[str, ...]] = {
+    1: ("plane", "jet"),
+    2: ("bike", "cycle"),
+    3: ("animal", "parrot"),
+    4: ("ship", "vessel"),
+    5: ("drink", "flask"),
+    6: ("coach", "vehicle"),
+    7: ("automobile", "vehicle"),
+    8: ("kitten", "animal", "pet"),
+    9: ("seat", "stool"),
+    10: ("bull", "animal"),
+    11: ("table", "desk"),
+    12: ("puppy", "animal", "pet"),
+    13: ("pony", "animal"),
+    14: ("motorcycle", "vehicle"),
+    15: ("man", "woman", "child"),
+    16: ("plant", "flower pot"),
+    17: ("lamb", "animal"),
+    18: ("couch", "seat"),
+    19: ("locomotive", "tram"),
+    20: ("television", "screen"),
+}
+"""Other words for a class, some of them shared with other classes, as people's captions have them."""
+
+BACKGROUND_PHRASES: dict[str, tuple[str, ...]] = {
+    "grass": ("on the grass", "in a field", "in a meadow"),
+    "sand": ("on the sand", "on a beach", "in the desert"),
+    "sea": ("on the sea", "in the water", "by the sea"),
+    "road": ("on the road", "in the street"),
+    "night": ("at night", "in the dark"),
+    "snow": ("in the snow", "in winter"),
+    "room": ("in a room", "at home", "indoors"),
+    "sky": ("in the sky", "in the air"),
+}
+
+_OPENINGS = ("", "", "a photo of ", "an image of ", "a picture of ")
+_JOINERS = (" and ", " next to ", " with ")
+_POSITION_PHRASES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+
+_SYNONYM_CHANCE = 1 / 3
+_COLOUR_CHANCE = 0.6
+_POSITION_CHANCE = 0.2
+_BACKGROUND_CHANCE = 0.85
+
+
+def write_caption(
+    scene_objects: Sequence[SceneObject],
+    background: str,
+    rng: random.Random,
+    style: CaptionStyle = "caption",
+) -> str:
+    """Describes a scene.
+
+    Args:
+        scene_objects: what is in it, at least one object.
+        background: the name of its background, a key of `BACKGROUND_PHRASES`.
+        rng: source of every choice of words.
+        style: "caption" for a sentence; "appended" for the sentence followed by "; " and the class words in
+            the order of their first mention; "classes" for an opening and the class words alone.
+
+    Returns:
+        The caption, in small letters.
+    """
+    mentioned = rng.sample(list(scene_objects), len(scene_objects))
+    # A dictionary keeps the order of first mention and each word once.
+    class_words = " ".join(dict.fromkeys(VOC_WORDS[item.class_id - 1] for item in mentioned))
+    opening = rng.choice(_OPENINGS)
+    if style == "classes":
+        return opening + class_words
+    mentions = [_mention(item, rng) for item in mentioned]
+    # One position at most: the text encoder reads 40 tokens, and the class words follow the sentence.
+    spoken = rng.randrange(len(mentioned))
+    position = mentioned[spoken].position
+    if position and rng.random() < _POSITION_CHANCE:
+        mentions[spoken] += " " + _POSITION_PHRASES[position]
+    sentence = opening + mentions[0] + "".join(rng.choice(_JOINERS) + mention for mention in mentions[1:])
+    if rng.random() < _BACKGROUND_CHANCE:
+        sentence += " " + rng.choice(BACKGROUND_PHRASES[background])
+    return f"{sentence}; {class_words}" if style == "appended" else sentence
+
+
+def random_caption(class_ids: Sequence[int], rng: random.Random) -> str:
+    """A caption for objects that nobody has rendered.
+
+    Args:
+        class_ids: their classes, each 1..20, at least one.
+        rng: source of every choice.
+
+    Returns:
+        A caption in the style "caption", with colours the classes come in and a background they are found in.
+    """
+    places = rng.sample(range(len(class_ids)), len(class_ids))
+    objects = [
+        SceneObject(
+            class_id,
+            rng.choice(colour_words(class_id) or ("",)),
+            x=(place + 0.5) / len(class_ids),
+        )
+        for class_id, place in zip(class_ids, places, strict=True)
+    ]
+    return write_caption(objects, choose_background(class_ids, rng), rng)
+
+
+def _mention(item: SceneObject, rng: random.Random) -> str:
+    noun = VOC_WORDS[item.class_id - 1]
+    if rng.random() < _SYNONYM_CHANCE:
+        noun = rng.choice(SYNONYMS[item.class_id])
+    words = f"{item.colour} {noun}" if item.colour and rng.random() < _COLOUR_CHANCE else noun
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -1,0 +1,72 @@
+"""The values that pass from one stage to the next.
+
+Shape letters, here and everywhere: B batch, T tokens, K classes in an image, H and W the image's height and width,
+h and w an attention map's height and width, N = h * w.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+BACKGROUND = 0
+"""Label of pixels that belong to no class."""
+IGNORE_INDEX = 255
+"""Label of pixels that the loss and the metrics leave out."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one sample is made from. A sample is a function of this, the settings and the model, and of nothing else.
+
+    `class_ids` are labels (1 ... number of classes), distinct, in the order in which their words are appended.
+    `seed` feeds the sample's own noise generator; it lies in [0, 2**63).
+    """
+
+    sample_id: str
+    caption: str
+    class_ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Attention probabilities averaged over heads, layers and time steps, float32, on the CPU or the model's device.
+
+    `cross` [T, h, w]: how much each image position attends to each token of the class prompt (start, end and padding
+    included): over T it sums to 1. `self_attention` [N, N]: row i is what image position i attends to; rows sum to 1.
+    The two may have different resolutions.
+    """
+
+    cross: Tensor
+    self_attention: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated image [H, W, 3] uint8 RGB in [0, 255] with the attention recorded while it was made."""
+
+    prompt: Prompt
+    image: np.ndarray
+    attention: AttentionMaps
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Evidence for each class at each pixel: `scores` [K, H, W] float32 in [0, 1]; row k belongs to `class_ids[k]`."""
+
+    scores: Tensor
+    class_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LabelMask:
+    """`labels` [H, W] uint8: 0 background, 1 ... a class, 255 ignored.
+
+    `confidence` [K] is the mean score of each class over its own pixels (0 where it has none), in the order of
+    `class_ids`.
+    """
+
+    labels: np.ndarray
+    class_ids: tuple[int, ...]
+    confidence: tuple[float, ...]

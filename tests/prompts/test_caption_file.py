@@ -1,0 +1,152 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.caption_file import CaptionEntry, read_caption_file
+from dataset_diffusion.vocabulary import load_vocabulary
+
+VOC = load_vocabulary("voc")
+COCO = load_vocabulary("coco")
+DOG = {"caption": "a dog", "class_prompt": "dog"}
+
+
+def ids(*names: str) -> tuple[int, ...]:
+    return tuple(VOC.class_id(name) for name in names)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes | list) -> Path:
+        path = tmp_path / "captions.json"
+        if isinstance(content, list):
+            content = json.dumps(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_published_layout(write) -> None:
+    path = write(
+        [
+            {"filename": "7.jpg", "caption": "a couch; person person sofa", "class_prompt": "person person sofa"},
+            {"filename": "2008_000002.jpg", "caption": "a screen.; tv monitor", "class_prompt": "tv monitor"},
+        ]
+    )
+    assert read_caption_file(path, VOC) == [
+        CaptionEntry("7", "a couch", ids("person", "sofa")),
+        CaptionEntry("2008_000002", "a screen.", ids("tvmonitor")),
+    ]
+
+
+def test_json_lines(write) -> None:
+    path = write('{"caption": "a dog"}\n\n{"caption": "a street"}\r\n{"caption": "a \u2028 cat", "id": 3}\n')
+    assert read_caption_file(path, VOC) == [
+        CaptionEntry("000000", "a dog", ids("dog")),
+        CaptionEntry("000001", "a street", ()),
+        CaptionEntry("000002", "a \u2028 cat", ids("cat")),
+    ]
+
+
+def test_one_line_is_a_file_of_json_lines(write) -> None:
+    assert [entry.caption for entry in read_caption_file(write('{"caption": "a dog"}'), VOC)] == ["a dog"]
+
+
+def test_byte_order_mark_and_leading_space_do_no_harm(write) -> None:
+    assert len(read_caption_file(write(b"\xef\xbb\xbf \n[" + json.dumps(DOG).encode() + b"]"), VOC)) == 1
+
+
+@pytest.mark.parametrize(
+    ("caption", "class_prompt", "kept"),
+    [
+        ("a dog; dog", "dog", "a dog"),
+        ("a dog ;  Hot   DOG ", "hot dog", "a dog"),
+        ("a dog; dog; dog", "dog", "a dog; dog"),
+        ("a dog; cat", "dog", "a dog; cat"),
+        ("a dog; hotdog", "dog", "a dog; hotdog"),
+        ("a dog", "dog", "a dog"),
+        ("; dog", "dog", ""),
+        ("", "dog", ""),
+        (" a cat. ", "dog", "a cat."),
+        ("a dog; ", "", "a dog;"),
+    ],
+)
+def test_appended_classes_are_taken_off(write, caption: str, class_prompt: str, kept: str) -> None:
+    path = write([{"caption": caption, "class_prompt": class_prompt}])
+    assert read_caption_file(path, COCO)[0].caption == kept
+
+
+def test_given_classes_win_over_the_captions(write) -> None:
+    path = write([{"caption": "a dog and a cat", "class_prompt": "sofa cat"}])
+    assert read_caption_file(path, VOC)[0].class_ids == ids("sofa", "cat")
+    path = write([{"caption": "a dog and a cat", "class_prompt": ""}])
+    assert read_caption_file(path, VOC)[0].class_ids == ()
+    path = write([{"caption": "a dog and a cat", "class_prompt": None, "filename": None}])
+    assert read_caption_file(path, VOC) == [CaptionEntry("000000", "a dog and a cat", ids("dog", "cat"))]
+
+
+def test_entries_without_class_do_not_shift_the_others(write) -> None:
+    path = write([{"caption": "a dog"}, {"caption": "a street"}, {"caption": "a cat"}])
+    assert [(e.sample_id, e.class_ids) for e in read_caption_file(path, VOC)] == [
+        ("000000", ids("dog")),
+        ("000001", ()),
+        ("000002", ids("cat")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filename", "sample_id"),
+    [("a.jpg", "a"), ("dir/b.png", "b"), ("c", "c"), ("COCO_val-1.2.jpg", "COCO_val-1.2"), ("_x.jpg", "_x")],
+)
+def test_sample_id_is_the_stem(write, filename: str, sample_id: str) -> None:
+    assert read_caption_file(write([{**DOG, "filename": filename}]), VOC)[0].sample_id == sample_id
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "message"),
+    [
+        ("", "", "is empty"),
+        (" \n ", "", "is empty"),
+        (b"\xff\xfe\x00", "", "not readable as UTF-8"),
+        ('[{"caption": "a dog"},\n{"caption": }]', "line 2", "not JSON"),
+        ('{"caption": "a dog"}\n\n{"caption": \n', "line 3", "not JSON"),
+        ("a dog\na cat", "line 1", "not JSON"),
+        ('{\n"images": []\n}', "line 1", "not JSON"),
+        ("[" * 100_000, "line 1", "nested too deeply"),
+        (["a dog"], "entry 1", "is not an object"),
+        ('"a dog"', "line 1", "is not an object"),
+        ([DOG, {"class_prompt": "dog"}], "entry 2", "has no caption"),
+        ([DOG, DOG, {"caption": 7}], "entry 3", "caption must be text, is 7"),
+        ([{"caption": None}], "entry 1", "caption must be text, is null"),
+        ([{"caption": "a dog", "class_prompt": ["dog"]}], "entry 1", r"class_prompt must be text, is \[\"dog\"\]"),
+        ([{**DOG, "filename": 3}], "entry 1", "filename must be text, is 3"),
+        ([{**DOG, "caption": "half \ud83d"}], "entry 1", "lone surrogate"),
+        ([{**DOG, "filename": ""}], "entry 1", "use letters, digits"),
+        ([{**DOG, "filename": "a b.jpg"}], "entry 1", "use letters, digits"),
+        ([{**DOG, "filename": ".."}], "entry 1", "use letters, digits"),
+        ([{**DOG, "filename": "-rf.jpg"}], "entry 1", "use letters, digits"),
+        ([{**DOG, "filename": "é.jpg"}], "entry 1", "use letters, digits"),
+        ([{**DOG, "filename": f"{'a' * 201}.jpg"}], "entry 1", "200 at most"),
+        ([{**DOG, "filename": "a.jpg"}, DOG, {**DOG, "filename": "a.png"}], "entry 3", "'a' is entry 1 already"),
+        ([{**DOG, "filename": "a.jpg"}, {**DOG, "filename": "A.jpg"}], "entry 2", "'A' is entry 1 already"),
+        ([{**DOG, "filename": "000001"}, DOG], "entry 2", "'000001' is entry 1 already"),
+        ([DOG, {**DOG, "class_prompt": "dog unicorn"}], "entry 2", "'unicorn' is no class of vocabulary voc"),
+        ('{"caption": "a", "class_prompt": "hot dog"}', "line 1", "'hot dog' is no class of vocabulary voc"),
+    ],
+)
+def test_malformed_files_are_named(write, content, place: str, message: str) -> None:
+    path = write(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_caption_file(path, VOC)
+    text = str(error.value)
+    assert text.startswith(f"{path}: {place}")
+    assert "\n" not in text
+
+
+def test_missing_file_and_folder_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"prompts\.file=.*absent\.json: no such file"):
+        read_caption_file(tmp_path / "absent.json", VOC)
+    with pytest.raises(InputError, match=str(tmp_path)):
+        read_caption_file(tmp_path, VOC)

@@ -1,0 +1,103 @@
+import pytest
+
+from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
+
+VOC = load_vocabulary("voc")
+COCO = load_vocabulary("coco")
+VOCABULARIES = {"voc": VOC, "coco": COCO}
+
+
+def names(vocabulary: Vocabulary, class_ids: tuple[int, ...]) -> list[str]:
+    return [vocabulary[class_id].name for class_id in class_ids]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "caption", "found"),
+    [
+        ("coco", "a hot dog on a plate", ["hot dog"]),
+        ("voc", "a man eating a hot dog", ["person"]),
+        ("voc", "a dog eating a hot dog", ["dog"]),
+        ("voc", "a hot day for a dog", ["dog"]),
+        ("coco", "a teddy bear beside a bear", ["teddy bear", "bear"]),
+        ("coco", "two hot dogs and wine glasses", ["hot dog", "wine glass"]),
+        ("coco", "sandwiches on benches, puppies and knives", ["sandwich", "bench", "dog", "knife"]),
+        ("voc", "buses, horses, ponies and calves", ["bus", "horse", "cow"]),
+        ("voc", "people watch the television", ["person", "tvmonitor"]),
+        ("voc", "a TV monitor; a tvmonitor", ["tvmonitor"]),
+        ("voc", "a woman's dog", ["person", "dog"]),
+        ("voc", "a motor-bike and a potted-plant", ["motorbike", "pottedplant"]),
+        ("voc", "scared carpets with catalogues", []),
+        ("voc", "train tracks near a bus stop", []),
+        ("voc", "a train on train tracks", ["train"]),
+        ("voc", "A CAT\nunder a Dining   Table.", ["cat", "diningtable"]),
+        ("coco", "a couch", ["couch"]),
+        ("voc", "a couch", ["sofa"]),
+        ("voc", "a dog and a cat and a dog", ["dog", "cat"]),
+        ("voc", "", []),
+        ("voc", "?!", []),
+    ],
+)
+def test_classes_of_a_caption(vocabulary: str, caption: str, found: list[str]) -> None:
+    vocabulary = VOCABULARIES[vocabulary]
+    assert names(vocabulary, ClassFinder(vocabulary).find(caption)) == found
+
+
+@pytest.mark.parametrize("vocabulary", [VOC, COCO], ids=["voc", "coco"])
+def test_each_name_word_and_synonym_is_its_class(vocabulary: Vocabulary) -> None:
+    finder = ClassFinder(vocabulary)
+    for class_id in vocabulary.class_ids:
+        entry = vocabulary[class_id]
+        for text in (entry.name, entry.word, *entry.synonyms):
+            assert vocabulary.class_id(text) == class_id
+            assert finder.find(f"a {text.upper()}, seen") == (class_id,)
+            assert finder.parse(text) == ((class_id,), None)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "class_prompt", "found", "unknown"),
+    [
+        ("coco", "hot dog teddy bear", ["hot dog", "teddy bear"], None),
+        ("coco", "hot dog dog bear teddy bear", ["hot dog", "dog", "bear", "teddy bear"], None),
+        ("voc", "tv monitor dining table chair", ["tvmonitor", "diningtable", "chair"], None),
+        ("voc", "tvmonitor diningtable", ["tvmonitor", "diningtable"], None),
+        ("voc", "person person sofa", ["person", "sofa"], None),
+        ("voc", "dog, cat", ["dog", "cat"], None),
+        ("voc", "dog unicorn cat dragon", ["dog", "cat"], "unicorn"),
+        ("voc", "person hot dog", ["person"], "hot dog"),
+        ("coco", "hot", [], "hot"),
+        ("voc", "", [], None),
+    ],
+)
+def test_classes_of_a_class_prompt(vocabulary: str, class_prompt: str, found: list[str], unknown: str | None) -> None:
+    vocabulary = VOCABULARIES[vocabulary]
+    class_ids, first_unknown = ClassFinder(vocabulary).parse(class_prompt)
+    assert names(vocabulary, class_ids) == found
+    assert first_unknown == unknown
+
+
+def test_a_class_keeps_its_word_against_synonyms_and_plurals() -> None:
+    vocabulary = Vocabulary(
+        "mine",
+        (
+            VocabularyClass("new", "new", ("couch", "glas")),
+            VocabularyClass("news", "news"),
+            VocabularyClass("couch", "couch"),
+            VocabularyClass("glass", "glass"),
+        ),
+    )
+    assert ClassFinder(vocabulary).find("news couch glass new") == (2, 3, 4, 1)
+
+
+def test_unusual_vocabulary() -> None:
+    vocabulary = Vocabulary(
+        "mine",
+        (
+            VocabularyClass("???", "???"),
+            VocabularyClass("traffic_cone", "traffic-cone"),
+            VocabularyClass("Café", "cafe\u0301 terrace", ("猫",)),
+        ),
+    )
+    assert ClassFinder(vocabulary).find("??? traffic cones, a CAFÉ terrace") == (2, 3)
+    assert ClassFinder(vocabulary).find("a 猫") == (3,)
+    assert ClassFinder(Vocabulary("mine", (VocabularyClass("?", "?"),))).find("a dog?") == ()

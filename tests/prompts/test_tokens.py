@@ -1,0 +1,178 @@
+import random
+from types import SimpleNamespace
+
+import pytest
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTokenizer
+
+from dataset_diffusion.clip_vocabulary import clip_tokenizer
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.tokens import class_prompt, prompt_text
+from dataset_diffusion.vocabulary import load_vocabulary
+from tests.clip import CLIP_BPE, real_clip_tokenizer
+
+VOC_WORDS = [entry.word for entry in load_vocabulary("voc").classes]
+COCO_WORDS = [entry.word for entry in load_vocabulary("coco").classes]
+LENGTH = 77
+
+
+def tokens_of(text: str) -> list[int]:
+    """The tokens of a text without start and end."""
+    return real_clip_tokenizer()(text)["input_ids"][1:-1]
+
+
+def expected_spans(words: list[str]) -> tuple[tuple[int, ...], ...]:
+    """Independent of offsets: CLIP never joins tokens across a space, so that lengths add up."""
+    spans, position = [], 1
+    for word in words:
+        length = len(tokens_of(word))
+        spans.append(tuple(range(position, position + length)))
+        position += length
+    return tuple(spans)
+
+
+@pytest.mark.parametrize("word", sorted({*VOC_WORDS, *COCO_WORDS}))
+def test_span_of_each_word_alone(word: str) -> None:
+    prompt = class_prompt(real_clip_tokenizer(), [word])
+    assert prompt.spans == expected_spans([word])
+    assert [prompt.token_ids[position] for position in prompt.spans[0]] == tokens_of(word)
+
+
+@pytest.mark.parametrize("words", [VOC_WORDS, COCO_WORDS], ids=["voc", "coco"])
+def test_spans_of_random_combinations(words: list[str]) -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        chosen = rng.choices(words, k=rng.randint(1, 8))
+        prompt = class_prompt(real_clip_tokenizer(), chosen)
+        assert prompt.spans == expected_spans(chosen), chosen
+        assert prompt.text == " ".join(chosen)
+
+
+def test_words_that_clip_splits_do_not_shift_their_neighbours() -> None:
+    # The positions that a guess from words gives: aeroplane (1,), dining table (2, 3), dog (4,).
+    assert class_prompt(real_clip_tokenizer(), ["aeroplane", "dining table", "dog"]).spans == ((1, 2), (3, 4), (5,))
+    assert class_prompt(real_clip_tokenizer(), ["fire hydrant", "surfboard"]).spans == ((1, 2, 3), (4, 5))
+    assert class_prompt(real_clip_tokenizer(), ["hot dog", "teddy bear", "dog"]).spans == ((1, 2), (3, 4), (5,))
+
+
+def test_token_ids_are_padded_as_the_pipeline_pads() -> None:
+    prompt = class_prompt(real_clip_tokenizer(), ["dog"])
+    assert prompt.token_ids == (49406, 1929, *[49407] * (LENGTH - 2))
+
+
+def test_padding_with_another_token_is_no_word() -> None:
+    # Stable Diffusion 2.x pads with "!".
+    tokenizer = clip_tokenizer(CLIP_BPE)
+    tokenizer.pad_token = "!"
+    prompt = class_prompt(tokenizer, ["dog!", "cat"])
+    assert prompt.token_ids == (49406, 1929, 256, 2368, 49407, *[0] * (LENGTH - 5))
+    assert prompt.spans == ((1, 2), (3,))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["car", "scar", "car", "carcar"],
+        ["dog", "dog"],
+        ["Aeroplane", "DINING Table"],
+        ["café", "cafe\u0301", "dog"],
+        ["猫", "İstanbul", "ﬁre", "dog"],
+        ["don't", "T-shirt", "dog"],
+        ["🐕‍🦺", "dog"],
+        ["dining  table", " dog ", "cat"],
+    ],
+)
+def test_spans_of_unusual_words(words: list[str]) -> None:
+    assert class_prompt(real_clip_tokenizer(), words).spans == expected_spans(words)
+
+
+def test_any_clip_tokenizer_will_do() -> None:
+    # One that knows no merges: each letter is a token.
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=16)
+    prompt = class_prompt(tokenizer, ["a cat", "dog"])
+    assert prompt.spans == ((1, 2, 3, 4), (5, 6, 7))
+    assert len(prompt.token_ids) == 16
+
+
+def test_no_class_has_no_span() -> None:
+    prompt = class_prompt(real_clip_tokenizer(), [])
+    assert prompt.spans == ()
+    assert prompt.token_ids == (49406, *[49407] * (LENGTH - 1))
+
+
+def test_words_that_just_fit() -> None:
+    prompt = class_prompt(real_clip_tokenizer(), ["dog"] * 75)
+    assert prompt.spans[-1] == (75,)
+    with pytest.raises(InputError, match=r"78 tokens with start and end, the text encoder reads 77"):
+        class_prompt(real_clip_tokenizer(), ["dog"] * 76)
+
+
+@pytest.mark.parametrize("word", ["", "  "])
+def test_word_without_token_is_refused(word: str) -> None:
+    with pytest.raises(InputError, match="has no token"):
+        class_prompt(real_clip_tokenizer(), ["dog", word])
+
+
+@pytest.mark.parametrize("function", [lambda t: class_prompt(t, ["dog"]), lambda t: prompt_text(t, "a dog", ["dog"])])
+def test_unusable_tokenizers_are_named(function) -> None:
+    with pytest.raises(InputError, match="'some/model': gives no offsets"):
+        function(SimpleNamespace(name_or_path="some/model", is_fast=False, model_max_length=77))
+    with pytest.raises(InputError, match="'CLIPTokenizer': has no model_max_length"):
+        function(clip_tokenizer(CLIP_BPE, model_max_length=int(1e30)))
+
+
+@pytest.mark.parametrize(
+    ("caption", "words", "text"),
+    [
+        (
+            "a woman sitting on a couch",
+            ["person", "sofa"],
+            "a woman sitting on a couch; person sofa",
+        ),
+        ("A dog.  ", ["dog"], "A dog.; dog"),
+        ("a quiet street", [], "a quiet street"),
+        ("", ["dog", "cat"], "dog cat"),
+        (" ", [], ""),
+    ],
+)
+def test_prompt_text_that_fits(caption: str, words: list[str], text: str) -> None:
+    assert prompt_text(real_clip_tokenizer(), caption, words) == text
+
+
+@pytest.mark.parametrize("words", [["dog"], ["fire hydrant", "teddy bear", "surfboard"], []])
+@pytest.mark.parametrize("separator", [" ", ". ", ", ", "  "])
+def test_long_caption_loses_its_end_and_no_class(words: list[str], separator: str) -> None:
+    tokenizer = real_clip_tokenizer()
+    caption_words = [f"surfboard{number}" for number in range(60)]
+    text = prompt_text(tokenizer, separator.join(caption_words), words)
+    ending = f"; {' '.join(words)}" if words else ""
+    assert text.endswith(ending)
+    kept = text.removesuffix(ending)
+    assert separator.join(caption_words).startswith(kept)
+    # What the pipeline makes of it has lost nothing, ...
+    cut = tokenizer(text, max_length=LENGTH, truncation=True)["input_ids"]
+    assert cut == tokenizer(text)["input_ids"]
+    # ... and one more word of the caption would have been too much.
+    num_kept = len(kept.split())
+    assert 0 < num_kept < len(caption_words)
+    longer = separator.join(caption_words[: num_kept + 1]) + ending
+    assert len(tokenizer(longer)["input_ids"]) > LENGTH
+
+
+def test_caption_that_just_fits_stays_whole() -> None:
+    # 72 + ";" + "hot dog" + start and end.
+    caption = " ".join(["word"] * 72)
+    assert prompt_text(real_clip_tokenizer(), caption, ["hot dog"]) == f"{caption}; hot dog"
+    assert prompt_text(real_clip_tokenizer(), f"{caption} more", ["hot dog"]) == f"{caption}; hot dog"
+
+
+def test_one_endless_word_is_left_out() -> None:
+    assert prompt_text(real_clip_tokenizer(), "qz" * 5000, ["dog"]) == "dog"
+    assert prompt_text(real_clip_tokenizer(), f"a photo {'qz' * 5000} of", ["dog"]) == "a photo; dog"
+
+
+def test_class_words_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"78 tokens"):
+        prompt_text(real_clip_tokenizer(), "many dogs", ["dog"] * 76)

@@ -1,0 +1,101 @@
+import math
+from dataclasses import asdict
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.settings.convert import did_you_mean, setting_names, to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.vocabulary import load_vocabulary
+
+REQUIRED = {"output_dir": "data", "num_images": 3, "seed": 0, "batch_size": 2, "vocabulary": "voc"}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def converted(**settings: object) -> GenerateSettings:
+    return to_settings(GenerateSettings, OmegaConf.create({**REQUIRED, **settings}))
+
+
+@pytest.mark.parametrize("experiment", ["toy", "voc", "coco"])
+def test_experiments_are_complete_and_valid(experiment: str) -> None:
+    config = composed(f"experiment={experiment}")
+    settings = to_settings(GenerateSettings, config)
+    load_vocabulary(settings.vocabulary)
+    # What is not in the files could not be given on the command line.
+    missing = [name for name in setting_names(GenerateSettings) if OmegaConf.select(config, name, default="?") == "?"]
+    assert missing == []
+
+
+def test_the_toy_experiment_is_the_default() -> None:
+    assert composed() == composed("experiment=toy")
+
+
+def test_experiment_voc_has_the_released_settings() -> None:
+    settings = to_settings(GenerateSettings, composed("experiment=voc"))
+    assert (settings.sampler.num_inference_steps, settings.sampler.guidance_scale) == (100, 7.5)
+    assert (settings.attention.cross_resolution, settings.attention.self_resolution, settings.attention.power) == (16, 32, 4)
+    assert (settings.mask.threshold, settings.mask.uncertainty_threshold) == (0.6, 0.5)
+    assert settings.num_images == 40000
+
+
+def test_settings_survive_the_way_through_a_dict() -> None:
+    settings = converted(sampler={"negative_prompt": "ugly, tiled", "guidance_scale": 3})
+    assert to_settings(GenerateSettings, OmegaConf.create(asdict(settings))) == settings
+
+
+def test_command_line_text_becomes_typed() -> None:
+    settings = converted(num_images="5", sampler={"guidance_scale": 7}, attention={"power": "0"})
+    assert (settings.num_images, settings.sampler.guidance_scale, settings.attention.power) == (5, 7.0, 0)
+    assert isinstance(settings.sampler.guidance_scale, float)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_images": "many"}, "num_images=many: must be a whole number"),
+        ({"num_images": 1.5}, "num_images=1.5: must be a whole number"),
+        ({"num_images": True}, "num_images=True: must be a whole number"),
+        ({"num_images": 0}, "num_images=0: must be 1 or more, or null with prompts=file"),
+        ({"seed": None}, "seed=null: must have a value"),
+        ({"seed": -1}, "seed=-1: must be 0 or more"),
+        ({"seed": "???"}, "seed: is missing; give it as seed=VALUE"),
+        ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
+        ({"vocabulary": [1]}, "vocabulary=[1]: must be text"),
+        ({"output_dir": ""}, "output_dir=: name a folder"),
+        ({"model": "x"}, "model=x: is a group of settings, not a setting"),
+        ({"model": {"path": ""}}, "model.path=: name a hub id or a pipeline folder"),
+        ({"model": {"dtype": "int8"}}, "model.dtype=int8: must be one of float32, bfloat16, float16"),
+        ({"model": {"pth": "x"}}, "model.pth: no such setting; did you mean model.path?"),
+        ({"threshold": 0.5}, "threshold: no such setting; did you mean mask.threshold?"),
+        ({"sampler": {"num_inference_steps": 0}}, "sampler.num_inference_steps=0: must lie in 1 ... 1000"),
+        ({"sampler": {"guidance_scale": math.nan}}, "sampler.guidance_scale=nan: must be a number of 0 or more"),
+        ({"sampler": {"guidance_scale": math.inf}}, "sampler.guidance_scale=inf: must be a number of 0 or more"),
+        ({"attention": {"power": -1}}, "attention.power=-1: must lie in 0 ... 64"),
+        ({"attention": {"cross_resolution": 0}}, "attention.cross_resolution=0: must be 1 or more, or null"),
+        ({"mask": {"threshold": "a"}}, "mask.threshold=a: must be a number"),
+        ({"mask": {"threshold": 1.3}}, "mask.threshold=1.3: must lie in [0, 1]"),
+        ({"mask": {"threshold": 0.3}}, "mask.uncertainty_threshold=0.5: must not be above mask.threshold=0.3"),
+        ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, file"),
+        ({"prompts": {"template": "odd"}}, "prompts.template=odd: must be one of generic, toy"),
+        ({"prompts": {"source": "file"}}, "prompts.file=null: name the JSON file of captions (prompts.file=FILE)"),
+        ({"writer": {"format": "coco"}}, "writer.format=coco: must be voc"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_remedy(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        converted(**settings)
+    assert str(error.value) == message
+
+
+def test_suggestions_prefer_the_last_part_of_a_name() -> None:
+    known = ["num_images", "model.path", "sampler.guidance_scale"]
+    assert did_you_mean("guidance_scale", known) == "; did you mean sampler.guidance_scale?"
+    assert did_you_mean("num_image", known) == "; did you mean num_images?"
+    assert did_you_mean("zebra", known) == ""

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import pytest
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.vocabulary import VocabularyClass, load_vocabulary
+
+# PASCAL VOC's published colours, background first.
+VOC_PALETTE = (
+    (0, 0, 0),
+    (128, 0, 0),
+    (0, 128, 0),
+    (128, 128, 0),
+    (0, 0, 128),
+    (128, 0, 128),
+    (0, 128, 128),
+    (128, 128, 128),
+    (64, 0, 0),
+    (192, 0, 0),
+    (64, 128, 0),
+    (192, 128, 0),
+    (64, 0, 128),
+    (192, 0, 128),
+    (64, 128, 128),
+    (192, 128, 128),
+    (0, 64, 0),
+    (128, 64, 0),
+    (0, 192, 0),
+    (128, 192, 0),
+    (0, 64, 128),
+)
+VOC_NAMES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),
+    *("car", "cat", "chair", "cow", "diningtable", "dog", "horse"),
+    *("motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_voc() -> None:
+    voc = load_vocabulary("voc")
+    assert voc.name == "voc"
+    assert voc.label_names == VOC_NAMES
+    assert voc.class_ids == tuple(range(1, 21))
+    assert voc.palette == VOC_PALETTE
+    assert voc[20].word == "tv monitor"
+
+
+def test_coco() -> None:
+    coco = load_vocabulary("coco")
+    assert len(coco.label_names) == 81
+    assert len(set(coco.palette)) == 81
+    assert coco.palette[:21] == VOC_PALETTE
+    # COCO's category ids 1, 13, 14, 44, 70, 90 have gaps; labels have none.
+    names = {1: "person", 12: "stop sign", 13: "parking meter", 40: "bottle", 62: "toilet", 80: "toothbrush"}
+    assert {label: coco[label].name for label in names} == names
+
+
+@pytest.mark.parametrize("name", ["voc", "coco"])
+def test_no_word_of_a_shipped_vocabulary_has_two_classes(name: str) -> None:
+    vocabulary = load_vocabulary(name)
+    texts = [text for entry in vocabulary.classes for text in {entry.name, entry.word, *entry.synonyms}]
+    assert len(texts) == len(set(texts))
+    assert not set(vocabulary.other_phrases) & set(texts)
+
+
+@pytest.mark.parametrize("class_id", [0, -1, 21])
+def test_there_is_no_class_outside_the_labels(class_id: int) -> None:
+    with pytest.raises(KeyError):
+        load_vocabulary("voc")[class_id]
+
+
+@pytest.mark.parametrize(
+    ("text", "class_id"),
+    [("dog", 12), (" Dog ", 12), ("puppy", 12), ("dining \t table", 11), ("DININGTABLE", 11), ("unicorn", None)],
+)
+def test_class_id_of_a_text(text: str, class_id: int | None) -> None:
+    assert load_vocabulary("voc").class_id(text) == class_id
+
+
+def test_own_vocabulary(write) -> None:
+    vocabulary = load_vocabulary(
+        write(
+            "classes:\n- Cat\n- {name: roadSign, word: Road  Sign, synonyms: [SIGN]}\nother_phrases: [sign  language]\n"
+        )
+    )
+    assert vocabulary.name == "mine"
+    assert vocabulary.label_names == ("background", "Cat", "roadSign")
+    assert vocabulary.classes == (VocabularyClass("Cat", "cat"), VocabularyClass("roadSign", "road sign", ("sign",)))
+    assert vocabulary.other_phrases == ("sign language",)
+
+
+def test_a_word_wins_over_another_classs_synonym(write) -> None:
+    vocabulary = load_vocabulary(write("classes:\n- {name: sofa, synonyms: [couch]}\n- couch\n"))
+    assert vocabulary.class_id("couch") == 2
+
+
+def test_largest_vocabulary_has_distinct_colours(write) -> None:
+    vocabulary = load_vocabulary(write("classes:\n" + "".join(f"- thing {i}\n" for i in range(254))))
+    assert len(set(vocabulary.palette)) == 255
+    with pytest.raises(InputError, match="255 classes; a mask of bytes holds at most 254"):
+        load_vocabulary(write("classes:\n" + "".join(f"- thing {i}\n" for i in range(255))))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no list `classes:`"),
+        ("classes: []", "has no list `classes:`"),
+        ("classes: dog", "has no list `classes:`"),
+        ("- dog", "has no list `classes:`"),
+        ("dog", "has no list `classes:`"),
+        ("classes: [dog", "not a readable YAML file"),
+        ("classes: ['${missing}']", "not a readable YAML file"),
+        ("classes: [no]", "class 1: must be a name"),
+        ("classes: [dog, [cat]]", "class 2: must be a name"),
+        ("classes: ['']", "class 1: name and word must be text"),
+        ("classes: [{word: dog}]", "class 1: name and word must be text"),
+        ("classes: [{name: 7}]", "class 1: name and word must be text"),
+        ("classes: [{name: dog, word: null}]", "class 1: name and word must be text"),
+        ("classes: [{name: dog, colour: red}]", "class 1: unknown key 'colour'"),
+        ("classes: [{name: dog, synonyms: puppy}]", r"class 1 \(dog\): synonyms must be a list of words"),
+        ("classes: [{name: dog, synonyms: [1]}]", r"class 1 \(dog\): synonyms must be a list of words"),
+        ("classes: [dog]\nother_phrases: hot dog", "other_phrases must be a list of words"),
+        ("classes: [dog, cat, Dog]", "class 3 has the name 'dog' of class 1"),
+        ("classes: [dog, {name: hound, word: dog}]", "class 2 has the word 'dog' of class 1"),
+        ("classes: [{name: hound, word: dog}, dog]", "class 2 has the name 'dog' of class 1"),
+        ("classes: [Background]", "class 1 has the name 'background' of the background"),
+        ("classes: [{name: sky, word: background}]", "class 1 has the word 'background' of the background"),
+    ],
+)
+def test_malformed_vocabularies_are_named(write, text: str, message: str) -> None:
+    path = write(text)
+    with pytest.raises(InputError, match=message) as error:
+        load_vocabulary(path)
+    assert path in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "voc2012", "folder/voc"])
+def test_unknown_vocabulary_lists_the_known(name: str) -> None:
+    with pytest.raises(InputError, match=f"vocabulary={name}: not one of coco, voc"):
+        load_vocabulary(name)
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml: no such file"):
+        load_vocabulary(str(tmp_path / "absent.yaml"))
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(InputError, match=r"folder\.yaml: not a readable YAML file"):
+        load_vocabulary(str(tmp_path / "folder.yaml"))
