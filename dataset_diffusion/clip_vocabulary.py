@@ -20,10 +20,14 @@ def clip_tokenizer(bpe_path: str | Path, model_max_length: int = 77) -> "CLIPTok
     package `open_clip_torch`. Token ids are those of the published models: start 49406, end (and padding) 49407.
     Raises InputError if the file is not that list.
     """
+    return byte_level_tokenizer(_read_merges(Path(bpe_path)), model_max_length)
+
+
+def byte_level_tokenizer(merges: list[tuple[str, str]], model_max_length: int) -> "CLIPTokenizer":
+    """A tokenizer in CLIP's layout: 2 x 256 characters, the tokens of `merges` in their order, start and end."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    merges = _read_merges(Path(bpe_path))
     # Printable bytes stand for themselves and the others for the characters from 256 on: this is CLIP's order.
     characters = sorted(ByteLevel.alphabet())
     tokens = [
@@ -34,8 +38,7 @@ def clip_tokenizer(bpe_path: str | Path, model_max_length: int = 77) -> "CLIPTok
         "<|endoftext|>",
     ]
     vocab = {token: token_id for token_id, token in enumerate(tokens)}
-    # Annotated as strings, but the library below it takes pairs only.
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=model_max_length)  # type: ignore[arg-type]
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=model_max_length)
 
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:

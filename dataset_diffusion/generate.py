@@ -127,9 +127,10 @@ def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[S
 def _begin(dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, SampleRecord]) -> None:
     """Bring the folder into a state from which every later one can be gone on with."""
     dataset.folder.remove_split()
-    dataset.folder.prepare()
+    # First of all files: by it a later run knows the folder for its own.
     unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, records=None)
     dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
+    dataset.folder.prepare()
     dataset.write(PLAN_FILE, encode_plan(dataset.prompts, dataset.vocabulary))
     # Written anew, it has no torn line to which another could be added.
     dataset.manifest.write(finished.values())

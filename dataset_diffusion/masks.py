@@ -1,4 +1,4 @@
-"""From evidence to scores to a label mask: pure functions (paper, section 3.4)."""
+"""From evidence to scores to a label mask: pure functions (the paper's uncertainty regions)."""
 
 from collections.abc import Sequence
 

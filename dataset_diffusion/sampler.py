@@ -21,8 +21,8 @@ from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary
 
-# What goes wrong in these libraries is raised; what they log besides, nobody can act on. Importing the pipelines already
-# logs, so this comes first: diffusers imports them when their name is first used.
+# What goes wrong in these libraries is raised; what they log besides, nobody can act on. Importing the pipelines
+# already logs, so this comes first: diffusers imports them when their name is first used.
 for library_logging in (transformers.logging, diffusers.utils.logging):
     library_logging.set_verbosity(library_logging.CRITICAL)
     library_logging.disable_progress_bar()
@@ -76,7 +76,7 @@ class Sampler:
         return height * self._pipe.vae_scale_factor, width * self._pipe.vae_scale_factor
 
     def class_prompt(self, prompt: Prompt) -> ClassPrompt:
-        """The text whose attention is recorded for `prompt`: its class words alone (paper, section 3.2)."""
+        """The text whose attention is recorded for `prompt`: its class words alone."""
         return class_prompt(self._pipe.tokenizer, self._class_words(prompt))
 
     def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
@@ -160,10 +160,10 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
 
 
 def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
-    """Say which model this is: `id`, as in the settings, and `revision`, which no two models share.
+    """Say which model this is: `id` as in the settings, and `revision`.
 
-    The revision is the hub's commit, or for a folder the SHA-256 of the weights in it ("sha256:..."; about a second a
-    gigabyte).
+    The revision is the hub's commit; for a folder it is the SHA-256 of the weights in it ("sha256:..."), wherever the
+    folder lies, which takes about a second a gigabyte.
     """
     folder = Path(pipe.name_or_path)
     is_from_hub = folder.parent.name == "snapshots"

@@ -18,12 +18,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dataset_diffusion.clip_vocabulary import clip_tokenizer
 
-# diffusers imports its pipelines at the first use of their names, and would then warn that torchvision is missing,
-# which nothing here uses.
-transformers.logging.set_verbosity_error()
+# Nothing that the libraries say while they import (late, at the first use of a pipeline's name), cast and save matters.
+for library_logging in (transformers.logging, diffusers.utils.logging):
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
 
 CLIP_MERGES = Path(__file__).resolve().parents[1] / "tests/data/clip_bpe/bpe_simple_vocab_16e6.txt.gz"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# As initialised, every position attends to all others alike, and masks of such flat maps are empty.
+QUERY_SCALE = 32
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,18 @@ def make_text_encoder(architecture: Architecture, tokenizer: CLIPTokenizer) -> t
 
 def make_unet(architecture: Architecture) -> diffusers.UNet2DConditionModel:
     """The UNet for 64 x 64 latents, 512 x 512 images (attention at 64, 32, 16 and 8)."""
-    return diffusers.UNet2DConditionModel(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=64,
         block_out_channels=(320, 640, 1280, 1280),
         attention_head_dim=architecture.unet_heads,  # in these two models the number of heads, whatever the name says
         cross_attention_dim=architecture.text_width,
         use_linear_projection=architecture.use_linear_projection,
     )
+    with torch.no_grad():
+        for name, parameter in unet.named_parameters():
+            if name.endswith(".to_q.weight"):
+                parameter *= QUERY_SCALE
+    return unet
 
 
 def make_autoencoder() -> diffusers.AutoencoderKL:

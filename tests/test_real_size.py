@@ -108,7 +108,9 @@ def test_dd_generate_at_real_size(size: str, tmp_path: Path) -> None:
     assert image.shape == (512, 512, 3)
     assert mask.shape == (512, 512)
     assert image.std() > 0
-    assert set(np.unique(mask)) <= {*range(21), 255}
+    labels = set(np.unique(mask))
+    assert {0} < labels <= {*range(21), 255}
+    assert labels & set(range(1, 21))
 
 
 def run_python(*arguments: str) -> None:

@@ -167,7 +167,7 @@ def test_attention_settings_choose_the_resolutions(pipe):
     (sample,) = make_sampler(pipe, AttentionSettings(self_resolution=16, cross_resolution=8)).sample(PROMPTS[:1])
     assert sample.attention.cross.shape == (40, 8, 8)
     assert sample.attention.self_attention.shape == (256, 256)
-    with pytest.raises(InputError, match="attention.cross_resolution=5: this model has attention at 16, 8;"):
+    with pytest.raises(InputError, match=r"attention\.cross_resolution=5: this model has attention at 16, 8;"):
         make_sampler(pipe, AttentionSettings(cross_resolution=5))
 
 
@@ -203,7 +203,7 @@ def test_float16_on_the_gpu_is_near_float32_on_the_cpu(folder, samples):
 def test_an_image_that_is_not_finite_is_refused(folder):
     pipe = load(folder)
     pipe.vae.decoder.conv_out.bias.data.fill_(torch.nan)
-    with pytest.raises(InputError, match="model.dtype=float32: the images have values that are not finite"):
+    with pytest.raises(InputError, match=r"model\.dtype=float32: the images have values that are not finite"):
         make_sampler(pipe).sample(PROMPTS[:1])
 
 

@@ -1,4 +1,7 @@
-"""From attention maps to evidence for each class: pure tensor functions (paper, sections 3.2 and 3.3)."""
+"""From attention maps to evidence for each class: pure tensor functions.
+
+The paper calls it self-attention exponentiation.
+"""
 
 from collections.abc import Sequence
 
@@ -8,12 +11,13 @@ from torch import Tensor
 
 from dataset_diffusion.types import AttentionMaps
 
+
 def class_evidence(maps: AttentionMaps, spans: Sequence[Sequence[int]], power: int) -> Tensor:
     """How strongly each image position belongs to each class: `A_S ** power @ a_c`.
 
-    `spans` holds, for each of the K classes, the positions of its tokens in the class prompt. Returns [K, h, w] float32, >= 0 up to the small overshoot of
-    bicubic resizing, not normalised. The resolution is that of the self-attention, or with power 0 that of the
-    cross-attention, which then is returned as it is.
+    `spans` holds, for each of the K classes, the positions of its tokens in the class prompt. Returns [K, h, w]
+    float32, not normalised, >= 0 up to the small overshoot of bicubic resizing. The resolution is that of the
+    self-attention, or with power 0 that of the cross-attention, which is then returned as it is.
     """
     evidence = class_attention(maps.cross, spans)
     if power == 0 or not spans:

@@ -1,4 +1,7 @@
-"""Record attention while a Stable Diffusion UNet runs (paper, section 3.2). The only code that hooks a model."""
+"""Record attention while a Stable Diffusion UNet runs. The only code that hooks a model.
+
+The paper calls it class-prompt cross-attention: keys come from the class words alone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from typing import Any, Self
 import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -34,7 +38,7 @@ class AttentionLayer:
         return min(self.size)
 
 
-def find_attention_layers(unet: nn.Module, latent_size: tuple[int, int]) -> tuple[AttentionLayer, ...]:
+def find_attention_layers(unet: UNet2DConditionModel, latent_size: tuple[int, int]) -> tuple[AttentionLayer, ...]:
     """List the self- and cross-attention layers of a diffusers UNet that is given latents of `latent_size` (h, w).
 
     Map sizes depend on how the model rounds odd sizes, so they are observed in a forward pass of the same
@@ -67,7 +71,7 @@ def select_layers(
     """Keep the layers that the settings ask for: one resolution for cross-attention, and one for self-attention.
 
     Where the settings leave it open, it is the one nearest to a quarter of the latent's side, but at least 16, for
-    cross-attention, and to half of it for self-attention: 16 and 32 for 64 x 64 latents (paper, section 3.3). Raises
+    cross-attention, and to half of it for self-attention: 16 and 32 for 64 x 64 latents, as in the paper. Raises
     InputError if the model has no attention at a resolution that the settings name.
     """
     side = min(latent_size)
@@ -168,9 +172,10 @@ class _RunningMean:
 
 
 def queries_and_keys(layer: Attention, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Project as the layer itself does, in its own dtype: [B, N, C] and [B, T, C'] -> [B, heads, N, d], [B, heads, T, d].
+    """Project as the layer itself does, in its own dtype.
 
-    For self-attention `context` is `hidden`.
+    `hidden` [B, N, C] gives queries [B, heads, N, d]; `context` [B, T, C'], for self-attention `hidden` itself, gives
+    keys [B, heads, T, d].
     """
     is_self = context is hidden
     if layer.group_norm is not None:

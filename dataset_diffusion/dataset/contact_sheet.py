@@ -56,7 +56,7 @@ def draw_contact_sheet(
     rows = -(-len(shown) // columns)
     width = 2 * MARGIN + columns * cell_width + (columns - 1) * MARGIN
     legend = _draw_legend([label for label in present if label], label_names, palette, width - 2 * MARGIN)
-    sheet = Image.new("RGB", (width, 3 * MARGIN + legend.height + rows * (cell_height + MARGIN)), PAPER)
+    sheet = Image.new("RGB", (width, 2 * MARGIN + legend.height + rows * (cell_height + MARGIN)), PAPER)
     sheet.paste(legend, (MARGIN, MARGIN))
     for index, (record, entry) in enumerate(zip(shown, panels, strict=True)):
         left = MARGIN + index % columns * (cell_width + MARGIN)

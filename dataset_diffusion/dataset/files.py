@@ -55,21 +55,23 @@ def explaining_write_errors(what: Path | str) -> Iterator[None]:
 def opened_folder(path: Path) -> Iterator[None]:
     """Make a folder if it is missing, and hold it against a second process that would write in it.
 
-    It is removed again if nothing is written in it. Raises InputError if it cannot be made or written in, or if another
-    process holds it.
+    If nothing is written in it, what was made is removed again. Raises InputError if it cannot be made or written in,
+    or if another process holds it.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"output_dir={path}: is a file; name a folder")
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     with explaining_write_errors(f"output_dir={path}"):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    try:
-        with _locked(path):
+    with _locked(path):
+        try:
             yield
-    finally:
-        with suppress(OSError):  # It is not empty.
-            path.rmdir()
+        finally:
+            with suppress(OSError):  # They are not empty.
+                for folder in made:
+                    folder.rmdir()
 
 
 @contextmanager

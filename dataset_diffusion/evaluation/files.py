@@ -106,7 +106,7 @@ def write_label_mask(path: Path, labels: np.ndarray) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all. Raises InputError when its folder cannot be written.
 
-    Two runs may write the same file at once. It is not forced to the disk, as all that is written here can be made again.
+    Two runs may write the same file at once. It is not forced to the disk: all that is written here can be remade.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

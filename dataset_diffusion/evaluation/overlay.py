@@ -17,12 +17,13 @@ CELL = 160
 """Side of the square that a picture is fitted into, in pixels."""
 GAP = 4
 GROUP_GAP = 20
+GROUP_WIDTH = len(COLUMNS) * (CELL + GAP) - GAP
 GROUPS_PER_ROW = 4
 OPACITY = 0.75
 PALENESS = 0.65
-FONT_SIZE = 15
+FONT = ImageFont.load_default(15)
 LINE = 24
-LEGEND_WIDTH = 150
+SWATCH = 17
 PALETTE = full_palette(LABEL_COLOURS)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
@@ -45,58 +46,49 @@ def overlay_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def overlay_sheet(images: Sequence[PredictedImage], ids: Sequence[str], label_names: Sequence[str]) -> Image.Image:
     """Draw the images in rows, each as image | truth | prediction with its id, and a legend of the labels in them."""
-    group_width = len(COLUMNS) * (CELL + GAP) - GAP
     groups = min(GROUPS_PER_ROW, len(images))
-    width = groups * (group_width + GROUP_GAP) + GROUP_GAP
+    width = GROUP_GAP + groups * (GROUP_WIDTH + GROUP_GAP)
+    legend = _draw_legend(images, label_names, width - 2 * GROUP_GAP)
     rows = math.ceil(len(images) / groups)
-    maps = [labels for item in images for labels in (item.labels, item.prediction)]
-    shown = sorted({int(label) for labels in maps for label in np.unique(labels)})
-    legend_columns = max(1, (width - 2 * GROUP_GAP) // LEGEND_WIDTH)
-    legend_height = math.ceil(len(shown) / legend_columns) * LINE
-    height = LINE + rows * (CELL + LINE) + legend_height + 2 * GAP
-    sheet = Image.new("RGB", (width, height), WHITE)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(FONT_SIZE)
+    height = LINE + rows * (CELL + LINE) + GAP
+    sheet = Image.new("RGB", (width, height + legend.height), WHITE)
     for position, item in enumerate(images):
-        left = GROUP_GAP + position % groups * (group_width + GROUP_GAP)
+        left = GROUP_GAP + position % groups * (GROUP_WIDTH + GROUP_GAP)
         top = LINE + position // groups * (CELL + LINE)
-        for column, (title, picture) in enumerate(zip(COLUMNS, _pictures(item), strict=True)):
-            x = left + column * (CELL + GAP)
-            if position < groups:
-                draw.text((x + CELL // 2, LINE // 2), title, BLACK, font, anchor="mm")
-            height_of_picture, width_of_picture = picture.shape[:2]
-            corner = (x + (CELL - width_of_picture) // 2, top + (CELL - height_of_picture) // 2)
-            sheet.paste(Image.fromarray(picture), corner)
-        draw.text((left, top + CELL + 2), ids[item.index], BLACK, font)
-    _draw_legend(draw, font, shown, label_names, height - legend_height - GAP, legend_columns)
+        _draw_group(sheet, left, top, item, ids[item.index], with_titles=position < groups)
+    sheet.paste(legend, (GROUP_GAP, height))
     return sheet
 
 
-def _pictures(item: PredictedImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, truth and prediction, their longer side CELL."""
+def _draw_group(sheet: Image.Image, left: int, top: int, item: PredictedImage, title: str, with_titles: bool) -> None:
     image, labels = shrink(item.image, item.labels, CELL)
     _, prediction = shrink(item.image, item.prediction, CELL)
-    return image, overlay_labels(image, labels), overlay_labels(image, prediction)
+    pictures = (image, overlay_labels(image, labels), overlay_labels(image, prediction))
+    height, width = labels.shape
+    draw = ImageDraw.Draw(sheet)
+    for column, (column_title, picture) in enumerate(zip(COLUMNS, pictures, strict=True)):
+        x = left + column * (CELL + GAP)
+        sheet.paste(Image.fromarray(picture), (x + (CELL - width) // 2, top + (CELL - height) // 2))
+        if with_titles:
+            draw.text((x + CELL // 2, top - LINE // 2), column_title, BLACK, FONT, anchor="mm")
+    draw.text((left, top + CELL + 2), title, BLACK, FONT)
 
 
-def _draw_legend(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    labels: Sequence[int],
-    label_names: Sequence[str],
-    top: int,
-    columns: int,
-) -> None:
-    for position, label in enumerate(labels):
-        x, y = GROUP_GAP + position % columns * LEGEND_WIDTH, top + position // columns * LINE
-        swatch = (x, y + 4, x + 16, y + 20)
-        if label == BACKGROUND:
-            draw.rectangle(swatch, outline=BLACK)
-        elif label == IGNORE_INDEX:
-            draw.rectangle(swatch, outline=BLACK)
-            for offset in (4, 9, 14):
-                draw.line((x, y + 4 + offset, x + offset, y + 4), BLACK)
-        else:
-            draw.rectangle(swatch, fill=tuple(int(value) for value in PALETTE[label]))
-        name = "ignored" if label == IGNORE_INDEX else label_names[label]
-        draw.text((x + 22, y + 3), name, BLACK, font)
+def _draw_legend(images: Sequence[PredictedImage], label_names: Sequence[str], width: int) -> Image.Image:
+    maps = [labels for item in images for labels in (item.labels, item.prediction)]
+    shown = sorted({int(label) for labels in maps for label in np.unique(labels)})
+    names = ["ignored" if label == IGNORE_INDEX else label_names[label] for label in shown]
+    entry_width = SWATCH + 24 + math.ceil(max(FONT.getlength(name) for name in names))
+    columns = max(1, width // entry_width)
+    legend = Image.new("RGB", (width, math.ceil(len(shown) / columns) * LINE), WHITE)
+    draw = ImageDraw.Draw(legend)
+    # A swatch looks as its label does over a picture that is half dark.
+    white = np.full((SWATCH, SWATCH, 3), WHITE, dtype=np.uint8)
+    for position, (label, name) in enumerate(zip(shown, names, strict=True)):
+        x, y = position % columns * entry_width, position // columns * LINE
+        below = white if label in (BACKGROUND, IGNORE_INDEX) else white // 2
+        swatch = overlay_labels(below, np.full_like(white[:, :, 0], label))
+        legend.paste(Image.fromarray(swatch), (x, y + 3))
+        draw.rectangle((x, y + 3, x + SWATCH - 1, y + 2 + SWATCH), outline=BLACK)
+        draw.text((x + SWATCH + 6, y + 2), name, BLACK, FONT)
+    return legend

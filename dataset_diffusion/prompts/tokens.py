@@ -63,7 +63,6 @@ def prompt_text(tokenizer: "CLIPTokenizer", caption: str, words: Sequence[str]) 
     of the caption, never of the classes: those must be seen. Raises InputError if the class words alone are too long.
     """
     _require_usable(tokenizer)
-    caption = caption.strip()
     appended = " ".join(words)
     # Every word has at least one token, so that no more words than tokens can fit.
     word_ends = [match.end() for match in re.finditer(r"\S+", caption)][: tokenizer.model_max_length]

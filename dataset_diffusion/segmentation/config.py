@@ -11,7 +11,7 @@ POLY_POWER = 0.9
 
 
 def mmseg_config(
-    settings: TrainSettings, architecture: Architecture, labels: Labels, *, sync_batch_norm: bool
+    settings: TrainSettings, architecture: Architecture, labels: Labels, *, bfloat16: bool, sync_batch_norm: bool
 ) -> dict[str, Any]:
     """The config of a training: what the runner is made from, and the text that goes with the exported segmentor.
 
@@ -34,14 +34,15 @@ def mmseg_config(
             "max_iters": settings.iterations,
             "val_interval": settings.val_interval,
         },
-        "optim_wrapper": _optim_wrapper(settings),
+        "optim_wrapper": _optim_wrapper(settings, bfloat16),
         "param_scheduler": [
             {
                 "type": "PolyLR",
                 "power": POLY_POWER,
                 "eta_min": 0.0,
                 "begin": 0,
-                "end": settings.iterations,
+                # mmengine reaches the minimum one step before the end: the last iteration would learn nothing.
+                "end": settings.iterations + 1,
                 "by_epoch": False,
             }
         ],
@@ -59,9 +60,9 @@ def ema_momentum(settings: TrainSettings) -> float:
     return 1 / (1 + settings.ema_horizon * settings.iterations)
 
 
-def _optim_wrapper(settings: TrainSettings) -> dict[str, Any]:
+def _optim_wrapper(settings: TrainSettings, bfloat16: bool) -> dict[str, Any]:
     wrapper: dict[str, Any] = {
-        "type": "Bfloat16OptimWrapper" if settings.precision == "bfloat16" else "OptimWrapper",
+        "type": "Bfloat16OptimWrapper" if bfloat16 else "OptimWrapper",
         "optimizer": {"type": "AdamW", "lr": settings.lr, "weight_decay": settings.weight_decay},
         "clip_grad": {"max_norm": settings.clip_norm, "norm_type": 2},
     }

@@ -128,6 +128,7 @@ def segmentor_config(
 def build_segmentor(config: dict[str, Any]) -> nn.Module:
     """An mmsegmentation model with random weights, on the CPU."""
     import_mmseg()
+    from mmengine.config import ConfigDict
     from mmseg.registry import MODELS
 
     with warnings.catch_warnings():
@@ -135,7 +136,7 @@ def build_segmentor(config: dict[str, Any]) -> nn.Module:
         warnings.filterwarnings("ignore", message=".*avg_non_ignore.*")
         # It also advises those with two labels to use one output; two are right, and simpler.
         warnings.filterwarnings("ignore", message=".*binary segmentation.*")
-        model: nn.Module = MODELS.build(config)
+        model: nn.Module = MODELS.build(ConfigDict(config))
     return model
 
 

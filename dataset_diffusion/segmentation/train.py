@@ -29,7 +29,7 @@ from dataset_diffusion.segmentation.data import VocData, training_loader, valida
 from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, CheckpointHook, IterationSeedHook, ProgressHook
 from dataset_diffusion.segmentation.labels import Labels, read_labels
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights
-from dataset_diffusion.segmentation.precision import Bfloat16OptimWrapper  # noqa: F401 - registered by its import
+from dataset_diffusion.segmentation.precision import uses_bfloat16
 from dataset_diffusion.segmentation.predict import load_segmentor
 from dataset_diffusion.segmentation.pretrained import load_backbone, read_backbone
 from dataset_diffusion.segmentation.processes import joined_processes
@@ -161,8 +161,15 @@ class _Training:
             aspp_dilations=tuple(self._settings.segmentor.aspp_dilations),
             num_labels=len(self._labels.names),
         )
-        sync_batch_norm = get_world_size() > 1 and self._device.type == "cuda"
-        config = Config(mmseg_config(self._settings, architecture, self._labels, sync_batch_norm=sync_batch_norm))
+        config = Config(
+            mmseg_config(
+                self._settings,
+                architecture,
+                self._labels,
+                bfloat16=uses_bfloat16(self._settings.precision, self._device),
+                sync_batch_norm=get_world_size() > 1 and self._device.type == "cuda",
+            )
+        )
         torch.manual_seed(self._settings.seed)
         model: Any = build_segmentor(config.model)
         init_weights(model)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from dataset_diffusion.settings.generate import one_of, require
 
 DEPTHS = (18, 50, 101)
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 TOY_VALIDATION = "toy"
 """The `val_dir` that stands for held-out scenes of the toy world."""
 

@@ -31,7 +31,7 @@ def toy_validation_set(cache_dir: Path, seeds: range = VALIDATION_SEEDS[:NUM_VAL
     except OSError as error:
         raise InputError(f"cache_dir={cache_dir}: cannot be written ({error.strerror}); choose another") from error
     try:
-        _write_scenes(unfinished, seeds)
+        write_scenes(unfinished, seeds, split="val")
         unfinished.chmod(0o755)  # mkdtemp keeps a folder to its owner, but a data set may be shared
         _move_unless_there(unfinished, root)
     finally:
@@ -48,11 +48,12 @@ def _digest(seeds: range) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_scenes(root: Path, seeds: range) -> None:
-    progress = tqdm(seeds, desc="toy validation scenes", unit="scene", dynamic_ncols=True)
+def write_scenes(root: Path, seeds: range, split: str) -> None:
+    """Render scenes into a VOC-style folder; the file of the split comes last."""
+    progress = tqdm(seeds, desc="toy scenes", unit="scene", dynamic_ncols=True)
     ids = [_write_scene(root, seed) for seed in progress]
-    split = "".join(f"{sample_id}\n" for sample_id in ids)
-    write_bytes(root / "ImageSets" / "Segmentation" / "val.txt", split.encode())
+    lines = "".join(f"{sample_id}\n" for sample_id in ids)
+    write_bytes(root / "ImageSets" / "Segmentation" / f"{split}.txt", lines.encode())
 
 
 def _write_scene(root: Path, seed: int) -> str:

@@ -78,6 +78,18 @@ def test_resize_is_exact_at_the_same_size_and_keeps_constants():
     assert torch.allclose(resize(torch.full((1, 4, 4), 0.3), (9, 11)), torch.full((1, 9, 11), 0.3))
 
 
+def test_resize_is_bicubic():
+    # The cubic kernel (Keys 1981) with torch's a = -0.75, a quarter of a cell from the two nearest samples.
+    def kernel(x: float) -> float:
+        a = -0.75
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1 if x <= 1 else a * (x**3 - 5 * x**2 + 8 * x - 4)
+
+    row = torch.rand(8)
+    expected = sum(kernel(abs(cell - 3.25)) * row[cell].item() for cell in (2, 3, 4, 5))
+    resized = resize(row.expand(1, 8, 8), (16, 16))
+    assert resized[0, 5, 7].item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_map_size_finds_the_factors():
     assert map_size(1024, aspect=1.0) == (32, 32)
     assert map_size(8 * 12, aspect=4 / 6) == (8, 12)

@@ -30,7 +30,9 @@ def folder(tmp_path_factory):
 
 
 def load(folder, scheduler="ddim", dtype="float32"):
-    return load_pipeline(ModelSettings(path=str(folder), dtype=dtype, device="cpu"), SamplerSettings(scheduler=scheduler))
+    return load_pipeline(
+        ModelSettings(path=str(folder), dtype=dtype, device="cpu"), SamplerSettings(scheduler=scheduler)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,9 @@ def make_images(pipe, guidance: float = 7.5) -> np.ndarray:
     ).images
 
 
-def record(pipe, class_texts=("cat sofa", "dog"), guidance=7.5, **resolutions) -> tuple[np.ndarray, list[AttentionMaps]]:
+def record(
+    pipe, class_texts=("cat sofa", "dog"), guidance=7.5, **resolutions
+) -> tuple[np.ndarray, list[AttentionMaps]]:
     with AttentionRecorder(pipe.unet, layers_of(pipe.unet, **resolutions), encode(pipe, class_texts)) as recorder:
         images = make_images(pipe, guidance)
     return images, recorder.maps()

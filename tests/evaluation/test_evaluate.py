@@ -214,7 +214,9 @@ def test_labels_of_a_folder_are_those_of_its_dataset_json(own_folder):
     settings = settings_for(own_folder, "folder")
     assert open_dataset(settings, ("background", "x", "y")).label_names == ("background", "x", "y")
     names = ["background", "crop", "weed"]
-    (own_folder / "dataset.json").write_text(json.dumps({"vocabulary": {"label_names": names}}))
+    (own_folder / "dataset.json").write_text(
+        json.dumps({"vocabulary": {"label_names": names, "palette": [[0, 0, 0]] * 3}})
+    )
     assert open_dataset(settings, ("background", "x", "y")).label_names == tuple(names)
 
 

@@ -1,4 +1,4 @@
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.files import read_image, read_label_mask, write_bytes, write_label_mask
-from dataset_diffusion.evaluation.voc import VocFolder, find_voc, read_label_names, read_split
-from dataset_diffusion.vocabulary import load_vocabulary, voc_colour
+from dataset_diffusion.evaluation.voc import VocFolder, find_voc
+from dataset_diffusion.vocabulary import load_vocabulary
 
 NAMES = load_vocabulary("voc").label_names
 
@@ -27,18 +26,18 @@ def voc(tmp_path, make_voc) -> Path:
     return make_voc(tmp_path / "data" / "VOCdevkit" / "VOC2012", samples)
 
 
-def load_all(root: Path) -> None:
-    folder = VocFolder("voc", root, "val", NAMES)
-    for index in range(len(folder.ids)):
-        folder.load(index)
+@pytest.fixture
+def faults_of(capsys) -> Callable[[Path], str]:
+    """What a user reads when this folder is opened: the lines on stderr, and the error in the end."""
 
+    def faults(root: Path) -> str:
+        with pytest.raises(InputError) as caught:
+            VocFolder("voc", root, "val", NAMES)
+        message = str(caught.value)
+        assert "\n" not in message
+        return capsys.readouterr().err + message
 
-def error_of(root: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        load_all(root)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return faults
 
 
 def test_reads_images_and_masks(voc):
@@ -61,146 +60,65 @@ def test_a_folder_without_voc_is_refused(tmp_path):
         find_voc(tmp_path)
 
 
-def test_missing_split_names_those_that_there_are(voc):
+def test_a_missing_split_names_those_that_there_are(voc, faults_of, tmp_path):
     (voc / "ImageSets/Segmentation/val.txt").rename(voc / "ImageSets/Segmentation/train.txt")
-    message = error_of(voc)
-    assert "val.txt: no such file" in message
-    assert "dataset.split to one of train" in message
+    assert "val.txt: no such file; set dataset.split to one of train" in faults_of(voc)
+    assert "val.txt: no such file; it lists the ids" in faults_of(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "is empty"),
-        ("2007_000033\n\n2007_000042\n", "line 2 is blank"),
-        ("2007_000033\n2007_000042\n2007_000033\n", "line 3 repeats 2007_000033 of line 1"),
-        ("2007_000033\n../../escape\n", "line 2: '../../escape' is no id"),
-        (".hidden\n", "line 1: '.hidden' is no id"),
-        ("2007_000033 1\n", "line 1: '2007_000033 1' is no id"),
+        ("", "val.txt: is empty"),
+        ("2007_000033\n\n2007_000042\n", "val.txt: line 2"),
+        ("2007_000033\n2007_000042\n2007_000033\n", "val.txt: line 3"),
+        # Ids become the file names of predictions.
+        ("2007_000033\n../../escape\n", "val.txt: line 2"),
     ],
 )
-def test_faults_of_the_split_name_the_line(voc, text, fault):
-    path = voc / "ImageSets/Segmentation/val.txt"
-    path.write_text(text)
-    message = error_of(voc)
+def test_faults_of_the_split_name_the_line(voc, faults_of, text, fault):
+    (voc / "ImageSets/Segmentation/val.txt").write_text(text)
+    assert fault in faults_of(voc)
+
+
+@pytest.mark.parametrize("file", ["JPEGImages/2007_000042.jpg", "SegmentationClass/2007_000042.png"])
+def test_a_missing_file_is_named(voc, faults_of, file):
+    (voc / file).unlink()
+    assert str(voc / file) in faults_of(voc)
+
+
+def colour(path: Path) -> None:
+    Image.open(path).convert("RGB").save(path)
+
+
+def label_37(path: Path) -> None:
+    labels = np.zeros((24, 16), dtype=np.uint8)
+    labels[3, 3] = 37
+    Image.fromarray(labels).save(path)
+
+
+def other_size(path: Path) -> None:
+    Image.fromarray(np.zeros((24, 17), dtype=np.uint8)).save(path)
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"), [(colour, "mode RGB"), (label_37, "37"), (other_size, "17x24"), (cut_off, "not a readable")]
+)
+def test_a_spoilt_mask_is_named_before_anything_is_predicted(voc, faults_of, spoil, fault):
+    path = voc / "SegmentationClass/2007_000042.png"
+    spoil(path)
+    message = faults_of(voc)
     assert str(path) in message
     assert fault in message
 
 
-def test_a_split_that_is_no_text_is_refused(voc):
-    (voc / "ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read as text" in error_of(voc)
-
-
-def test_windows_line_ends_are_read(voc):
-    path = voc / "ImageSets/Segmentation/val.txt"
-    path.write_bytes(b"2007_000033\r\n2008_000009\r\n")
-    assert read_split(path) == ("2007_000033", "2008_000009")
-
-
-@pytest.mark.parametrize("file", ["JPEGImages/2007_000042.jpg", "SegmentationClass/2007_000042.png"])
-def test_a_missing_file_is_named_before_anything_is_loaded(voc, file):
-    (voc / file).unlink()
-    with pytest.raises(InputError, match=f"{Path(file).name} is missing"):
-        VocFolder("voc", voc, "val", NAMES)
-
-
-def test_many_missing_files_are_counted(voc):
-    for path in (voc / "SegmentationClass").iterdir():
-        path.unlink()
-    assert "2007_000033.png and 2 more of 3 are missing" in error_of(voc)
-    (voc / "SegmentationClass").rmdir()
-    assert "SegmentationClass: no such folder" in error_of(voc)
-
-
-def test_a_colour_mask_is_refused(voc):
-    path = voc / "SegmentationClass/2007_000042.png"
-    Image.open(path).convert("RGB").save(path)
-    assert f"{path}: has mode RGB" in error_of(voc)
-
-
-def test_a_mask_of_16_bits_is_refused(voc):
-    path = voc / "SegmentationClass/2007_000042.png"
-    Image.fromarray(np.zeros((24, 16), dtype=np.uint16)).save(path)
-    assert f"{path}: has mode I;16" in error_of(voc)
-
-
-def test_a_label_out_of_range_is_refused(voc):
-    path = voc / "SegmentationClass/2007_000042.png"
-    labels = np.zeros((24, 16), dtype=np.uint8)
-    labels[3, 3] = 37
-    Image.fromarray(labels).save(path)
-    assert f"{path}: has the label 37, which is neither one of 0 ... 20 nor 255" in error_of(voc)
-
-
-def test_different_sizes_are_refused(voc):
-    path = voc / "SegmentationClass/2007_000042.png"
-    Image.fromarray(np.zeros((24, 17), dtype=np.uint8)).save(path)
-    message = error_of(voc)
-    assert "2007_000042.jpg: is 16 x 24 pixels" in message
-    assert f"{path} is 17 x 24" in message
-
-
-@pytest.mark.parametrize("file", ["JPEGImages/2007_000042.jpg", "SegmentationClass/2007_000042.png"])
-def test_a_file_cut_off_anywhere_is_named(voc, file):
-    path = voc / file
-    content = path.read_bytes()
-    # The last bytes of a PNG (its end marker) and of a JPEG may go without a pixel being lost.
-    for length in (*range(0, len(content) - 16, max(1, len(content) // 40)), len(content) // 2):
-        path.write_bytes(content[:length])
-        message = error_of(voc)
-        assert str(path) in message
-        assert "cannot be read as" in message
-
-
-def test_grey_masks_are_read_as_they_are(tmp_path):
-    labels = np.arange(21, dtype=np.uint8).reshape(3, 7)
-    Image.fromarray(labels).save(tmp_path / "mask.png")
-    assert np.array_equal(read_label_mask(tmp_path / "mask.png", 21), labels)
-
-
-def test_written_masks_are_palette_pngs_in_vocs_colours(tmp_path):
-    labels = np.array([[0, 1, 15], [20, 80, 255]], dtype=np.uint8)
-    path = tmp_path / "new" / "mask.png"
-    write_label_mask(path, labels)
-    assert np.array_equal(read_label_mask(path, 81), labels)
-    with Image.open(path) as file:
-        assert file.mode == "P"
-        colours = np.asarray(file.convert("RGB"))
-    assert tuple(colours[0, 2]) == voc_colour(15) == (192, 128, 128)
-    assert tuple(colours[1, 2]) == voc_colour(255) == (224, 224, 192)
-    assert [file.name for file in path.parent.iterdir()] == ["mask.png"], "nothing unfinished is left"
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot be written .*; choose another folder"):
-        write_bytes(tmp_path / "file" / "below" / "x", b"")
-
-
-def test_images_are_rgb_whatever_their_file_holds(tmp_path):
-    Image.fromarray(np.full((4, 6), 77, dtype=np.uint8)).save(tmp_path / "grey.jpg")
-    assert read_image(tmp_path / "grey.jpg").tolist() == np.full((4, 6, 3), 77).tolist()
-    assert read_image(tmp_path / "grey.jpg").dtype == np.uint8
-
-
-def test_label_names_come_from_dataset_json(tmp_path):
-    assert read_label_names(tmp_path) is None
-    (tmp_path / "dataset.json").write_text(json.dumps({"vocabulary": {"label_names": ["background", "weed"]}}))
-    assert read_label_names(tmp_path) == ("background", "weed")
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("{", "is not valid JSON"),
-        ("[]", "has no list vocabulary.label_names"),
-        ('{"vocabulary": {"label_names": ["background"]}}', "has no list vocabulary.label_names"),
-        ('{"vocabulary": {"label_names": ["background", 3]}}', "has no list vocabulary.label_names"),
-        ('{"vocabulary": {"label_names": ["background", "weed", "weed"]}}', "has 'weed' twice"),
-    ],
-)
-def test_faults_of_dataset_json_are_named(tmp_path, text, fault):
-    (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(InputError, match=fault):
-        read_label_names(tmp_path)
+def test_an_image_that_is_cut_off_is_named_when_it_is_read(voc):
+    path = voc / "JPEGImages/2007_000042.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 16, 3)).astype(np.uint8)).save(path)
+    cut_off(path)
+    with pytest.raises(InputError, match=r"2007_000042\.jpg: cannot be read as an image"):
+        VocFolder("voc", voc, "val", NAMES).load(1)

@@ -1,0 +1,1 @@
+"""The recipe of the toy world's Stable Diffusion: tokenizer, autoencoder, text encoder and UNet, from nothing."""

@@ -1,0 +1,39 @@
+"""Write the trained networks as a Stable Diffusion pipeline folder that any tool loads."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+
+from dataset_diffusion.toy.training.denoiser import Denoiser
+from dataset_diffusion.toy.training.recipe import NOISE_SCHEDULE
+
+
+def assemble(denoiser: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:
+    """The stock pipeline of trained networks (shared, not copied), with DDIM as its scheduler."""
+    scheduler = DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=denoiser.text_encoder,
+        tokenizer=denoiser.tokenizer,
+        unet=denoiser.unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
+    """Save the pipeline in float16 in place of `folder`, which stays as it is until the new one is whole."""
+    unfinished = folder.with_name(f"unfinished_{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    pipe.to(dtype=torch.float16)
+    pipe.save_pretrained(unfinished)
+    pipe.to(dtype=torch.float32)
+    if folder.exists():
+        shutil.rmtree(folder)
+    unfinished.rename(folder)

@@ -1,0 +1,81 @@
+"""Train a bfloat16 copy of the UNet against float32 master weights, with Muon for matrices and AdamW for the rest."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dataset_diffusion.toy.training.recipe import Recipe
+
+NOT_MATRICES = ("conv_in", "conv_out", "embedding")
+"""Layers at the network's ends: Muon is for the hidden ones (Jordan et al., 2024)."""
+
+
+class MixedOptimizer:
+    """Steps the master weights of several modules.
+
+    Muon takes two-dimensional parameters, so that it gets views of convolutions as [out, in * height * width].
+    """
+
+    def __init__(self, modules: list[nn.Module], recipe: Recipe) -> None:
+        named = [(name, parameter) for module in modules for name, parameter in module.named_parameters()]
+        self.parameters = [parameter for _, parameter in named]
+        matrices = [p for name, p in named if p.ndim >= 2 and not any(end in name for end in NOT_MATRICES)]
+        is_matrix = {id(p) for p in matrices}
+        self._matrices = [(p, nn.Parameter(p.data.view(len(p), -1))) for p in matrices]
+        self._muon = torch.optim.Muon(
+            [view for _, view in self._matrices],
+            lr=recipe.matrix_learning_rate,
+            momentum=0.95,
+            weight_decay=0.01,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self._adamw = torch.optim.AdamW(
+            [p for p in self.parameters if id(p) not in is_matrix],
+            lr=recipe.vector_learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+        )
+        self._base_rates = (recipe.matrix_learning_rate, recipe.vector_learning_rate)
+
+    def step(self, rate: float) -> None:
+        """Update the weights from their `.grad` at `rate` times the learning rates, and clear the gradients."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for parameter, view in self._matrices:
+            view.grad = None if parameter.grad is None else parameter.grad.view_as(view)
+        for optimizer, base_rate in zip((self._muon, self._adamw), self._base_rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * base_rate
+            optimizer.step()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, dict]:
+        """The state of both optimizers."""
+        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Take over what state_dict() gave."""
+        self._muon.load_state_dict(state["muon"])
+        self._adamw.load_state_dict(state["adamw"])
+
+
+class HalfPrecisionCopy:
+    """A bfloat16 copy of a float32 module: twice as fast on a CPU as autocast, which casts the weights at each step."""
+
+    def __init__(self, master: nn.Module) -> None:
+        self._master = list(master.parameters())
+        self.module = copy.deepcopy(master).to(torch.bfloat16)
+        self._copies = list(self.module.parameters())
+
+    def gradients_to_master(self) -> None:
+        """Hand the copy's gradients over to the master weights, in float32."""
+        for master, half in zip(self._master, self._copies, strict=True):
+            if half.grad is not None:
+                master.grad = half.grad.float()
+                half.grad = None
+
+    @torch.no_grad()
+    def follow_master(self) -> None:
+        """Take over the master weights."""
+        masters: list[Tensor] = [master.data for master in self._master]
+        torch._foreach_copy_([half.data for half in self._copies], masters)

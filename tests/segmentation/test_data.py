@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset_diffusion.segmentation.data import (
+    DrawSampler,
+    VocData,
+    training_loader,
+    training_steps,
+    validation_loader,
+)
+from dataset_diffusion.segmentation.labels import Labels
+from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, SIZE, write_tiny_voc
+
+LABELS = Labels(LABEL_NAMES, PALETTE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> VocData:
+    root = write_tiny_voc(tmp_path_factory.mktemp("data") / "voc")
+    return VocData(root, root / "SegmentationClass", "train")
+
+
+def batches(data: VocData, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0) -> list[torch.Tensor]:
+    """Images and masks of the first batches of two, each as one tensor [2, 4, H, W]."""
+    loader = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=seed, num_workers=num_workers)
+    loader.sampler.skip(2 * skip)
+    drawn = []
+    for batch, _ in zip(loader, range(count), strict=False):
+        samples = zip(batch["inputs"], batch["data_samples"], strict=True)
+        # Images that were made smaller come smaller than the crop; the model pads them.
+        drawn += [torch.cat([image, sample.gt_sem_seg.data]) for image, sample in samples]
+    return drawn
+
+
+def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
+    return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: VocData) -> None:
+    drawn = batches(data, 4)
+    np.random.seed(5)
+    assert equal(batches(data, 4), drawn)
+    assert not equal(batches(data, 4, seed=1), drawn)
+    # A run that goes on after two batches gets the third, and so does one with other processes to load.
+    assert equal(batches(data, 2, skip=2), drawn[4:])
+    assert equal(batches(data, 4, num_workers=2), drawn)
+
+
+def test_the_same_image_is_augmented_anew_in_each_round(data: VocData) -> None:
+    loader = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0)
+    first, second = loader.dataset[0, 3], loader.dataset[6, 3]
+    assert first["data_samples"].img_path == second["data_samples"].img_path
+    assert not equal([first["inputs"]], [second["inputs"]])
+
+
+def test_each_round_draws_every_image_once(data: VocData) -> None:
+    drawn = [key for key, _ in zip(DrawSampler(range(5), seed=0), range(15), strict=False)]
+    assert [draw for draw, _ in drawn] == list(range(15))
+    for start in (0, 5, 10):
+        assert sorted(index for _, index in drawn[start : start + 5]) == list(range(5))
+    assert [index for _, index in drawn[:5]] != [index for _, index in drawn[5:10]]
+
+
+def test_two_processes_draw_what_one_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draws(rank: int, world_size: int, count: int) -> list[tuple[int, int]]:
+        monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, world_size))
+        return [key for key, _ in zip(DrawSampler(range(5), seed=0), range(count), strict=False)]
+
+    alone, first, second = draws(0, 1, 12), draws(0, 2, 6), draws(1, 2, 6)
+    assert sorted(first + second) == alone
+    assert not set(first) & set(second)
+
+
+def test_images_and_masks_stay_together(tmp_path: Path) -> None:
+    # The image says its own label: grey 60 k where the mask is k. Off the edges, resizing does not change that.
+    labels = np.kron(np.random.default_rng(0).integers(0, 3, (4, 4)), np.ones((24, 24))).astype(np.uint8)
+    root = write_tiny_voc(tmp_path / "voc", num_images=1)
+    Image.fromarray(labels * 60).convert("RGB").save(root / "JPEGImages/image_0.jpg", quality=100)
+    Image.fromarray(labels).save(root / "SegmentationClass/image_0.png")
+    data = VocData(root, root / "SegmentationClass", "train")
+    dataset = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0).dataset
+    dataset.pipeline.transforms = [
+        step for step in dataset.pipeline.transforms if type(step).__name__ != "PhotoMetricDistortion"
+    ]
+    agreement = []
+    for draw in range(20):
+        item = dataset[draw, 0]
+        seen = (item["inputs"][0].float() / 60).round()
+        agreement.append((seen == item["data_samples"].gt_sem_seg.data[0]).float().mean().item())
+    assert min(agreement) > 0.9  # the rest are edges
+
+
+def test_augmentation_invents_no_labels(data: VocData) -> None:
+    dataset = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0).dataset
+    sizes = set()
+    for draw in range(30):
+        item = dataset[draw, draw % 6]
+        mask = item["data_samples"].gt_sem_seg.data
+        assert set(mask.unique().tolist()) <= {0, 1, 2, 255}
+        assert item["inputs"].shape[1:] == mask.shape[1:]
+        assert max(mask.shape[1:]) <= SIZE
+        sizes.add(tuple(mask.shape[1:]))
+    assert len(sizes) > 5  # the random scale is at work
+
+
+def test_validation_sees_each_image_once_as_it_is(data: VocData) -> None:
+    loader = validation_loader(data, LABELS, num_workers=0)
+    seen = {Path(batch["data_samples"][0].img_path).stem: batch for batch in loader}
+    assert sorted(seen) == sorted(data.sample_ids)
+    for sample_id, batch in seen.items():
+        mask = np.array(Image.open(data.masks_dir / f"{sample_id}.png"))
+        np.testing.assert_array_equal(batch["data_samples"][0].gt_sem_seg.data[0], mask)
+        assert batch["inputs"][0].shape == (3, SIZE, SIZE)
+
+
+def test_augmentation_is_the_usual_one() -> None:
+    steps = {step["type"]: step for step in training_steps(512)}
+    assert list(steps)[2:] == ["RandomResize", "RandomCrop", "RandomFlip", "PhotoMetricDistortion", "PackSegInputs"]
+    assert steps["RandomResize"]["scale"] == (2048, 512)
+    assert steps["RandomResize"]["ratio_range"] == (0.5, 2.0)
+    assert steps["RandomCrop"]["cat_max_ratio"] == 0.75

@@ -1,0 +1,66 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from dataset_diffusion.segmentation.model import (
+    OUTPUT_STRIDE,
+    Architecture,
+    architecture_from_json,
+    build_segmentor,
+    segmentor_config,
+)
+
+DILATIONS = (1, 12, 24, 36)
+
+
+@pytest.mark.parametrize("depth", [18, 50, 101])
+@pytest.mark.parametrize("deep_stem", [True, False])
+def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem: bool) -> None:
+    with torch.device("meta"):
+        model = build_segmentor(segmentor_config(Architecture(depth, deep_stem, DILATIONS, 21))).eval()
+        assert model(torch.empty(1, 3, 64, 96), mode="tensor").shape == (
+            1,
+            21,
+            64 // OUTPUT_STRIDE,
+            96 // OUTPUT_STRIDE,
+        )
+    blocks = {18: 8, 50: 16, 101: 33}[depth]
+    assert sum(name.endswith(".conv2") for name, _ in model.backbone.named_modules()) == blocks
+    # The last stage is dilated instead of strided (Chen et al., arXiv 1706.05587).
+    dilated = model.backbone.layer4[1].conv1 if depth == 18 else model.backbone.layer4[1].conv2
+    assert dilated.dilation == (4, 4)
+    branches = model.decode_head.aspp_modules
+    assert [branch.conv.dilation[0] for branch in branches] == list(DILATIONS)
+
+
+def test_the_loss_ignores_255_and_weighs_the_auxiliary_head_less() -> None:
+    config = segmentor_config(Architecture(18, True, (1, 2), 3))
+    assert config["decode_head"]["ignore_index"] == config["auxiliary_head"]["ignore_index"] == 255
+    assert config["decode_head"]["loss_decode"]["loss_weight"] == 1.0
+    assert config["auxiliary_head"]["loss_decode"]["loss_weight"] == 0.4
+    # What is padded to the crop size is no evidence for the background.
+    assert config["data_preprocessor"]["seg_pad_val"] == 255
+
+
+def test_architectures_survive_json() -> None:
+    architecture = Architecture(50, False, (1, 6), 81)
+    assert architecture_from_json(architecture.to_json()) == architecture
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"depth": 34},
+        {"deep_stem": "no"},
+        {"aspp_dilations": []},
+        {"aspp_dilations": [0]},
+        {"num_labels": 256},
+        {"x": 1},
+    ],
+)
+def test_architectures_that_are_none_are_refused(change: dict) -> None:
+    content = dataclasses.asdict(Architecture(18, True, (1, 2), 3)) | change
+    with pytest.raises((ValueError, TypeError)):
+        architecture_from_json(json.dumps(content))

@@ -1,0 +1,224 @@
+"""The command line of `dd-generate`, and what all commands share of it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from dataset_diffusion import __version__
+from dataset_diffusion.cli import generate as cli
+from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.errors import InputError
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs in an empty directory, in which no test may leave more than it says."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    yield
+    assert {path.name for path in Path().iterdir()} <= {"experiment", "multirun"}
+
+
+class Recorder:
+    """A command's work that remembers the configs it was called with."""
+
+    def __init__(self) -> None:
+        self.configs: list[DictConfig] = []
+
+    def __call__(self, cfg: DictConfig) -> None:
+        self.configs.append(cfg)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[DictConfig]:
+    """The configs with which `dd-generate` would work; it ends as the command does."""
+    work = Recorder()
+    monkeypatch.setattr(sys, "argv", ["dd-generate", *arguments])
+    run_command("dd-generate", "generate", work)
+    return work.configs
+
+
+def failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on stderr with which the real command refuses its arguments, without "dd-generate: error: "."""
+    monkeypatch.setattr(sys, "argv", ["dd-generate", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    captured = capsys.readouterr()
+    assert end.value.code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("dd-generate: error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("dd-generate: error: ").rstrip("\n")
+
+
+def test_overrides_come_on_top_of_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    (config,) = run(monkeypatch, "experiment=voc", "num_images=5", "mask.threshold=0.7")
+    assert (config.num_images, config.mask.threshold, config.sampler.num_inference_steps) == (5, 0.7, 100)
+    assert "hydra" not in config
+
+
+def test_flags_and_overrides_may_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("experiment").mkdir()
+    Path("experiment/mine.yaml").write_text("# @package _global_\ndefaults: [toy]\nseed: 7\n")
+    (config,) = run(monkeypatch, "num_images=5", "--config-dir", ".", "experiment=mine")
+    assert (config.num_images, config.seed, config.vocabulary) == (5, 7, "voc")
+
+
+def test_prompts_can_come_from_a_file_in_every_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for experiment in ("toy", "voc", "coco"):
+        (config,) = run(monkeypatch, f"experiment={experiment}", "prompts=file", "prompts.file=a.json")
+        assert (config.prompts.source, config.prompts.file) == ("file", "a.json")
+
+
+def test_a_sweep_runs_once_for_each_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    configs = run(monkeypatch, "seed=1,2", "output_dir=data/${seed}", "-m")
+    assert [(config.seed, config.output_dir) for config in configs] == [(1, "data/1"), (2, "data/2")]
+    assert capsys.readouterr().out.splitlines()[0].startswith("dd-generate: seed=1 output_dir=")
+    assert [path.name for path in Path("multirun").rglob("*.*")] == ["multirun.yaml"]
+
+
+def test_the_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "seed=4", "--cfg", "job") == []
+    printed = OmegaConf.create(capsys.readouterr().out)
+    assert (printed.seed, printed.num_images) == (4, 64)
+
+
+def test_help_shows_the_values_of_this_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, "--help", "experiment=voc", "num_images=12")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "  num_images=12                     how many" in text
+    assert "sampler.guidance_scale=7.5" in text
+    assert "'output_dir=datasets/t${mask.threshold}'" in text
+    assert "Hydra" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, dataset_diffusion.cli.generate as cli; sys.argv = ['dd-generate', '--help']\n"
+    code += "try: cli.main()\nfinally: print(sorted({'torch', 'diffusers', 'transformers'} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("dd-generate makes images")
+    assert ended.stdout.endswith("[]\n")
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, "--version")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"dd-generate {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["num_image=3"], "num_image: no such setting; did you mean num_images?; --help lists the settings"),
+        (
+            ["guidance_scale=3"],
+            "guidance_scale: no such setting; did you mean sampler.guidance_scale?; --help lists the settings",
+        ),
+        (["zebra=3"], "zebra: no such setting; --help lists the settings"),
+        (["a.b.c=3"], "a.b.c: no such setting; --help lists the settings"),
+        (["experiments=voc"], "experiments: no such setting; --help lists the settings"),
+        (["+threshold=3"], "threshold: no such setting; did you mean mask.threshold?"),
+        (["~num_images"], "num_images: is missing; give it as num_images=VALUE"),
+        (["num_images=many"], "num_images=many: must be a whole number"),
+        (["num_images=${zebra}"], "num_images: Interpolation key 'zebra' not found"),
+        (["mask.threshold=1.5"], "mask.threshold=1.5: must lie in [0, 1]"),
+        (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc"),
+        (["prompts=blip"], "prompts=blip: must be one of file, template"),
+        (["prompts=file"], "prompts.file=null: name the JSON file of captions (prompts.file=FILE)"),
+        (["writer.format=coco"], "writer.format=coco: must be voc"),
+        (["seed=1,2"], "seed=1,2: has several values; add -m to run once with each, or quote the whole value"),
+        (["toy"], "toy: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
+        (["=3"], "=3: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
+        (
+            ["prompts.file=my file (1).json"],
+            "prompts.file=my file (1).json: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'",
+        ),
+        (
+            ["--num-images", "3"],
+            "unrecognized arguments: --num-images; settings are written without dashes, as num_images=VALUE; "
+            "dd-generate --help lists them",
+        ),
+        (["model=toy"], "model=toy: is a group of settings, not a setting"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert failure(monkeypatch, capsys, *arguments) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["vocabulary=pets"], "vocabulary=pets: not one of coco, voc"),
+        (["vocabulary=pets.yaml"], "vocabulary=pets.yaml: no such file"),
+        (["prompts=file", "prompts.file=nowhere.json"], "prompts.file=nowhere.json: no such file"),
+        (["prompts.template=generic", "model.path=nowhere/model"], "model.path=nowhere/model: "),
+        (["prompts.template=generic", "model.device=abacus"], "model.device=abacus: "),
+        (["output_dir=/dev/null"], "output_dir=/dev/null: is a file; name a folder"),
+        (["--config-dir", "nowhere"], "config directory"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
+) -> None:
+    assert part in failure(monkeypatch, capsys, *arguments)
+
+
+def test_a_broken_config_of_ones_own_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("experiment").mkdir()
+    Path("experiment/broken.yaml").write_text("seed: [1,\n")
+    line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=broken")
+    assert "experiment/broken.yaml" in line
+    assert "line 2" in line
+    Path("experiment/odd.yaml").write_text("# @package _global_\ndefaults: [toy]\nmask: {treshold: 1}\n")
+    line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=odd")
+    assert line == "mask.treshold: no such setting; did you mean mask.threshold?"
+
+
+def test_an_error_of_many_lines_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(cfg: DictConfig) -> None:
+        raise InputError("file.json: line 3:\n  broken")
+
+    monkeypatch.setattr(sys, "argv", ["dd-eval"])
+    with pytest.raises(SystemExit) as end:
+        run_command("dd-eval", "generate", work)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "dd-eval: error: file.json: line 3: broken\n"
+
+
+def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(cfg: DictConfig) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dd-train"])
+    with pytest.raises(SystemExit) as end:
+        run_command("dd-train", "generate", work, after_interrupt="add resume=true to go on")
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "\ndd-train: interrupted; add resume=true to go on\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(cfg: DictConfig) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["dd-generate"])
+    with pytest.raises(ZeroDivisionError):
+        run_command("dd-generate", "generate", work)

@@ -1,0 +1,406 @@
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset_diffusion import generate as generate_module
+from dataset_diffusion.dataset import files as files_module
+from dataset_diffusion.dataset.validate import find_faults
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generate import batches, generate
+from dataset_diffusion.prompts.tokens import ClassPrompt
+from dataset_diffusion.settings.generate import (
+    GenerateSettings,
+    MaskSettings,
+    ModelSettings,
+    PromptSettings,
+    SamplerSettings,
+)
+from dataset_diffusion.types import AttentionMaps, Prompt, Sample
+from tests.tiny_pipeline import build_tiny_pipeline
+
+SETTINGS = GenerateSettings(
+    output_dir="data", num_images=7, seed=0, batch_size=3, vocabulary="voc", model=ModelSettings(path="fake")
+)
+REVISION = {"id": "fake", "revision": "1"}
+
+
+class FakeSampler:
+    """Makes noise of the prompt's seed, with attention to match, and no model; `calls` are the ids of each batch."""
+
+    calls: list[list[str]]
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def class_prompt(self, prompt: Prompt) -> ClassPrompt:
+        return ClassPrompt("", (), tuple((index,) for index in range(len(prompt.class_ids))))
+
+    def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
+        FakeSampler.calls.append([prompt.sample_id for prompt in prompts])
+        return [self._sample(prompt) for prompt in prompts]
+
+    def _sample(self, prompt: Prompt) -> Sample:
+        generator = torch.Generator().manual_seed(prompt.seed)
+        cross = torch.rand(3, 8, 8, generator=generator)
+        self_attention = torch.rand(64, 64, generator=generator).softmax(dim=1)
+        image = torch.randint(0, 256, (16, 16, 3), generator=generator, dtype=torch.uint8)
+        return Sample(prompt, image.numpy(), AttentionMaps(cross, self_attention))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSampler]:
+    """Generates without a model, in an empty working directory."""
+    FakeSampler.calls = []
+    monkeypatch.setattr(generate_module, "load_pipeline", lambda *_: None)
+    monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: REVISION)
+    monkeypatch.setattr(generate_module, "Sampler", FakeSampler)
+    monkeypatch.chdir(tmp_path)
+    return FakeSampler
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """All files below a folder, hidden ones too, and their SHA-256."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def lines(path: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_folder_is_as_promised(fake: type[FakeSampler]) -> None:
+    summary = generate(SETTINGS, progress=False)
+    ids = [f"{index:06d}" for index in range(7)]
+    assert sorted(tree(Path("data"))) == sorted(
+        [f"JPEGImages/{sample_id}.jpg" for sample_id in ids]
+        + [f"SegmentationClass/{sample_id}.png" for sample_id in ids]
+        + ["ImageSets/Segmentation/train.txt", "prompts.jsonl", "manifest.jsonl", "dataset.json"]
+        + ["contact_sheet.png", "report.html"]
+    )
+    assert Path("data/ImageSets/Segmentation/train.txt").read_text().split() == ids
+    assert find_faults(Path("data"), "train", num_labels=21) == []
+    assert fake.calls == [ids[0:3], ids[3:6], ids[6:7]]
+    assert (summary.num_images, summary.num_new) == (7, 7)
+    assert str(summary).startswith("7 images and masks in data (7 new, ")
+
+
+def test_the_manifest_tells_what_the_files_hold(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    plan, manifest = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
+    for planned, made in zip(plan, manifest, strict=True):
+        assert (planned["id"], planned["seed"], planned["caption"]) == (made["id"], made["seed"], made["caption"])
+        assert planned["class_ids"] == [entry["label"] for entry in made["classes"]]
+        mask_path = Path(f"data/SegmentationClass/{made['id']}.png")
+        assert made["mask_sha256"] == hashlib.sha256(mask_path.read_bytes()).hexdigest()
+        with Image.open(mask_path) as mask:
+            labels = np.asarray(mask)
+        assert made["ignored"] == pytest.approx(np.mean(labels == 255), abs=1e-6)
+        for entry in made["classes"]:
+            assert entry["share"] == pytest.approx(np.mean(labels == entry["label"]), abs=1e-6)
+            assert 0 <= entry["confidence"] <= 1
+
+
+def test_the_description_tells_how_the_folder_was_made(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    description = json.loads(Path("data/dataset.json").read_text())
+    assert description["settings"]["mask"] == {"threshold": 0.6, "uncertainty_threshold": 0.5}
+    assert description["model"] == REVISION
+    assert description["versions"]["torch"] == torch.__version__
+    vocabulary = description["vocabulary"]
+    assert vocabulary["name"] == "voc"
+    assert vocabulary["label_names"][:2] == ["background", "aeroplane"]
+    assert vocabulary["palette"][:2] == [[0, 0, 0], [128, 0, 0]]
+    assert vocabulary["words"][-1] == "tv monitor"
+    assert description["counts"]["images"] == 7
+    plan = lines("data/prompts.jsonl")
+    assert sum(description["counts"]["images_per_class"].values()) == sum(len(line["class_ids"]) for line in plan)
+
+
+def test_a_finished_folder_is_left_alone(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in Path("data").rglob("*")}
+    fake.calls.clear()
+    summary = generate(SETTINGS, progress=False)
+    assert (summary.num_new, fake.calls) == (0, [])
+    assert "complete already" in str(summary)
+    assert {path: path.stat().st_mtime_ns for path in Path("data").rglob("*")} == before
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that runs after it writes."""
+
+
+def killing_at(write: int, before_rename: bool) -> Callable[[str, str], None]:
+    """An os.replace that ends the run at its `write`-th call, before or after it."""
+    rename, count = os.replace, 0
+
+    def replace_or_die(source: str, target: str) -> None:
+        nonlocal count
+        count += 1
+        if count == write and before_rename:
+            raise Killed
+        rename(source, target)
+        if count == write:
+            raise Killed
+
+    return replace_or_die
+
+
+@pytest.mark.parametrize("before_rename", [True, False])
+def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
+    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch, before_rename: bool
+) -> None:
+    # Drawing takes most of the time, and is not what is tested.
+    monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(records).encode())
+    monkeypatch.setattr(generate_module, "render_report", lambda folder, description, *_: repr(description).encode())
+    settings = replace(SETTINGS, num_images=3, batch_size=2)
+    generate(settings, progress=False)
+    whole = tree(Path("data"))
+    num_writes = 0
+    while True:
+        shutil.rmtree("data")
+        num_writes += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(files_module.os, "replace", killing_at(num_writes, before_rename))
+            try:
+                generate(settings, progress=False)
+                break
+            except Killed:
+                finished = tree(Path("data")).keys() >= {"ImageSets/Segmentation/train.txt"}
+                assert not finished or tree(Path("data")) == whole
+        fake.calls.clear()
+        generate(settings, progress=False)
+        assert tree(Path("data")) == whole
+        assert len(fake.calls) <= 2
+    assert num_writes > 3 * 2 + 8  # Both files of three samples, and those of the folder.
+
+
+def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    whole = tree(Path("data"))
+    Path("data/JPEGImages/000004.jpg").unlink()
+    Path("data/SegmentationClass/000006.png").unlink()
+    untouched = Path("data/JPEGImages/000003.jpg").stat().st_mtime_ns
+    fake.calls.clear()
+    assert generate(SETTINGS, progress=False).num_new == 2
+    assert fake.calls == [["000003", "000004", "000005"], ["000006"]]
+    assert tree(Path("data")) == whole
+    assert Path("data/JPEGImages/000003.jpg").stat().st_mtime_ns == untouched
+
+
+def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    whole = tree(Path("data"))
+    manifest = Path("data/manifest.jsonl")
+    manifest.write_bytes(manifest.read_bytes()[:-40])
+    Path("data/JPEGImages/000006.jpg").write_bytes(b"half of it")
+    assert generate(SETTINGS, progress=False).num_new == 1
+    assert tree(Path("data")) == whole
+
+
+def test_batches_are_cut_from_the_plan() -> None:
+    prompts = [Prompt(str(index), "", (1,), 0) for index in range(5)]
+    assert list(batches(prompts, 2, finished={"0", "1", "2"})) == [prompts[2:4], prompts[4:5]]
+    assert list(batches(prompts, 2, finished=())) == [prompts[0:2], prompts[2:4], prompts[4:5]]
+    assert list(batches(prompts, 9, finished={"0", "1", "2", "3", "4"})) == []
+
+
+def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeSampler]) -> None:
+    generate(replace(SETTINGS, output_dir="data", num_images=12), progress=False)
+    at_once = tree(Path("data"))
+    shutil.rmtree("data")
+    generate(SETTINGS, progress=False)
+    fake.calls.clear()
+    assert generate(replace(SETTINGS, num_images=12), progress=False).num_new == 5
+    assert tree(Path("data")) == at_once
+    assert "000000" not in {sample_id for batch in fake.calls for sample_id in batch}
+
+
+def test_a_folder_that_grows_is_not_complete_meanwhile(
+    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(SETTINGS, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(files_module.os, "replace", killing_at(1, before_rename=True))
+        with pytest.raises(Killed):
+            generate(replace(SETTINGS, num_images=12), progress=False)
+    assert not Path("data/ImageSets/Segmentation/train.txt").exists()
+
+
+def test_where_and_how_it_is_computed_makes_no_other_folder(fake: type[FakeSampler]) -> None:
+    generate(SETTINGS, progress=False)
+    Path("data").rename("moved")
+    elsewhere = replace(
+        SETTINGS, output_dir="moved", batch_size=1, num_images=8, model=ModelSettings(path="fake", device="cpu")
+    )
+    assert generate(elsewhere, progress=False).num_new == 1
+
+
+OWN_VOCABULARY = "classes: [cat, dog]\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "seed=1: the folder data was made with 0; give that, or name another output_dir"),
+        (
+            {"mask": MaskSettings(threshold=0.7)},
+            "mask.threshold=0.7: the folder data was made with 0.6; give that, or name another output_dir",
+        ),
+        (
+            {"sampler": SamplerSettings(scheduler="ddim")},
+            "sampler.scheduler=ddim: the folder data was made with null; give that, or name another output_dir",
+        ),
+        (
+            {"model": ModelSettings(path="fake", dtype="bfloat16")},
+            "model.dtype=bfloat16: the folder data was made with float32; give that, or name another output_dir",
+        ),
+        (
+            {"vocabulary": "own.yaml"},
+            "vocabulary=own.yaml: the folder data was made with voc (other classes, words or colours); "
+            "give that, or name another output_dir",
+        ),
+        ({"num_images": 6}, "num_images=6: data is planned with 7; give at least that, or name another output_dir"),
+        ({"output_dir": "foreign"}, "output_dir=foreign: is not empty and has no dataset.json; name a new folder"),
+        ({"output_dir": "foreign/file"}, "output_dir=foreign/file: is a file; name a folder"),
+    ],
+)
+def test_a_folder_of_other_settings_is_refused_untouched(
+    fake: type[FakeSampler], changes: dict[str, object], message: str
+) -> None:
+    generate(SETTINGS, progress=False)
+    before = tree(Path("data"))
+    Path("own.yaml").write_text(OWN_VOCABULARY)
+    Path("foreign").mkdir()
+    Path("foreign/file").write_text("mine")
+    with pytest.raises(InputError) as error:
+        generate(replace(SETTINGS, **changes), progress=False)
+    assert str(error.value) == message
+    assert tree(Path("data")) == before
+    assert tree(Path("foreign")).keys() == {"file"}
+
+
+def test_another_model_is_refused_before_the_folder_changes(
+    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate(SETTINGS, progress=False)
+    before = tree(Path("data"))
+    larger = replace(SETTINGS, num_images=8)
+    monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: {"id": "fake", "revision": "2"})
+    with pytest.raises(InputError, match=r"model\.revision=2: the folder data was made with 1"):
+        generate(larger, progress=False)
+    monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: {"id": "other", "revision": "2"})
+    with pytest.raises(InputError, match=r"model\.path=other: the folder data was made with fake"):
+        generate(larger, progress=False)
+    assert tree(Path("data")) == before
+    # The same weights from another place are the same model.
+    monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: {"id": "other", "revision": "1"})
+    assert generate(larger, progress=False).num_new == 1
+
+
+def test_captions_that_changed_are_refused(fake: type[FakeSampler]) -> None:
+    settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", file="captions.json"))
+    captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
+    Path("captions.json").write_text(json.dumps(captions))
+    summary = generate(settings, progress=False)
+    assert summary.num_without_class == 1
+    assert "captions left out, because they name no class: 1" in str(summary)
+    captions[1] = {"caption": "the dog"}
+    Path("captions.json").write_text(json.dumps(captions))
+    with pytest.raises(InputError, match=r"line \d of its prompts\.jsonl differs .*; restore the captions"):
+        generate(settings, progress=False)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_folder(
+    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise InputError("model.path=x: no such folder")
+
+    monkeypatch.setattr(generate_module, "load_pipeline", fail)
+    with pytest.raises(InputError, match="no such folder"):
+        generate(SETTINGS, progress=False)
+    assert not Path("data").exists()
+
+
+def test_a_full_device_is_explained_and_the_work_kept(fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = FakeSampler.sample
+
+    def sample_once(self: FakeSampler, prompts: Sequence[Prompt]) -> list[Sample]:
+        if FakeSampler.calls:
+            raise torch.OutOfMemoryError
+        return sample(self, prompts)
+
+    monkeypatch.setattr(FakeSampler, "sample", sample_once)
+    settings = replace(SETTINGS, batch_size=4)
+    with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 goes on"):
+        generate(settings, progress=False)
+    assert len(lines("data/manifest.jsonl")) == 4
+
+
+def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command itself, with a real pipeline, killed twice, ends in the folder of an uninterrupted run."""
+    model = build_tiny_pipeline(tmp_path / "model")
+    settings = replace(
+        SETTINGS,
+        num_images=14,
+        batch_size=2,
+        model=ModelSettings(path=str(model)),
+        sampler=SamplerSettings(num_inference_steps=4, scheduler="ddim"),
+    )
+    overrides = [
+        "experiment=voc",
+        "output_dir=data",
+        "num_images=14",
+        "batch_size=2",
+        f"model.path={model}",
+        "model.dtype=float32",
+        "sampler.num_inference_steps=4",
+        "sampler.scheduler=ddim",
+        "sampler.negative_prompt=''",
+        "attention={self_resolution: null, cross_resolution: null}",
+    ]
+    (tmp_path / "whole").mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    generate(settings, progress=False)
+    (tmp_path / "killed").mkdir()
+    monkeypatch.chdir(tmp_path / "killed")
+    manifest = Path("data/manifest.jsonl")
+    for already_made in (0, 4):
+        with start_generate(overrides) as process:
+            wait_for_lines(manifest, already_made + 1, process)
+            time.sleep(random.SystemRandom().uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+        assert not Path("data/ImageSets/Segmentation/train.txt").exists(), "it was killed too late to test anything"
+    generate(settings, progress=False)
+    assert tree(Path("data")) == tree(tmp_path / "whole" / "data")
+
+
+def start_generate(overrides: Sequence[str]) -> "subprocess.Popen[bytes]":
+    checkout = str(Path(__file__).parents[1])
+    command = [sys.executable, "-m", "dataset_diffusion.cli.generate", *overrides]
+    environment = {**os.environ, "PYTHONPATH": checkout}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+
+def wait_for_lines(path: Path, number: int, process: "subprocess.Popen[bytes]") -> None:
+    while not path.exists() or path.read_bytes().count(b"\n") < number:
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        time.sleep(0.005)
