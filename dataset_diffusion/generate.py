@@ -109,7 +109,7 @@ class Dataset:
 def label_sample(
     sample: Sample, spans: Sequence[Sequence[int]], attention: AttentionSettings, mask: MaskSettings
 ) -> LabelMask:
-    """The mask of a sample from its attention (paper, section 3.3); `spans` are the tokens of each of its classes."""
+    """The mask of a sample from its attention (arXiv 2309.14303); `spans` are the tokens of each of its classes."""
     evidence = class_evidence(sample.attention, spans, attention.power)
     scores = class_scores(evidence, sample.prompt.class_ids, sample.image.shape[:2])
     return label_mask(scores, mask.threshold, mask.uncertainty_threshold)

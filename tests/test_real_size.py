@@ -63,7 +63,7 @@ def test_padding_is_that_of_the_version(size: str) -> None:
 
 
 def test_default_attention_is_cross_16_and_self_32(unet: UNet2DConditionModel) -> None:
-    """The layers whose attention makes the masks (paper, section 3.3), by the names they have in any checkpoint."""
+    """The layers whose attention makes the masks (arXiv 2309.14303), by the names they have in any checkpoint."""
     layers = select_layers(find_attention_layers(unet, LATENT_SIZE), AttentionSettings(), LATENT_SIZE)
 
     def names(block: str, count: int, kind: str) -> set[str]:
@@ -94,8 +94,9 @@ def test_a_resolution_the_model_has_not_is_refused(unet: UNet2DConditionModel) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_dd_generate_at_real_size(size: str, tmp_path: Path) -> None:
-    """Needs 2.5 GiB of disk, 5 GiB of memory and some minutes."""
+    """Needs 2.5 GiB of disk, 5 GiB of memory and two minutes of CPU time."""
     model, output = tmp_path / "model", tmp_path / "dataset"
     run_python("scripts/make_random_sd.py", "--size", size, "--dtype", "bfloat16", str(model))
     run_python(

@@ -8,7 +8,7 @@ from dataset_diffusion.prompts.seeds import named_rng, sample_seed
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 
-CLASSES_PER_IMAGE = {1: 0.4, 2: 0.4, 3: 0.2}
+CLASSES_PER_IMAGE = {1: 0.6, 2: 0.3, 3: 0.1}
 """How often an image has so many classes."""
 
 _OPENINGS = ("a photo of", "a picture of", "an image of", "a photograph of")

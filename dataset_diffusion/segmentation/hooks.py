@@ -73,7 +73,8 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Say what the validation found."""
-        self._bar.write(f"iteration {runner.iter}: mIoU {float(metrics['mIoU']):.2f}", file=sys.stderr)
+        if is_main_process():
+            self._bar.write(f"iteration {runner.iter}: mIoU {float(metrics['mIoU']):.2f}", file=sys.stderr)
 
     def after_train(self, _runner: Runner) -> None:
         """End the line."""

@@ -36,6 +36,10 @@ def read_backbone(pretrained: str) -> BackboneWeights | None:
     if pretrained == "none":
         return None
     path = _download(pretrained) if pretrained.startswith(OPEN_MMLAB) else Path(pretrained)
+    if not path.is_file():
+        raise InputError(
+            f"segmentor.pretrained={pretrained}: no such file; name one, or write none or open-mmlab://NAME"
+        )
     return recognise(pretrained, load_strictly(path))
 
 

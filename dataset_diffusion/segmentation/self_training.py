@@ -1,4 +1,4 @@
-"""Self-training (paper, section 3.5): a trained segmentor labels the images that it was trained on anew."""
+"""Self-training (arXiv 2309.14303): a trained segmentor labels the images that it was trained on anew."""
 
 from pathlib import Path
 

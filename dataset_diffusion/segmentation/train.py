@@ -13,7 +13,7 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.visualization import Visualizer
 
-from dataset_diffusion.dataset.files import encode_json, explaining_write_errors, write_atomically
+from dataset_diffusion.dataset.files import encode_json, explaining_write_errors, is_temporary, write_atomically
 from dataset_diffusion.dataset.validate import require_valid
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import (
@@ -73,6 +73,7 @@ def _prepare(settings: TrainSettings) -> None:
     validation = _validation_data(settings, labels)
     if validation and settings.val_dir != TOY_VALIDATION:
         require_valid(validation.root, validation.split, len(labels.names))
+    read_backbone(settings.segmentor.pretrained)
     work_dir = Path(settings.work_dir)
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,13 @@ def _require_usable_work_dir(settings: TrainSettings) -> None:
             )
 
 
+def _remove_unfinished_files(folder: Path) -> None:
+    """Remove what a run left that was killed while it wrote; a checkpoint's may be large."""
+    if folder.is_dir():
+        for file in filter(is_temporary, folder.iterdir()):
+            file.unlink()
+
+
 class _Training:
     """The steps of a training, each of which goes on where it was stopped."""
 
@@ -154,6 +162,8 @@ class _Training:
         exported = folder / SEGMENTOR_FILE
         if exported.is_file():
             return exported
+        if is_main_process():
+            _remove_unfinished_files(folder)
         weights = read_backbone(self._settings.segmentor.pretrained)
         architecture = Architecture(
             depth=self._settings.segmentor.depth,

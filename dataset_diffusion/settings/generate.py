@@ -77,7 +77,7 @@ class SamplerSettings:
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """Which attention makes the masks (paper, section 3.3).
+    """Which attention makes the masks (arXiv 2309.14303).
 
     Resolutions are sides of square maps; None takes the model's best: a quarter of the latent's side for
     cross-attention and half of it for self-attention (16 and 32 for 64 x 64 latents), or the nearest that it has.
@@ -98,7 +98,7 @@ class AttentionSettings:
 @dataclass(frozen=True)
 class MaskSettings:
     """A pixel is its best class where that class's score is >= `threshold`, background where it is below
-    `uncertainty_threshold`, and ignored in between (paper, section 3.4; its released values are the defaults).
+    `uncertainty_threshold`, and ignored in between (arXiv 2309.14303; its released values are the defaults).
     """
 
     threshold: float = 0.6

@@ -28,9 +28,9 @@ def test_classes_stay_balanced_at_every_image(num_classes: int, seed: int) -> No
 
 def test_images_have_one_to_three_classes_as_weighted() -> None:
     sizes = Counter(len(image) for image in islice(draw_classes(range(1, 21), random.Random(0)), 20_000))
-    assert sizes[1] / 20_000 == pytest.approx(0.4, abs=0.02)
-    assert sizes[2] / 20_000 == pytest.approx(0.4, abs=0.02)
-    assert sizes[3] / 20_000 == pytest.approx(0.2, abs=0.02)
+    assert sizes[1] / 20_000 == pytest.approx(0.6, abs=0.02)
+    assert sizes[2] / 20_000 == pytest.approx(0.3, abs=0.02)
+    assert sizes[3] / 20_000 == pytest.approx(0.1, abs=0.02)
 
 
 def test_any_two_classes_meet() -> None:

@@ -1,11 +1,12 @@
 """Captions: true, varied and short."""
 
-import os
 import random
 import re
 
 import pytest
+from transformers import CLIPTokenizer
 
+from dataset_diffusion.paths import toy_model_dir
 from dataset_diffusion.toy.captions import BACKGROUND_PHRASES, SYNONYMS, random_caption, write_caption
 from dataset_diffusion.toy.draw import PAINT
 from dataset_diffusion.toy.drawings import colour_words
@@ -156,11 +157,8 @@ def test_captions_are_short() -> None:
     assert longest <= 34
 
 
-@pytest.mark.skipif("TOY_TOKENIZER" not in os.environ, reason="TOY_TOKENIZER names no tokenizer directory")
 def test_appended_captions_fit_the_tokenizer() -> None:
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(os.environ["TOY_TOKENIZER"])
+    tokenizer = CLIPTokenizer.from_pretrained(toy_model_dir() / "tokenizer")
     rng = random.Random(10)
     captions = [write_caption(*made_up_scene(rng), rng, style="appended") for _ in range(2000)]
     lengths = [len(ids) for ids in tokenizer(captions, truncation=False)["input_ids"]]

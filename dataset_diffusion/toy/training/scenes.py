@@ -58,7 +58,7 @@ class SceneStore:
 
 def encode_images(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
     """Images [B, H, W, 3] uint8 to latents [B, 4, h, w] float32, the mean of the autoencoder's distribution."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(vae.device).permute(0, 3, 1, 2) / 127.5 - 1
+    pixels = torch.tensor(images).to(vae.device).permute(0, 3, 1, 2) / 127.5 - 1
     return vae.encode(pixels).latent_dist.mean
 
 
