@@ -132,6 +132,8 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         (["~num_images"], "num_images: is missing; give it as num_images=VALUE"),
         (["num_images=many"], "num_images=many: must be a whole number"),
         (["num_images=${zebra}"], "num_images: Interpolation key 'zebra' not found"),
+        (["--help", "num_images=${zebra}"], "hydra.help.template: Interpolation key 'zebra' not found"),
+        (["hydra.zebra=1"], "hydra.zebra: no such setting; --help lists the settings"),
         (["mask.threshold=1.5"], "mask.threshold=1.5: must lie in [0, 1]"),
         (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc"),
         (["prompts=blip"], "prompts=blip: must be one of file, template"),

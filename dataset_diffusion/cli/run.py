@@ -107,7 +107,6 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
     parser.add_argument("--version", action="version", version=f"{name} {__version__}")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
-    parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--multirun", "-m", action="store_true")
     parsed = parser.parse_intermixed_args(arguments)
     _require_readable(name, parsed.overrides)
@@ -116,7 +115,7 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
 
 def _hydra_arguments(name: str, arguments: argparse.Namespace) -> list[str]:
     """Hydra's own command line: flags before overrides, because its parser cannot read them mixed."""
-    flags = [f"--{flag}" for flag in ("help", "resolve", "multirun") if getattr(arguments, flag)]
+    flags = [f"--{flag}" for flag in ("help", "multirun") if getattr(arguments, flag)]
     if arguments.cfg:
         flags += ["--cfg", arguments.cfg]
     if arguments.config_dir:
@@ -142,13 +141,17 @@ def explain(error: BaseException, config_root: str) -> str:
     `config_root` is the folder whose `config.yaml` has all known settings, from which a likely name is suggested.
     """
     text = "\n".join(str(link) for link in _with_causes(error))
-    if unknown := re.search(r"Could not override '([\w./@]+)'", text) or re.search(r"full_key: (\S+)", text):
+    unknown = re.search(r"Could not override '([\w./@]+)'", text) or re.search(r"not in struct\s+full_key: (\S+)", text)
+    if unknown:
         return f"{unknown[1]}: no such setting{_suggestion(unknown[1], config_root)}; --help lists the settings"
     if missing := re.search(r"Could not find '(.+)/(.+)'\s*Available options in '.+':\s*([^:]*)\n", text):
         return f"{missing[1]}={missing[2]}: must be one of {', '.join(sorted(missing[3].split()))}"
     if several := re.search(r"Ambiguous value for argument '(.+)'", text):
         return f"{several[1]}: has several values; add -m to run once with each, or quote the whole value"
-    return str(error) if isinstance(error, YAMLError) else str(error).split("\n")[0]
+    if isinstance(error, YAMLError):
+        return str(error)
+    setting = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+    return setting + str(error).split("\n")[0]
 
 
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:

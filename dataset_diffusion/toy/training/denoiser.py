@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -34,7 +34,7 @@ class Denoiser:
     tokenizer: CLIPTokenizer
 
     @property
-    def modules(self) -> list[torch.nn.Module]:
+    def modules(self) -> list[nn.Module]:
         """UNet and text encoder."""
         return [self.unet, self.text_encoder]
 
@@ -58,7 +58,7 @@ class DenoiserTraining:
     def __init__(self, denoiser: Denoiser, recipe: Recipe, state_path: Path, device: torch.device) -> None:
         self._denoiser, self._recipe, self._state_path, self._device = denoiser, recipe, state_path, device
         for module in denoiser.modules:
-            torch.nn.Module.to(module, device)  # diffusers' own `to` is not typed
+            module.to(device)
             module.train()
         self._optimizer = MixedOptimizer(denoiser.modules, recipe)
         horizon = 1 / recipe.ema_share

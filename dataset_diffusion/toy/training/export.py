@@ -1,5 +1,6 @@
 """Write the trained networks as a Stable Diffusion pipeline folder that any tool loads."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,16 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     pipe.to(dtype=torch.float16)
     pipe.save_pretrained(unfinished)
+    for config in unfinished.glob("*/config.json"):
+        _drop_origin(config)
     pipe.to(dtype=torch.float32)
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)
+
+
+def _drop_origin(config: Path) -> None:
+    """Take out the folder that a network was once loaded from: it says nothing elsewhere."""
+    content = json.loads(config.read_text())
+    content.pop("_name_or_path", None)
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

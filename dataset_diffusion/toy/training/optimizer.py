@@ -1,6 +1,7 @@
 """Train a bfloat16 copy of the UNet against float32 master weights, with Muon for matrices and AdamW for the rest."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class HalfPrecisionCopy:
 
     def __init__(self, master: nn.Module) -> None:
         self._master = list(master.parameters())
-        self.module = copy.deepcopy(master).to(torch.bfloat16)
+        self.module: Any = copy.deepcopy(master).to(torch.bfloat16)
         self._copies = list(self.module.parameters())
 
     def gradients_to_master(self) -> None:

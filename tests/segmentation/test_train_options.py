@@ -1,0 +1,148 @@
+"""What can be asked of a training beside its schedule, and what ends it early."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.checkpoints import load_strictly, read_segmentor
+from dataset_diffusion.segmentation.predict import Segmentor, load_segmentor
+from dataset_diffusion.segmentation.train import RELABELLED_DIR, train
+from tests.segmentation.outcome import require_equal, scalars
+from tests.segmentation.tiny_voc import tiny_settings, write_tiny_voc
+
+
+def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monkeypatch, capsys) -> None:
+    data = write_tiny_voc(tmp_path / "voc", num_images=2)
+    Image.fromarray(np.full((64, 64), 37, np.uint8)).save(data / "SegmentationClass/image_0.png")
+    (data / "SegmentationClass/image_1.png").unlink()
+    monkeypatch.setattr("dataset_diffusion.segmentation.train.build_segmentor", lambda config: pytest.fail("built"))
+    with pytest.raises(InputError, match="2 faults"):
+        train(tiny_settings(data, tmp_path / "run"))
+    faults = capsys.readouterr().err
+    assert "image_0.png" in faults
+    assert "37" in faults
+    assert "image_1.png" in faults
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "dataset.json: no such file"),
+        ("{", "does not describe labels"),
+        ('{"vocabulary": {"label_names": ["background"], "palette": [[0, 0, 0]]}}', "1 label names"),
+    ],
+)
+def test_a_folder_must_say_its_labels(tmp_path: Path, content: str | None, complaint: str) -> None:
+    data = write_tiny_voc(tmp_path / "voc", num_images=1)
+    (data / "dataset.json").unlink()
+    if content is not None:
+        (data / "dataset.json").write_text(content)
+    with pytest.raises(InputError, match=complaint):
+        train(tiny_settings(data, tmp_path / "run"))
+    with pytest.raises(InputError, match=r"^dataset_dir=.*no such folder"):
+        train(tiny_settings(tmp_path / "none", tmp_path / "run"))
+
+
+def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: Path) -> None:
+    work_dir.parent.mkdir(exist_ok=True)
+    with pytest.raises(InputError, match="val_dir=toy: has VOC's classes"):
+        train(tiny_settings(dataset_dir, work_dir, val_dir="toy"))
+
+
+def test_a_loss_that_is_not_finite_ends_it(dataset_dir: Path, work_dir: Path) -> None:
+    with pytest.raises(InputError, match=r"the loss is \w+ at iteration \d+ .*train with a smaller lr"):
+        train(tiny_settings(dataset_dir, work_dir, lr=1e30, clip_norm=1e30))
+
+
+def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeypatch, capsys) -> None:
+    # The second of three validations is made to be the best.
+    scores = iter([20.0, 70.0, 30.0])
+    monkeypatch.setattr("mmseg.evaluation.IoUMetric.compute_metrics", lambda self, results: {"mIoU": next(scores)})
+    settings = tiny_settings(dataset_dir, work_dir, val_dir=str(dataset_dir), val_split="train", val_interval=4)
+    train(settings)
+    assert json.loads((work_dir / "best.json").read_text()) == {"iteration": 8, "mIoU": 70.0}
+    best, last = load_strictly(work_dir / "best.pth"), load_strictly(work_dir / "iter_12.pth")
+    assert best["meta"]["iter"] == 8
+    exported = read_segmentor(work_dir / "segmentor.pth").state_dict
+    require_equal(dict(exported), best["state_dict"])
+    assert not torch.equal(exported["decode_head.conv_seg.weight"], last["state_dict"]["decode_head.conv_seg.weight"])
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("iteration")] == [
+        "iteration 4: mIoU 20.00",
+        "iteration 8: mIoU 70.00",
+        "iteration 12: mIoU 30.00",
+    ]
+    assert scalars(work_dir)["mIoU"] == {4: 20.0, 8: 70.0, 12: 30.0}
+
+
+def test_validation_measures_the_averaged_weights(dataset_dir: Path, work_dir: Path) -> None:
+    settings = tiny_settings(dataset_dir, work_dir, val_dir=str(dataset_dir), val_split="train", val_interval=12)
+    exported = train(settings)
+    said = json.loads((work_dir / "best.json").read_text())["mIoU"]
+    segmentor = load_segmentor(exported, "cpu")
+    confusion = np.zeros((3, 3))
+    for number in range(6):
+        image = np.array(Image.open(dataset_dir / f"JPEGImages/image_{number}.jpg"))
+        labels = np.array(Image.open(dataset_dir / f"SegmentationClass/image_{number}.png"))
+        (predicted,) = segmentor.predict([image])
+        np.add.at(confusion, (labels[labels != 255], predicted[labels != 255]), 1)
+    hits = confusion.diagonal()
+    iou = hits / (confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
+    assert abs(100 * np.nanmean(iou) - said) < 0.5
+
+
+def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_dir, monkeypatch) -> None:
+    settings = tiny_settings(
+        dataset_dir, work_dir, iterations=3, self_training=True, self_training_threshold=0.4, resume=True
+    )
+    first_masks = {file: file.read_bytes() for file in (dataset_dir / "SegmentationClass").iterdir()}
+
+    # Killed while it relabels: after two masks.
+    calls = []
+    predict = Segmentor.predict_probabilities
+
+    def stop_at_third(self: Segmentor, image: np.ndarray, tta: bool = False) -> torch.Tensor:
+        calls.append(tta)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(self, image, tta)
+
+    with monkeypatch.context() as context:
+        context.setattr(Segmentor, "predict_probabilities", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings)
+    assert calls == [True] * 3
+    written = {file.name: file.stat().st_mtime_ns for file in (work_dir / RELABELLED_DIR).iterdir()}
+    assert len(written) == 2
+    first_file = work_dir / "first_training/segmentor.pth"
+    first_time = first_file.stat().st_mtime_ns
+
+    exported = train(settings)
+    assert exported == work_dir / "segmentor.pth"
+    assert first_file.stat().st_mtime_ns == first_time
+    masks = sorted((work_dir / RELABELLED_DIR).iterdir())
+    assert [mask.name for mask in masks] == [f"image_{number}.png" for number in range(6)]
+    assert written.items() <= {mask.name: mask.stat().st_mtime_ns for mask in masks}.items()
+    teacher = load_segmentor(first_file, "cpu")
+    for mask in masks:
+        image = np.array(Image.open(dataset_dir / f"JPEGImages/{mask.stem}.jpg"))
+        confidence, labels = teacher.predict_probabilities(image, tta=True).max(dim=0)
+        expected = torch.where(confidence >= 0.4, labels, 255).numpy()
+        np.testing.assert_array_equal(np.array(Image.open(mask)), expected)
+    # The first masks are as they were, and the second training did not see them.
+    assert {file: file.read_bytes() for file in (dataset_dir / "SegmentationClass").iterdir()} == first_masks
+    first, second = (read_segmentor(file).state_dict for file in (first_file, exported))
+    assert not torch.equal(first["decode_head.conv_seg.weight"], second["decode_head.conv_seg.weight"])
+    require_equal(read_segmentor(work_dir / "second_training/segmentor.pth").state_dict, second)
+
+
+def test_bfloat16_trains_float32_weights(dataset_dir: Path, work_dir: Path) -> None:
+    exported = train(tiny_settings(dataset_dir, work_dir, iterations=2, precision="bfloat16"))
+    state = read_segmentor(exported).state_dict
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
