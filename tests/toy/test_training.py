@@ -1,5 +1,6 @@
 """The toy model's recipe: each part against what it is meant to keep."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dataset_diffusion.toy.captions import write_caption
@@ -15,8 +17,16 @@ from dataset_diffusion.toy.scenes import VOC_WORDS, render_scene
 from dataset_diffusion.toy.training import denoiser as denoiser_module
 from dataset_diffusion.toy.training.autoencoder import standardise_latents
 from dataset_diffusion.toy.training.denoiser import DenoiserTraining, draw_times, new_denoiser
+from dataset_diffusion.toy.training.export import assemble, export
 from dataset_diffusion.toy.training.optimizer import MixedOptimizer
-from dataset_diffusion.toy.training.recipe import AUTOENCODER_CONFIG, TEXT_ENCODER_CONFIG, TEXT_LENGTH, Recipe, Stage
+from dataset_diffusion.toy.training.recipe import (
+    AUTOENCODER_CONFIG,
+    NUM_MERGES,
+    TEXT_ENCODER_CONFIG,
+    TEXT_LENGTH,
+    Recipe,
+    Stage,
+)
 from dataset_diffusion.toy.training.scenes import SceneStore, describe, encode_images
 from dataset_diffusion.toy.training.text import tokenise, training_captions, training_states
 from dataset_diffusion.toy.training.tokenizer import train_tokenizer
@@ -161,3 +171,23 @@ def test_scenes_are_rendered_and_encoded_once(tmp_path: Path, vae: AutoencoderKL
     assert store.latents(64, vae).shape == (4, 4, 16, 16)
     (tmp_path / "latents_128_4.pt").rename(tmp_path / "unfinished_latents_128_4.pt")
     assert torch.equal(store.latents(128, vae), latents)  # what a killed run left is not taken for a whole file
+
+
+def test_the_exported_pipeline_loads_as_it_was_and_as_older_tools_expect_it(
+    tokenizer: CLIPTokenizer, vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser_module, "UNET_CONFIG", {**denoiser_module.UNET_CONFIG, **SMALL_UNET})
+    made = assemble(new_denoiser(tokenizer, seed=0), vae)
+    export(made, tmp_path / "model")
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, dtype=torch.float32)
+    for part in ("unet", "text_encoder", "vae"):
+        weights = getattr(loaded, part).state_dict()
+        for name, value in getattr(made, part).state_dict().items():
+            assert torch.equal(weights[name], value.half().float()), name
+    assert loaded.tokenizer("a motorbike").input_ids == tokenizer("a motorbike").input_ids
+    with safe_open(tmp_path / "model/text_encoder/model.safetensors", "pt") as file:
+        assert all(name.startswith("text_model.") for name in file.keys())  # noqa: SIM118
+    vocabulary = json.loads((tmp_path / "model/tokenizer/vocab.json").read_text(encoding="utf-8"))
+    assert vocabulary == tokenizer.get_vocab()
+    merges = (tmp_path / "model/tokenizer/merges.txt").read_text(encoding="utf-8").splitlines()
+    assert len(merges) == 1 + NUM_MERGES

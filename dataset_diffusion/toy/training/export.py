@@ -6,9 +6,12 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from dataset_diffusion.toy.training.denoiser import Denoiser
 from dataset_diffusion.toy.training.recipe import NOISE_SCHEDULE
+
+PREFIX = "text_model."
 
 
 def assemble(denoiser: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:
@@ -36,6 +39,7 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
     pipe.save_pretrained(unfinished)
     for config in unfinished.glob("*/config.json"):
         _drop_origin(config)
+    write_for_older_tools(unfinished)
     pipe.to(dtype=torch.float32)
     if folder.exists():
         shutil.rmtree(folder)
@@ -47,3 +51,20 @@ def _drop_origin(config: Path) -> None:
     content = json.loads(config.read_text())
     content.pop("_name_or_path", None)
     config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_for_older_tools(folder: Path) -> None:
+    """Add what transformers before 5 reads, and newer versions read too: it is how the published checkpoints are.
+
+    The tokenizer's vocab.json and merges.txt beside its tokenizer.json, and `text_model.` before the names of the text
+    encoder's weights. Without that prefix an older version would leave them random, and only log it.
+    """
+    tokenizer = folder / "tokenizer"
+    model = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    vocabulary = json.dumps(model["vocab"], ensure_ascii=False)
+    (tokenizer / "vocab.json").write_text(vocabulary, encoding="utf-8")
+    merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
+    (tokenizer / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    weights = folder / "text_encoder" / "model.safetensors"
+    renamed = {f"{PREFIX}{name.removeprefix(PREFIX)}": value for name, value in load_file(weights).items()}
+    save_file(renamed, weights, metadata={"format": "pt"})
