@@ -14,6 +14,7 @@ from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings, MaskSettings
 
 NUM_SCENES = 300
+NUM_LOSS_SCENES = 60
 POWERS = (0, 1, 2, 4)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
@@ -24,7 +25,7 @@ def work(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
     from dataset_diffusion.sampler import load_pipeline
-    from dataset_diffusion.toy.quality import caption_gains, mask_quality, record_scenes
+    from dataset_diffusion.toy.quality import caption_losses, mask_quality, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
     from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -46,8 +47,7 @@ def work(cfg: DictConfig) -> None:
     for power in POWERS:
         miou = [mask_quality(recorded, power, MaskSettings(t, t)).metrics.miou for t in THRESHOLDS]
         print(f"{power:5} " + "".join(f"{value:7.3f}" for value in miou))
-    gains = caption_gains(pipe, seeds[:60])
-    print("loss without - with caption, by thirds of the time steps: " + ", ".join(f"{gain:.4f}" for gain in gains))
+    print(caption_losses(pipe, seeds[:NUM_LOSS_SCENES]))
 
 
 if __name__ == "__main__":

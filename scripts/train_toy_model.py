@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer
 
 from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings
 from dataset_diffusion.toy.captions import write_caption
-from dataset_diffusion.toy.quality import caption_gains, mask_quality, record_scenes
+from dataset_diffusion.toy.quality import caption_losses, mask_quality, record_scenes
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS
 from dataset_diffusion.toy.training.autoencoder import train_autoencoder
 from dataset_diffusion.toy.training.denoiser import Denoiser, DenoiserTraining, new_denoiser
@@ -141,8 +141,7 @@ class Reporter:
             return
         self.training.save()
         pipe = assemble(self.training.averaged(), self.vae)
-        gains = ", ".join(f"{gain:.4f}" for gain in caption_gains(pipe, FIGURE_SEEDS))
-        tqdm.write(f"{self.training.num_samples} samples: loss without - with caption, by thirds of t: {gains}")
+        tqdm.write(f"{self.training.num_samples} samples, {caption_losses(pipe, FIGURE_SEEDS)}")
         recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
         for power in POWERS:
             miou = {t: mask_quality(recorded, power, MaskSettings(t, t)).metrics.miou for t in THRESHOLDS}

@@ -47,6 +47,21 @@ class MaskQuality:
     share_ignored: float
 
 
+@dataclass(frozen=True)
+class CaptionLosses:
+    """The denoising loss with the caption and without, by thirds of the time steps (little noise first)."""
+
+    with_caption: list[float]
+    without: list[float]
+
+    def __str__(self) -> str:
+        loss = ", ".join(f"{value:.4f}" for value in self.with_caption)
+        # Near zero, the model does not read its prompt, whatever its loss and its pictures.
+        pairs = zip(self.without, self.with_caption, strict=True)
+        gain = ", ".join(f"{without - with_caption:.4f}" for without, with_caption in pairs)
+        return f"by thirds of the time steps: loss {loss}; loss without the caption minus that with it {gain}"
+
+
 @torch.no_grad()
 def record_scenes(
     pipe: StableDiffusionPipeline, seeds: Iterable[int], num_inference_steps: int, settings: AttentionSettings
@@ -91,14 +106,11 @@ def mask_quality(recorded: Sequence[RecordedScene], power: int, settings: MaskSe
 
 
 @torch.no_grad()
-def caption_gains(pipe: StableDiffusionPipeline, seeds: Iterable[int]) -> tuple[float, float, float]:
-    """The loss without the caption minus the loss with it, by thirds of the time steps (little noise first).
-
-    Near zero, the model does not read its prompt, whatever its loss and its pictures.
-    """
+def caption_losses(pipe: StableDiffusionPipeline, seeds: Iterable[int]) -> CaptionLosses:
+    """Denoise scenes of `seeds` with their captions and with the empty prompt."""
     noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     times = torch.tensor(GAIN_TIMES, device=pipe.device)
-    gains = []
+    losses = []
     for seed in seeds:
         scene = render_scene(seed)
         caption = write_caption(scene.objects, scene.background, random.Random(seed), "appended")
@@ -106,15 +118,13 @@ def caption_gains(pipe: StableDiffusionPipeline, seeds: Iterable[int]) -> tuple[
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(pipe.device)
         noisy = noise_schedule.add_noise(latents, noise, times)
         velocity = noise_schedule.get_velocity(latents, noise, times)
-        without, with_caption = (
-            (pipe.unet(noisy, times, _encode_text(pipe, text).expand(len(times), -1, -1)).sample - velocity)
-            .square()
-            .mean(dim=(1, 2, 3))
-            for text in ("", caption)
-        )
-        gains.append((without - with_caption).reshape(3, -1).mean(dim=1))
-    low, middle, high = torch.stack(gains).mean(dim=0).tolist()
-    return low, middle, high
+        both = [
+            (pipe.unet(noisy, times, _encode_text(pipe, text).expand(len(times), -1, -1)).sample - velocity).square()
+            for text in (caption, "")
+        ]
+        losses.append(torch.stack(both).mean(dim=(2, 3, 4)).reshape(2, 3, -1).mean(dim=2))
+    with_caption, without = torch.stack(losses).mean(dim=0).tolist()
+    return CaptionLosses(with_caption, without)
 
 
 def _mean_maps(maps: Sequence[AttentionMaps]) -> AttentionMaps:

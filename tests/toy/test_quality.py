@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dataset_diffusion.settings.generate import MaskSettings
-from dataset_diffusion.toy.quality import RecordedScene, mask_quality
+from dataset_diffusion.sampler import load_pipeline
+from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings, ModelSettings, SamplerSettings
+from dataset_diffusion.toy.quality import RecordedScene, caption_losses, mask_quality, record_scenes
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, Scene, render_scene
 from dataset_diffusion.types import AttentionMaps
 
@@ -40,3 +41,21 @@ def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) 
     background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
     assert quality.metrics.iou[0] == pytest.approx(background)
     assert np.nansum(quality.metrics.iou[1:]) == 0
+
+
+def test_caption_losses_of_the_shipped_model_say_that_it_reads_its_prompt() -> None:
+    pipe = load_pipeline(ModelSettings(), SamplerSettings())
+    losses = caption_losses(pipe, HELD_OUT_SEEDS[:4])
+    # With much noise the caption alone says what is there.
+    assert losses.without[2] - losses.with_caption[2] > 0.01
+    assert "loss without the caption minus that with it" in str(losses)
+
+
+def test_attention_of_the_shipped_model_finds_objects() -> None:
+    pipe = load_pipeline(ModelSettings(), SamplerSettings(scheduler="ddim"))
+    items = list(record_scenes(pipe, HELD_OUT_SEEDS[:6], 4, AttentionSettings()))
+    for item in items:
+        torch.testing.assert_close(item.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-4, rtol=0)
+    objects = mask_quality(items, 1, MaskSettings(0.5, 0.5)).metrics
+    nothing = mask_quality([recorded(item.scene, perfect=False) for item in items], 0, MaskSettings(0.5, 0.5)).metrics
+    assert objects.miou > nothing.miou + 0.1
