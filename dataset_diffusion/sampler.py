@@ -225,8 +225,8 @@ def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
     except (OSError, ValueError) as error:
         problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
         raise InputError(f"{where}: {problem}: {_first_line(error)}") from error
-    if config.get("_class_name") != PIPELINE_CLASS:
-        found = config.get("_class_name")
+    found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
+    if found != PIPELINE_CLASS:
         raise InputError(f"{where}: is a {found}; only a {PIPELINE_CLASS} (Stable Diffusion 1 or 2) works")
 
 

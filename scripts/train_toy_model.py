@@ -3,13 +3,15 @@
     python scripts/train_toy_model.py --work-dir runs/toy_model
     OMP_NUM_THREADS=1 torchrun --nproc-per-node=2 scripts/train_toy_model.py      on two cores, or two GPUs
 
-One command, on a CPU or a GPU. Started again it goes on where it was stopped. Every so many minutes it saves its state,
-prints how much the model reads its prompts and how good the masks of its attention are, and writes samples.png and the
-pipeline folder model/ as good as the training so far.
+One command, on a CPU or a GPU. Started again it goes on where it was stopped (SIGTERM saves the state first). Every so
+many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are, and
+writes samples.png and the pipeline folder model/ as good as the training so far.
 """
 
 import argparse
 import random
+import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,9 +130,18 @@ class Reporter:
 
     def __post_init__(self) -> None:
         self._due = time.monotonic() + 60 * self.minutes
+        self._stop = False
+        signal.signal(signal.SIGTERM, self._ask_to_stop)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._stop = True
 
     def report_when_due(self) -> None:
-        """Report if the last one is `minutes` ago."""
+        """Report if the last one is `minutes` ago; if asked to stop, save and end."""
+        if self._stop:
+            if process_rank() == 0:
+                self.training.save()
+            sys.exit(0)
         if time.monotonic() >= self._due:
             self.report()
             self._due = time.monotonic() + 60 * self.minutes

@@ -94,6 +94,8 @@ def test_help_shows_the_settings(dd_eval):
     [
         ((), "checkpoint=runs/toy/segmentor.pth: no such file; run dd-train"),
         (("dataset=cityscapes",), "dataset=cityscapes: must be one of coco, folder, toy, voc"),
+        (("dataset=null",), "dataset=null: must be one of coco, folder, toy, voc"),
+        (("tta=maybe",), "tta=maybe: must be true or false"),
         (("dataset=voc",), "data_root=null: name the folder of dataset=voc"),
         (("dataset.split=train",), "dataset.split=train: the toy dataset has the split val alone"),
         (("chekpoint=x",), "did you mean checkpoint?"),

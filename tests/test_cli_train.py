@@ -93,6 +93,7 @@ def test_self_training_is_one_setting() -> None:
         ("precision=float16", "precision=float16: must be one of auto, float32, bfloat16"),
         ("crop_size=8", "crop_size=8: must be 32 or more"),
         ("segmentor.depth=34", "segmentor.depth=34: must be one of 18, 50, 101"),
+        ("segmentor.base_channels=33", "segmentor.base_channels=33: must be even, in 8 ... 256"),
         ("segmentor.aspp_dilations=[]", r"segmentor.aspp_dilations=\[\]: must be a list"),
         ("+learning_rate=1", "learning_rate: no such setting"),
         ("dataset_dir=''", "dataset_dir=: name a folder"),

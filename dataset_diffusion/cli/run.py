@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -50,11 +51,11 @@ def run_command(
     What a user can put right ends with the line "<name>: error: ..." on stderr and exit status 2; Ctrl-C ends with
     `after_interrupt` and status 130.
     """
-    arguments = _parse_command_line(name, sys.argv[1:])
+    config_root = str(configs_dir() / config_group)
+    arguments = _parse_command_line(name, sys.argv[1:], config_root)
     # Without this Hydra prints its errors itself, and exits; with it they are raised and become one line below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     OmegaConf.register_new_resolver("setting", _setting_column, replace=True)
-    config_root = str(configs_dir() / config_group)
 
     def job(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -100,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
         _fail(self.prog, f"{message}{remedy}; {self.prog} --help lists them")
 
 
-def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespace:
+def _parse_command_line(name: str, arguments: Sequence[str], config_root: str) -> argparse.Namespace:
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
@@ -109,7 +110,7 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--multirun", "-m", action="store_true")
     parsed = parser.parse_intermixed_args(arguments)
-    _require_readable(name, parsed.overrides)
+    _require_readable(name, parsed.overrides, config_root)
     return parsed
 
 
@@ -123,16 +124,24 @@ def _hydra_arguments(name: str, arguments: argparse.Namespace) -> list[str]:
     return [*flags, *QUIET_HYDRA, f"hydra.job.name={name}", *arguments.overrides]
 
 
-def _require_readable(name: str, overrides: Sequence[str]) -> None:
+def _require_readable(name: str, overrides: Sequence[str], config_root: str) -> None:
     # Hydra's own message says what its grammar expected, and not always in which argument.
     parser = OverridesParser.create()
     for override in overrides:
         try:
-            readable = bool(parser.parse_override(override).key_or_group)
+            parsed = parser.parse_override(override)
         except HydraException:
-            readable = False
-        if not readable:
+            parsed = None
+        if parsed and parsed.value() is None:
+            _refuse_null_group(name, parsed.key_or_group, config_root)
+        if not parsed or not parsed.key_or_group:
             _fail(name, f"{override}: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'")
+
+
+def _refuse_null_group(name: str, group: str, config_root: str) -> None:
+    # Hydra ends with a traceback where a group of configs is set to null.
+    if options := sorted(file.stem for file in Path(config_root, group).glob("*.yaml")):
+        _fail(name, f"{group}=null: must be one of {', '.join(options)}")
 
 
 def explain(error: BaseException, config_root: str) -> str:

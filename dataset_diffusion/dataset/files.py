@@ -65,7 +65,7 @@ def opened_folder(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    with _locked(path):
+    with held_by_one_process(path, f"output_dir={path}: another dd-generate is writing in it; wait for it"):
         try:
             yield
         finally:
@@ -75,7 +75,8 @@ def opened_folder(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def held_by_one_process(path: Path, complaint: str) -> Iterator[None]:
+    """Hold a folder that exists; raises InputError with `complaint` if another process holds it."""
     # The lock is the operating system's: it leaves no file, and ends with the process, even one that is killed.
     if fcntl is None:
         yield
@@ -85,7 +86,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"output_dir={path}: another dd-generate is writing in it; wait for it") from error
+            raise InputError(complaint) from error
         except OSError:  # Some network file systems have no locks.
             pass
         yield

@@ -58,7 +58,7 @@ def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
     except pickle.UnpicklingError as error:
         if FORBIDDEN_CONTENT.search(str(error)):
             raise InputError(
-                f"{path}: holds more than weights and could run code when read; it was not read. Use a file of tensors"
+                f"{path}: holds other things than weights, which could run code; it was not read. Use a file of tensors"
             ) from error
         raise _not_a_checkpoint(path) from error
     # torch names no exceptions for broken files: it raises what its reader happens to stumble on.

@@ -26,13 +26,15 @@ class Architecture:
 
     `depth` is that of the ResNet. `deep_stem` says how it begins: with three 3 x 3 convolutions (ResNet-v1c, what
     DeepLabV3 is usually trained with) or with one of 7 x 7 (the plain ResNet). `aspp_dilations` are the rates of the
-    spatial pyramid, in positions of the feature map. `num_labels` counts the background.
+    spatial pyramid, in positions of the feature map. `num_labels` counts the background. `base_channels` is the width
+    of the ResNet's first stage, 64 in the published ones; all other widths follow it.
     """
 
     depth: int
     deep_stem: bool
     aspp_dilations: tuple[int, ...]
     num_labels: int
+    base_channels: int = 64
 
     def __post_init__(self) -> None:
         rates = self.aspp_dilations
@@ -42,6 +44,8 @@ class Architecture:
             raise ValueError(f"not dilations: {rates}")
         if not isinstance(self.num_labels, int) or not 2 <= self.num_labels <= IGNORE_INDEX:
             raise ValueError(f"not a number of labels: {self.num_labels}")
+        if not isinstance(self.base_channels, int) or not 8 <= self.base_channels <= 256:
+            raise ValueError(f"not a width: {self.base_channels}")
 
     def to_json(self) -> str:
         """A text that `architecture_from_json` reads."""
@@ -66,7 +70,7 @@ def segmentor_config(
     `crop_size` is the side of training images; None where the model is used for prediction alone.
     """
     # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads that are narrower in proportion.
-    width = 1 if architecture.depth < 50 else 4
+    width = architecture.base_channels * (1 if architecture.depth < 50 else 4)
     norm = {"type": "SyncBN" if sync_batch_norm else "BN", "requires_grad": True}
 
     def head(weight: float, **settings: Any) -> dict[str, Any]:
@@ -97,6 +101,8 @@ def segmentor_config(
         "backbone": {
             "type": "ResNetV1c" if architecture.deep_stem else "ResNet",
             "depth": architecture.depth,
+            "base_channels": architecture.base_channels,
+            "stem_channels": architecture.base_channels,
             "strides": (1, 2, 1, 1),
             "dilations": (1, 1, 2, 4),
             "contract_dilation": True,
@@ -106,17 +112,17 @@ def segmentor_config(
         "decode_head": head(
             1.0,
             type="ASPPHead",
-            in_channels=512 * width,
+            in_channels=8 * width,
             in_index=3,
-            channels=128 * width,
+            channels=2 * width,
             dilations=architecture.aspp_dilations,
         ),
         "auxiliary_head": head(
             AUXILIARY_LOSS_WEIGHT,
             type="FCNHead",
-            in_channels=256 * width,
+            in_channels=4 * width,
             in_index=2,
-            channels=64 * width,
+            channels=width,
             num_convs=1,
             concat_input=False,
         ),

@@ -8,6 +8,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from dataset_diffusion.hardware import bfloat16_is_fast
+
 
 @OPTIM_WRAPPERS.register_module(force=True)
 class Bfloat16OptimWrapper(OptimWrapper):
@@ -25,11 +27,7 @@ class Bfloat16OptimWrapper(OptimWrapper):
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to train in mixed precision; "auto" does where the hardware need not imitate bfloat16."""
+    """Whether to train in mixed precision; "auto" does where it is faster."""
     if precision != "auto":
         return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # PyTorch has no public question for a CPU's bfloat16; imitated, it is several times slower than float32.
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return bfloat16_is_fast(device)

@@ -1,8 +1,10 @@
 """`dd-train`: check the data, train, export; with self-training, relabel the images and train again."""
 
+import hashlib
 import json
 import os
 import uuid
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,13 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.visualization import Visualizer
 
-from dataset_diffusion.dataset.files import encode_json, explaining_write_errors, is_temporary, write_atomically
+from dataset_diffusion.dataset.files import (
+    encode_json,
+    explaining_write_errors,
+    held_by_one_process,
+    is_temporary,
+    write_atomically,
+)
 from dataset_diffusion.dataset.validate import require_valid
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import (
@@ -54,10 +62,15 @@ def train(settings: TrainSettings) -> Path:
     Raises InputError where the data, the pretrained weights, the work folder or a checkpoint in it cannot be used;
     faults of the data are listed before a model is built.
     """
-    # Before the others are joined: a process that ends while they wait for it ends them without a word.
-    if int(os.environ.get("RANK", "0")) == 0:
-        _prepare(settings)
-    with joined_processes(settings.device) as device:
+    with ExitStack() as stack:
+        # Before the others are joined: a process that ends while they wait for it ends them without a word.
+        if int(os.environ.get("RANK", "0")) == 0:
+            _prepare(settings)
+            work_dir = settings.work_dir
+            complaint = f"work_dir={work_dir}: another dd-train is writing in it; wait for it, or name another"
+            stack.enter_context(held_by_one_process(Path(work_dir), complaint))
+            write_atomically(Path(work_dir) / SETTINGS_FILE, encode_json(asdict(settings)))
+        device = stack.enter_context(joined_processes(settings.device))
         exported = _Training(settings, device).run()
         if is_main_process():
             print(f"wrote {exported}", flush=True)
@@ -65,7 +78,7 @@ def train(settings: TrainSettings) -> Path:
 
 
 def _prepare(settings: TrainSettings) -> None:
-    """Check everything that can be checked before a model is built, and claim the work folder."""
+    """Check everything that can be checked before a model is built, and make the work folder."""
     data = _training_data(settings)
     labels = read_labels(data.root)
     require_valid(data.root, data.split, len(labels.names))
@@ -77,7 +90,6 @@ def _prepare(settings: TrainSettings) -> None:
     work_dir = Path(settings.work_dir)
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(work_dir / SETTINGS_FILE, encode_json(asdict(settings)))
 
 
 def _training_data(settings: TrainSettings) -> VocData:
@@ -146,16 +158,24 @@ class _Training:
         if not self._settings.self_training:
             return self._train(self._data, self._work_dir, "training")
         first = self._train(self._data, self._work_dir / "first_training", "first training")
-        masks_dir = self._work_dir / RELABELLED_DIR
+        masks_dir = self._relabelled_dir(first)
         teacher = load_segmentor(first, str(self._device))
         relabel(teacher, self._data, masks_dir, self._settings.self_training_threshold)
         barrier()
+        if is_main_process():
+            print(f"relabelled masks: {masks_dir}", flush=True)
         relabelled = VocData(self._data.root, masks_dir, self._data.split)
         second = self._train(relabelled, self._work_dir / "second_training", "second training")
         exported = self._work_dir / SEGMENTOR_FILE
         if is_main_process():
             write_atomically(exported, second.read_bytes())
         return exported
+
+    def _relabelled_dir(self, teacher_file: Path) -> Path:
+        """Beside the first masks; another teacher or threshold has another folder, so no masks are ever mixed."""
+        teacher = hashlib.sha256(teacher_file.read_bytes())
+        teacher.update(repr(self._settings.self_training_threshold).encode())
+        return self._data.root / f"{RELABELLED_DIR}_{teacher.hexdigest()[:8]}"
 
     def _train(self, data: VocData, folder: Path, name: str) -> Path:
         """Train on data in a folder of its own; returns the path of the segmentor exported to it."""
@@ -169,6 +189,7 @@ class _Training:
             depth=self._settings.segmentor.depth,
             deep_stem=weights is None or weights.deep_stem,
             aspp_dilations=tuple(self._settings.segmentor.aspp_dilations),
+            base_channels=self._settings.segmentor.base_channels,
             num_labels=len(self._labels.names),
         )
         config = Config(

@@ -13,7 +13,13 @@ from dataset_diffusion.errors import InputError
 
 Settings = TypeVar("Settings")
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "string": "text"}
+KINDS = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+    "string": "text",
+}
 
 
 def to_settings(settings_class: type[Settings], cfg: DictConfig) -> Settings:
@@ -72,6 +78,6 @@ def _explain(error: OmegaConfBaseException, settings_class: type, cfg: DictConfi
     value = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
     if "Incompatible value 'None'" in message or "is not Optional" in message:
         return f"{key}=null: must have a value"
-    if kind := re.search(r"(?:could not be converted|Cannot convert .*) to (\w+)", message):
+    if kind := re.search(r"(?:could not be converted to|Cannot convert .* to|is not a valid) (\w+)", message):
         return f"{key}={value}: must be {KINDS.get(kind[1], kind[1])}"
     return f"{key}: {message}"

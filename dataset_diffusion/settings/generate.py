@@ -80,7 +80,8 @@ class AttentionSettings:
     """Which attention makes the masks (arXiv 2309.14303).
 
     Resolutions are sides of square maps; None takes the model's best: a quarter of the latent's side for
-    cross-attention and half of it for self-attention (16 and 32 for 64 x 64 latents), or the nearest that it has.
+    cross-attention, at least 16, and half of it for self-attention (16 and 32 for 64 x 64 latents), or the nearest
+    that it has.
     `power` is the exponent tau of the self-attention matrix; 0 uses cross-attention alone.
     """
 

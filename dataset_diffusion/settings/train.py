@@ -16,12 +16,14 @@ class SegmentorSettings:
     """A DeepLabV3.
 
     `depth` is that of its ResNet. `pretrained` is "none", a file, or open-mmlab://NAME. `aspp_dilations` are the rates
-    of the spatial pyramid, in positions of the feature map (8 pixels each).
+    of the spatial pyramid, in positions of the feature map (8 pixels each). `base_channels` is the width of the
+    ResNet's first stage: 64 in the published ones; half of it makes a quarter of the work.
     """
 
     depth: int = 101
     aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
     pretrained: str = "none"
+    base_channels: int = 64
 
     def __post_init__(self) -> None:
         require(self.depth in DEPTHS, "segmentor.depth", self.depth, one_of(tuple(map(str, DEPTHS))))
@@ -32,6 +34,8 @@ class SegmentorSettings:
             rates,
             "must be a list of numbers in 1 ... 256, as [1,12,24,36]",
         )
+        width = self.base_channels
+        require(8 <= width <= 256 and width % 2 == 0, "segmentor.base_channels", width, "must be even, in 8 ... 256")
         require(bool(self.pretrained), "segmentor.pretrained", self.pretrained, "name a file, or write none")
 
 

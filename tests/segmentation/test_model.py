@@ -35,6 +35,16 @@ def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem
     assert [branch.conv.dilation[0] for branch in branches] == list(DILATIONS)
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+def test_half_the_width_makes_a_quarter_of_the_weights(depth: int) -> None:
+    def count(base_channels: int) -> int:
+        architecture = Architecture(depth, True, DILATIONS, 21, base_channels)
+        with torch.device("meta"):
+            return sum(weight.numel() for weight in build_segmentor(segmentor_config(architecture)).parameters())
+
+    assert count(32) == pytest.approx(count(64) / 4, rel=0.01)
+
+
 def test_the_loss_ignores_255_and_weighs_the_auxiliary_head_less() -> None:
     config = segmentor_config(Architecture(18, True, (1, 2), 3))
     assert config["decode_head"]["ignore_index"] == config["auxiliary_head"]["ignore_index"] == 255
@@ -57,6 +67,7 @@ def test_architectures_survive_json() -> None:
         {"aspp_dilations": []},
         {"aspp_dilations": [0]},
         {"num_labels": 256},
+        {"base_channels": 4},
         {"x": 1},
     ],
 )

@@ -27,11 +27,12 @@ def test_two_processes_train_under_torchrun(dataset_dir: Path, work_dir: Path) -
         [*launcher, "-m", "dataset_diffusion.cli.train", *overrides(settings)], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [f"wrote {work_dir}/segmentor.pth"]
+    (relabelled_dir,) = dataset_dir.glob(f"{RELABELLED_DIR}_*")
+    assert result.stdout.splitlines() == [f"relabelled masks: {relabelled_dir}", f"wrote {work_dir}/segmentor.pth"]
     assert result.stderr.count("3/3") >= 2  # once for each training, not for each process
     for folder in ("first_training", "second_training"):
         checkpoint = load_strictly(work_dir / folder / "iter_3.pth")
         assert {int(state["step"]) for state in checkpoint["optimizer"]["state"].values()} == {3}
-    assert len(list((work_dir / RELABELLED_DIR).glob("*.png"))) == 6
+    assert len(list(relabelled_dir.glob("*.png"))) == 6
     image = np.array(Image.open(dataset_dir / "JPEGImages/image_0.jpg"))
     assert load_segmentor(work_dir / "segmentor.pth", "cpu").predict([image])[0].shape == (64, 64)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_diffusion.dataset.files import held_by_one_process
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import load_strictly, read_segmentor
 from dataset_diffusion.segmentation.predict import Segmentor, load_segmentor
@@ -28,6 +29,13 @@ def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monke
     assert "37" in faults
     assert "image_1.png" in faults
     assert not (tmp_path / "run").exists()
+
+
+def test_a_work_folder_takes_one_run_at_a_time(dataset_dir: Path, work_dir: Path) -> None:
+    work_dir.mkdir()
+    with held_by_one_process(work_dir, "held"), pytest.raises(InputError, match="another dd-train is writing in it"):
+        train(tiny_settings(dataset_dir, work_dir))
+    assert list(work_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -117,7 +125,8 @@ def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_
         with pytest.raises(KeyboardInterrupt):
             train(settings)
     assert calls == [True] * 3
-    written = {file.name: file.stat().st_mtime_ns for file in (work_dir / RELABELLED_DIR).iterdir()}
+    (relabelled_dir,) = dataset_dir.glob(f"{RELABELLED_DIR}_*")
+    written = {file.name: file.stat().st_mtime_ns for file in relabelled_dir.iterdir()}
     assert len(written) == 2
     first_file = work_dir / "first_training/segmentor.pth"
     first_time = first_file.stat().st_mtime_ns
@@ -125,7 +134,7 @@ def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_
     exported = train(settings)
     assert exported == work_dir / "segmentor.pth"
     assert first_file.stat().st_mtime_ns == first_time
-    masks = sorted((work_dir / RELABELLED_DIR).iterdir())
+    masks = sorted(relabelled_dir.iterdir())
     assert [mask.name for mask in masks] == [f"image_{number}.png" for number in range(6)]
     assert written.items() <= {mask.name: mask.stat().st_mtime_ns for mask in masks}.items()
     teacher = load_segmentor(first_file, "cpu")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from dataset_diffusion.hardware import bfloat16_is_fast
 from dataset_diffusion.toy.training.distributed import average_gradients, num_processes, process_rank
-from dataset_diffusion.toy.training.optimizer import HalfPrecisionCopy, MixedOptimizer
+from dataset_diffusion.toy.training.optimizer import MixedOptimizer, WorkingCopy
 from dataset_diffusion.toy.training.recipe import NOISE_SCHEDULE, TEXT_ENCODER_CONFIG, UNET_CONFIG, Recipe, Stage
 from dataset_diffusion.toy.training.scenes import Description
 from dataset_diffusion.toy.training.text import tokenise, training_captions, training_states
@@ -64,10 +65,11 @@ class DenoiserTraining:
         horizon = 1 / recipe.ema_share
         # With this exponent the warm-up keeps the average's memory near `ema_share` of the steps so far.
         self._ema = EMAModel(self._optimizer.parameters, decay=0.9999, use_ema_warmup=True, inv_gamma=horizon, power=1)
-        self._half = HalfPrecisionCopy(denoiser.unet)
+        dtype = torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
+        self._working = WorkingCopy(denoiser.unet, dtype)
         if device.type == "cpu":
             # Backwards, torch's fused attention is slow on a CPU with small heads.
-            self._half.module.set_attn_processor(AttnProcessor())
+            self._working.module.set_attn_processor(AttnProcessor())
         self._noise = DDPMScheduler(**NOISE_SCHEDULE)
         self.num_samples = 0
         self.samples_per_step = recipe.batch_size * num_processes()
@@ -130,7 +132,7 @@ class DenoiserTraining:
         self._optimizer.load_state_dict(state["optimizer"])
         self._ema.load_state_dict(state["ema"])
         self.num_samples = state["num_samples"]
-        self._half.follow_master()
+        self._working.follow_master()
 
     def _step(self, latents: Tensor, descriptions: Sequence[Description], rate: float) -> float:
         # A step's draws are a function of the seed and of where it stands: a resumed run sees what it would have seen.
@@ -143,13 +145,14 @@ class DenoiserTraining:
         noisy = self._noise.add_noise(clean, noise, times)
         velocity = self._noise.get_velocity(clean, noise, times)
         states = self._text_states([descriptions[index] for index in chosen.tolist()], rng)
-        predicted = self._half.module(noisy.bfloat16(), times, states.bfloat16()).sample
+        dtype = self._working.dtype
+        predicted = self._working.module(noisy.to(dtype), times, states.to(dtype)).sample
         loss = (predicted.float() - velocity).square().mean()
         loss.backward()
-        self._half.gradients_to_master()
+        self._working.gradients_to_master()
         average_gradients(self._optimizer.parameters)
         self._optimizer.step(rate)
-        self._half.follow_master()
+        self._working.follow_master()
         self.num_samples += self.samples_per_step
         if self.num_samples // self.samples_per_step % EMA_EVERY == 0:
             self._ema.step(self._optimizer.parameters)
