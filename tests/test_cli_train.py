@@ -54,7 +54,8 @@ def test_experiments_of_the_paper_have_its_schedule(experiment: str, iterations:
     paper = settings(f"experiment={experiment}")
     assert paper.iterations == iterations
     assert (paper.lr, paper.backbone_lr_mult, paper.weight_decay, paper.clip_norm) == (1e-4, 0.1, 1e-4, 0.01)
-    assert (paper.crop_size, paper.batch_size) == (512, 4)
+    assert (paper.crop_size, paper.batch_size, paper.scale_range) == (512, 4, [0.5, 2.0])
+    assert (paper.segmentor.base_channels, paper.segmentor.output_stride) == (64, 8)
     assert paper.segmentor.depth == 101
     assert paper.segmentor.aspp_dilations == [1, 12, 24, 36]
     assert paper.segmentor.pretrained == "open-mmlab://resnet101_v1c"
@@ -94,6 +95,9 @@ def test_self_training_is_one_setting() -> None:
         ("crop_size=8", "crop_size=8: must be 32 or more"),
         ("segmentor.depth=34", "segmentor.depth=34: must be one of 18, 50, 101"),
         ("segmentor.base_channels=33", "segmentor.base_channels=33: must be even, in 8 ... 256"),
+        ("segmentor.output_stride=32", "segmentor.output_stride=32: must be one of 8, 16"),
+        ("scale_range=[2,1]", r"scale_range=\[2.0, 1.0\]: must be the least and the largest"),
+        ("scale_range=[1]", r"scale_range=\[1.0\]: must be the least and the largest"),
         ("segmentor.aspp_dilations=[]", r"segmentor.aspp_dilations=\[\]: must be a list"),
         ("+learning_rate=1", "learning_rate: no such setting"),
         ("dataset_dir=''", "dataset_dir=: name a folder"),

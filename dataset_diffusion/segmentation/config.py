@@ -26,7 +26,7 @@ def mmseg_config(
             sync_batch_norm=sync_batch_norm,
         ),
         "metainfo": {"classes": list(labels.names), "palette": [list(colour) for colour in labels.palette]},
-        "train_pipeline": training_steps(settings.crop_size),
+        "train_pipeline": training_steps(settings.crop_size, settings.scale_range),
         # init_model's own: images alone.
         "test_pipeline": [{"type": "LoadImageFromFile"}, *load_mask_steps(), {"type": "PackSegInputs"}],
         "train_cfg": {

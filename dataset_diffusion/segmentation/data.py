@@ -5,7 +5,7 @@ loader processes, and not of whether the run was interrupted.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,6 @@ import_mmseg()
 from mmseg.datasets import BaseSegDataset  # noqa: E402
 from mmseg.registry import TRANSFORMS  # noqa: E402
 
-SCALE_RANGE = (0.5, 2.0)
 MAX_CLASS_SHARE = 0.75
 """A crop of which one class covers more is drawn again, up to ten times."""
 LONGEST_SIDE = 4
@@ -52,9 +51,10 @@ class VocData:
         return self.root / "JPEGImages" / f"{sample_id}.jpg"
 
 
-def training_steps(crop_size: int) -> list[dict[str, Any]]:
+def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[str, Any]]:
     """The usual augmentation of mmsegmentation's VOC configs, which the paper used.
 
+    `scale_range` holds the least and the largest factor of the random size.
     The masks are resized to the nearest pixel: no label is ever mixed with another.
     """
     return [
@@ -63,7 +63,7 @@ def training_steps(crop_size: int) -> list[dict[str, Any]]:
         {
             "type": "RandomResize",
             "scale": (LONGEST_SIDE * crop_size, crop_size),
-            "ratio_range": SCALE_RANGE,
+            "ratio_range": tuple(scale_range),
             "keep_ratio": True,
         },
         {"type": "RandomCrop", "crop_size": (crop_size, crop_size), "cat_max_ratio": MAX_CLASS_SHARE},
@@ -111,10 +111,17 @@ class DrawSampler(InfiniteSampler):
 
 
 def training_loader(
-    data: VocData, labels: Labels, *, crop_size: int, batch_size: int, seed: int, num_workers: int
+    data: VocData,
+    labels: Labels,
+    *,
+    crop_size: int,
+    scale_range: Sequence[float],
+    batch_size: int,
+    seed: int,
+    num_workers: int,
 ) -> DataLoader:
     """Endless batches of augmented images."""
-    dataset = TrainingDataset(seed, **_dataset_settings(data, labels, training_steps(crop_size)))
+    dataset = TrainingDataset(seed, **_dataset_settings(data, labels, training_steps(crop_size, scale_range)))
     return DataLoader(
         dataset,
         batch_size=batch_size,

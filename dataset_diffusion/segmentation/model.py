@@ -12,7 +12,7 @@ from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.types import IGNORE_INDEX
 
 DEPTHS = (18, 50, 101)
-OUTPUT_STRIDE = 8
+OUTPUT_STRIDES = (8, 16)
 """Pixels of the image per position of the feature map that is classified."""
 # ImageNet's statistics, RGB in [0, 255]: what pretrained backbones expect.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -27,7 +27,8 @@ class Architecture:
     `depth` is that of the ResNet. `deep_stem` says how it begins: with three 3 x 3 convolutions (ResNet-v1c, what
     DeepLabV3 is usually trained with) or with one of 7 x 7 (the plain ResNet). `aspp_dilations` are the rates of the
     spatial pyramid, in positions of the feature map. `num_labels` counts the background. `base_channels` is the width
-    of the ResNet's first stage, 64 in the published ones; all other widths follow it.
+    of the ResNet's first stage, 64 in the published ones; all other widths follow it. `output_stride` is the side of a
+    position of the last feature map, in pixels: 8 or 16 (Chen et al., arXiv 1706.05587, section 3).
     """
 
     depth: int
@@ -35,6 +36,7 @@ class Architecture:
     aspp_dilations: tuple[int, ...]
     num_labels: int
     base_channels: int = 64
+    output_stride: int = 8
 
     def __post_init__(self) -> None:
         rates = self.aspp_dilations
@@ -46,6 +48,8 @@ class Architecture:
             raise ValueError(f"not a number of labels: {self.num_labels}")
         if not isinstance(self.base_channels, int) or not 8 <= self.base_channels <= 256:
             raise ValueError(f"not a width: {self.base_channels}")
+        if self.output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"not an output stride: {self.output_stride}")
 
     def to_json(self) -> str:
         """A text that `architecture_from_json` reads."""
@@ -71,6 +75,10 @@ def segmentor_config(
     """
     # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads that are narrower in proportion.
     width = architecture.base_channels * (1 if architecture.depth < 50 else 4)
+    # What is not strided is dilated instead.
+    strides, dilations = (
+        ((1, 2, 1, 1), (1, 1, 2, 4)) if architecture.output_stride == 8 else ((1, 2, 2, 1), (1, 1, 1, 2))
+    )
     norm = {"type": "SyncBN" if sync_batch_norm else "BN", "requires_grad": True}
 
     def head(weight: float, **settings: Any) -> dict[str, Any]:
@@ -96,15 +104,15 @@ def segmentor_config(
             "pad_val": 0,
             "seg_pad_val": IGNORE_INDEX,
             "size": (crop_size, crop_size) if crop_size else None,
-            "test_cfg": {"size_divisor": OUTPUT_STRIDE},
+            "test_cfg": {"size_divisor": architecture.output_stride},
         },
         "backbone": {
             "type": "ResNetV1c" if architecture.deep_stem else "ResNet",
             "depth": architecture.depth,
             "base_channels": architecture.base_channels,
             "stem_channels": architecture.base_channels,
-            "strides": (1, 2, 1, 1),
-            "dilations": (1, 1, 2, 4),
+            "strides": strides,
+            "dilations": dilations,
             "contract_dilation": True,
             "norm_eval": False,
             "norm_cfg": norm,

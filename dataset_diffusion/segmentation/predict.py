@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import read_segmentor
 from dataset_diffusion.segmentation.model import (
-    OUTPUT_STRIDE,
     PIXEL_MEAN,
     PIXEL_STD,
     build_segmentor,
@@ -34,11 +33,13 @@ class Segmentor:
         model: nn.Module,
         label_names: tuple[str, ...],
         palette: tuple[tuple[int, int, int], ...],
+        output_stride: int,
         device: torch.device,
     ) -> None:
         self.label_names = label_names
         self.palette = palette
         self.device = device
+        self._output_stride = output_stride
         self._model = model.to(device).eval()
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
@@ -85,7 +86,7 @@ class Segmentor:
         map upsampled lies exactly over the image.
         """
         height, width = normalised.shape[-2:]
-        padded = F.pad(normalised, (0, -width % OUTPUT_STRIDE, 0, -height % OUTPUT_STRIDE))
+        padded = F.pad(normalised, (0, -width % self._output_stride, 0, -height % self._output_stride))
         logits = self._model(padded, mode="tensor")
         return _resize(logits, padded.shape[-2:])[..., :height, :width]
 
@@ -119,4 +120,4 @@ def load_segmentor(path: str | Path, device: str = "auto") -> Segmentor:
         model.load_state_dict(file.state_dict)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit its own architecture; export it again") from error
-    return Segmentor(model, file.label_names, file.palette, resolve_device(device))
+    return Segmentor(model, file.label_names, file.palette, file.architecture.output_stride, resolve_device(device))

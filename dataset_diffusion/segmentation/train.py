@@ -190,6 +190,7 @@ class _Training:
             deep_stem=weights is None or weights.deep_stem,
             aspp_dilations=tuple(self._settings.segmentor.aspp_dilations),
             base_channels=self._settings.segmentor.base_channels,
+            output_stride=self._settings.segmentor.output_stride,
             num_labels=len(self._labels.names),
         )
         config = Config(
@@ -229,6 +230,7 @@ class _Training:
             data,
             self._labels,
             crop_size=settings.crop_size,
+            scale_range=settings.scale_range,
             batch_size=settings.batch_size,
             seed=settings.seed,
             num_workers=settings.num_workers,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from dataset_diffusion.settings.generate import one_of, require
 
 DEPTHS = (18, 50, 101)
+OUTPUT_STRIDES = (8, 16)
 PRECISIONS = ("auto", "float32", "bfloat16")
 TOY_VALIDATION = "toy"
 """The `val_dir` that stands for held-out scenes of the toy world."""
@@ -16,14 +17,15 @@ class SegmentorSettings:
     """A DeepLabV3.
 
     `depth` is that of its ResNet. `pretrained` is "none", a file, or open-mmlab://NAME. `aspp_dilations` are the rates
-    of the spatial pyramid, in positions of the feature map (8 pixels each). `base_channels` is the width of the
-    ResNet's first stage: 64 in the published ones; half of it makes a quarter of the work.
+    of the spatial pyramid, in positions of the feature map, which are `output_stride` pixels each. `base_channels` is
+    the width of the ResNet's first stage: 64 in the published ones; half of it makes a quarter of the work.
     """
 
     depth: int = 101
     aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
     pretrained: str = "none"
     base_channels: int = 64
+    output_stride: int = 8
 
     def __post_init__(self) -> None:
         require(self.depth in DEPTHS, "segmentor.depth", self.depth, one_of(tuple(map(str, DEPTHS))))
@@ -36,6 +38,8 @@ class SegmentorSettings:
         )
         width = self.base_channels
         require(8 <= width <= 256 and width % 2 == 0, "segmentor.base_channels", width, "must be even, in 8 ... 256")
+        stride = self.output_stride
+        require(stride in OUTPUT_STRIDES, "segmentor.output_stride", stride, one_of(tuple(map(str, OUTPUT_STRIDES))))
         require(bool(self.pretrained), "segmentor.pretrained", self.pretrained, "name a file, or write none")
 
 
@@ -54,6 +58,7 @@ class TrainSettings:
     iterations: int
     batch_size: int
     crop_size: int
+    scale_range: list[float]
     lr: float
     backbone_lr_mult: float
     weight_decay: float
@@ -86,6 +91,13 @@ class TrainSettings:
             require(math.isfinite(value) and value >= 0, name, value, "must be 0 or more")
         # Below one position of the feature map in each direction, batch normalisation has nothing to average.
         require(self.crop_size >= 32, "crop_size", self.crop_size, "must be 32 or more")
+        scales = self.scale_range
+        require(
+            len(scales) == 2 and 0.1 <= scales[0] <= scales[1] <= 10,
+            "scale_range",
+            scales,
+            "must be the least and the largest, in 0.1 ... 10, as [0.5,2]",
+        )
         require(0 < self.ema_horizon <= 1, "ema_horizon", self.ema_horizon, "must lie in (0, 1]")
         require(self.precision in PRECISIONS, "precision", self.precision, one_of(PRECISIONS))
         threshold = self.self_training_threshold

@@ -26,7 +26,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> VocData:
 
 def batches(data: VocData, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0) -> list[torch.Tensor]:
     """Images and masks of the first batches of two, each as one tensor [2, 4, H, W]."""
-    loader = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=seed, num_workers=num_workers)
+    loader = training_loader(
+        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=seed, num_workers=num_workers
+    )
     loader.sampler.skip(2 * skip)
     drawn = []
     for batch, _ in zip(loader, range(count), strict=False):
@@ -51,7 +53,7 @@ def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: Vo
 
 
 def test_the_same_image_is_augmented_anew_in_each_round(data: VocData) -> None:
-    loader = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0)
+    loader = training_loader(data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0)
     first, second = loader.dataset[0, 3], loader.dataset[6, 3]
     assert first["data_samples"].img_path == second["data_samples"].img_path
     assert not equal([first["inputs"]], [second["inputs"]])
@@ -82,7 +84,9 @@ def test_images_and_masks_stay_together(tmp_path: Path) -> None:
     Image.fromarray(labels * 60).convert("RGB").save(root / "JPEGImages/image_0.jpg", quality=100)
     Image.fromarray(labels).save(root / "SegmentationClass/image_0.png")
     data = VocData(root, root / "SegmentationClass", "train")
-    dataset = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0).dataset
+    dataset = training_loader(
+        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
+    ).dataset
     dataset.pipeline.transforms = [
         step for step in dataset.pipeline.transforms if type(step).__name__ != "PhotoMetricDistortion"
     ]
@@ -95,7 +99,9 @@ def test_images_and_masks_stay_together(tmp_path: Path) -> None:
 
 
 def test_augmentation_invents_no_labels(data: VocData) -> None:
-    dataset = training_loader(data, LABELS, crop_size=SIZE, batch_size=2, seed=0, num_workers=0).dataset
+    dataset = training_loader(
+        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
+    ).dataset
     sizes = set()
     for draw in range(30):
         item = dataset[draw, draw % 6]
@@ -118,7 +124,7 @@ def test_validation_sees_each_image_once_as_it_is(data: VocData) -> None:
 
 
 def test_augmentation_is_the_usual_one() -> None:
-    steps = {step["type"]: step for step in training_steps(512)}
+    steps = {step["type"]: step for step in training_steps(512, [0.5, 2.0])}
     assert list(steps)[2:] == ["RandomResize", "RandomCrop", "RandomFlip", "PhotoMetricDistortion", "PackSegInputs"]
     assert steps["RandomResize"]["scale"] == (2048, 512)
     assert steps["RandomResize"]["ratio_range"] == (0.5, 2.0)

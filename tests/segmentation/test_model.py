@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from dataset_diffusion.segmentation.model import (
-    OUTPUT_STRIDE,
     Architecture,
     architecture_from_json,
     build_segmentor,
@@ -16,21 +15,17 @@ DILATIONS = (1, 12, 24, 36)
 
 
 @pytest.mark.parametrize("depth", [18, 50, 101])
-@pytest.mark.parametrize("deep_stem", [True, False])
-def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem: bool) -> None:
+@pytest.mark.parametrize(("deep_stem", "stride"), [(True, 8), (False, 8), (True, 16)])
+def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem: bool, stride: int) -> None:
+    architecture = Architecture(depth, deep_stem, DILATIONS, 21, output_stride=stride)
     with torch.device("meta"):
-        model = build_segmentor(segmentor_config(Architecture(depth, deep_stem, DILATIONS, 21))).eval()
-        assert model(torch.empty(1, 3, 64, 96), mode="tensor").shape == (
-            1,
-            21,
-            64 // OUTPUT_STRIDE,
-            96 // OUTPUT_STRIDE,
-        )
+        model = build_segmentor(segmentor_config(architecture)).eval()
+        assert model(torch.empty(1, 3, 64, 96), mode="tensor").shape == (1, 21, 64 // stride, 96 // stride)
     blocks = {18: 8, 50: 16, 101: 33}[depth]
     assert sum(name.endswith(".conv2") for name, _ in model.backbone.named_modules()) == blocks
     # The last stage is dilated instead of strided (Chen et al., arXiv 1706.05587).
     dilated = model.backbone.layer4[1].conv1 if depth == 18 else model.backbone.layer4[1].conv2
-    assert dilated.dilation == (4, 4)
+    assert dilated.dilation == (32 // stride, 32 // stride)
     branches = model.decode_head.aspp_modules
     assert [branch.conv.dilation[0] for branch in branches] == list(DILATIONS)
 
@@ -68,6 +63,7 @@ def test_architectures_survive_json() -> None:
         {"aspp_dilations": [0]},
         {"num_labels": 256},
         {"base_channels": 4},
+        {"output_stride": 32},
         {"x": 1},
     ],
 )

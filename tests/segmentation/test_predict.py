@@ -30,7 +30,7 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def segmentor(model) -> Segmentor:
-    return Segmentor(model, LABEL_NAMES, PALETTE, torch.device("cpu"))
+    return Segmentor(model, LABEL_NAMES, PALETTE, 8, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (61, 83), (7, 120)])
@@ -110,7 +110,7 @@ def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> No
     assert loaded.label_names == LABEL_NAMES
     assert loaded.palette == PALETTE
     image = random_image(50, 40)
-    original = Segmentor(model, LABEL_NAMES, PALETTE, torch.device("cpu"))
+    original = Segmentor(model, LABEL_NAMES, PALETTE, 8, torch.device("cpu"))
     assert torch.equal(loaded.predict_probabilities(image), original.predict_probabilities(image))
 
 

@@ -47,6 +47,7 @@ def tiny_settings(dataset_dir: Path, work_dir: Path, **changes: Any) -> TrainSet
         iterations=12,
         batch_size=2,
         crop_size=SIZE,
+        scale_range=[0.5, 2.0],
         lr=1e-3,
         backbone_lr_mult=0.5,
         weight_decay=1e-4,

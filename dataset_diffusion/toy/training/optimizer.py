@@ -61,7 +61,7 @@ class MixedOptimizer:
 
 
 class WorkingCopy:
-    """A copy of a float32 module in `dtype`: in bfloat16 faster than autocast, which casts the weights anew each time."""
+    """A copy of a float32 module in `dtype`: in bfloat16 faster than autocast, which casts weights at every use."""
 
     def __init__(self, master: nn.Module, dtype: torch.dtype) -> None:
         self._master = list(master.parameters())
