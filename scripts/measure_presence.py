@@ -44,9 +44,11 @@ def generated_images(dataset: Path) -> Iterator[tuple[np.ndarray, set[int]]]:
 
 
 def print_presence(what: str, judge: Segmentor, images: Iterable[tuple[np.ndarray, set[int]]]) -> None:
-    """Print the share of asked classes that are present, in all and by class, and of present ones nobody asked for."""
+    """Print the share of asked classes that are present, in all, by their number in an image, and by class."""
     asked: Counter[int] = Counter()
     found: Counter[int] = Counter()
+    asked_together: Counter[int] = Counter()
+    found_together: Counter[int] = Counter()
     num_images = num_uncalled = 0
     for image, class_ids in images:
         labels = judge.predict([image])[0]
@@ -54,14 +56,20 @@ def print_presence(what: str, judge: Segmentor, images: Iterable[tuple[np.ndarra
         present = {label for label in range(1, len(shares)) if shares[label] >= LEAST_SHARE}
         asked.update(class_ids)
         found.update(class_ids & present)
+        asked_together[len(class_ids)] += len(class_ids)
+        found_together[len(class_ids)] += len(class_ids & present)
         num_images += 1
         num_uncalled += len(present - class_ids)
-    print(
-        f"{what}: {100 * found.total() / asked.total():.1f}% of {asked.total()} classes asked for are present; ", end=""
-    )
+    print(f"{what}: {_percent(found.total(), asked.total())} of the classes asked for are present; ", end="")
     print(f"{num_uncalled / num_images:.2f} others an image")
+    for count in sorted(asked_together):
+        print(f"  {count} asked for: {_percent(found_together[count], asked_together[count])}")
     for label in sorted(asked, key=lambda label: found[label] / asked[label]):
         print(f"  {judge.label_names[label]:12} {found[label]:4} of {asked[label]:4}")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}% ({part} of {whole})"
 
 
 if __name__ == "__main__":
