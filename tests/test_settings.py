@@ -88,6 +88,10 @@ def test_command_line_text_becomes_typed() -> None:
         ({"mask": {"threshold": 0.3}}, "mask.uncertainty_threshold=0.5: must not be above mask.threshold=0.3"),
         ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, file"),
         ({"prompts": {"template": "odd"}}, "prompts.template=odd: must be one of generic, toy"),
+        (
+            {"prompts": {"classes_per_image": [0, 0]}},
+            "prompts.classes_per_image=[0.0, 0.0]: must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
+        ),
         ({"prompts": {"source": "file"}}, "prompts.file=null: name the JSON file of captions (prompts.file=FILE)"),
         ({"writer": {"format": "coco"}}, "writer.format=coco: must be voc"),
     ],

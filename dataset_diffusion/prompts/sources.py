@@ -37,7 +37,7 @@ def plan_prompts(settings: PromptSettings, vocabulary: Vocabulary, num_images: i
         return _plan_from_file(Path(settings.file), vocabulary, num_images, seed)
     if num_images is None:
         raise InputError("num_images=null: prompts.source=template has no end; give a number")
-    return Plan(tuple(template_prompts(vocabulary, settings.template, num_images, seed)))
+    return Plan(tuple(template_prompts(vocabulary, settings.template, settings.classes_per_image, num_images, seed)))
 
 
 def _plan_from_file(path: Path, vocabulary: Vocabulary, num_images: int | None, seed: int) -> Plan:

@@ -8,9 +8,6 @@ from dataset_diffusion.prompts.seeds import named_rng, sample_seed
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 
-CLASSES_PER_IMAGE = {1: 0.6, 2: 0.3, 3: 0.1}
-"""How often an image has so many classes."""
-
 _OPENINGS = ("a photo of", "a picture of", "an image of", "a photograph of")
 _SIZES = ("small", "large")
 _SIZE_CHANCE = 0.25
@@ -23,27 +20,33 @@ _CONSONANT_SOUNDS = ("uni", "use", "uti", "uk", "eu", "ewe", "one")
 _VOWEL_SOUNDS = ("hour", "honest", "heir")
 
 
-def template_prompts(vocabulary: Vocabulary, template: str, num_images: int, seed: int) -> list[Prompt]:
-    """Prompts "000000", "000001", ... of 1 to 3 classes each, a function of `seed`.
+def template_prompts(
+    vocabulary: Vocabulary, template: str, classes_per_image: Sequence[float], num_images: int, seed: int
+) -> list[Prompt]:
+    """Prompts "000000", "000001", ... of distinct classes, a function of `seed`.
 
-    `template` is "photo" or "toy" (the language of the toy model, for VOC's classes). In these, and in any first n of
-    them, the numbers of images of two classes differ by at most 1. The plan of fewer images is the beginning of the
+    `classes_per_image` holds the weights of images with 1, 2, ... classes. `template` is "generic" or "toy" (the
+    language of the toy model, for VOC's classes). In these, and in any first n of them, the numbers of images of two
+    classes differ by at most 1. The plan of fewer images is the beginning of the
     plan of more. Raises InputError for toy captions of other classes than VOC's.
     """
     if template == "toy":
         _require_toy_classes(vocabulary)
-    groups = draw_classes(vocabulary.class_ids, named_rng(seed, "classes"))
+    groups = draw_classes(vocabulary.class_ids, classes_per_image, named_rng(seed, "classes"))
     return [
         _prompt(vocabulary, template, f"{index:06d}", class_ids, seed)
         for index, class_ids in zip(range(num_images), groups, strict=False)
     ]
 
 
-def draw_classes(class_ids: Sequence[int], rng: random.Random) -> Iterator[tuple[int, ...]]:
+def draw_classes(
+    class_ids: Sequence[int], classes_per_image: Sequence[float], rng: random.Random
+) -> Iterator[tuple[int, ...]]:
     """Distinct classes for one image after another, dealt from shuffled decks of all classes, without end."""
+    numbers = range(1, len(classes_per_image) + 1)
     deck: list[int] = []
     while True:
-        (drawn,) = rng.choices(list(CLASSES_PER_IMAGE), weights=list(CLASSES_PER_IMAGE.values()))
+        (drawn,) = rng.choices(numbers, weights=classes_per_image)
         image: list[int] = []
         while len(image) < min(drawn, len(class_ids)):
             if not deck:

@@ -27,17 +27,26 @@ class PromptSettings:
     """Where captions come from.
 
     `source` "template" writes captions by rule from the class words: `template` "generic" writes "a photo of a dog and
-    a sofa", "toy" speaks of the toy world as its model was taught to. "file" reads `file`, a JSON or JSON Lines list of
+    a sofa", "toy" speaks of the toy world as its model was taught to; `classes_per_image` holds the weights of images
+    with 1, 2, ... classes. "file" reads `file`, a JSON or JSON Lines list of
     `{"caption", "class_prompt"}` (class_prompt may be left out: the classes are then those the caption names).
     """
 
     source: str = "template"
     template: str = "generic"
+    classes_per_image: list[float] = field(default_factory=lambda: [0.6, 0.3, 0.1])
     file: str | None = None
 
     def __post_init__(self) -> None:
         require(self.source in PROMPT_SOURCES, "prompts.source", self.source, one_of(PROMPT_SOURCES))
         require(self.template in PROMPT_TEMPLATES, "prompts.template", self.template, one_of(PROMPT_TEMPLATES))
+        weights = self.classes_per_image
+        require(
+            bool(weights) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0,
+            "prompts.classes_per_image",
+            weights,
+            "must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
+        )
         if self.source == "file":
             require(bool(self.file), "prompts.file", self.file, "name the JSON file of captions (prompts.file=FILE)")
 

@@ -12,6 +12,7 @@ from dataset_diffusion.settings.generate import PromptSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
 
+WEIGHTS = (0.6, 0.3, 0.1)
 VOC = load_vocabulary("voc")
 CAPTIONS = ["a dog", "a street", "a cat", "another dog", "a dog and a cat", "a sofa"]
 
@@ -29,9 +30,9 @@ def settings_for(folder: Path, entries: list) -> PromptSettings:
 
 def test_template_source() -> None:
     plan = plan_prompts(PromptSettings(), VOC, 10, seed=4)
-    assert plan == Plan(tuple(template_prompts(VOC, "photo", 10, seed=4)), num_without_class=0)
+    assert plan == Plan(tuple(template_prompts(VOC, "generic", WEIGHTS, 10, seed=4)), num_without_class=0)
     toy = plan_prompts(PromptSettings(template="toy"), VOC, 10, seed=4)
-    assert toy.prompts == tuple(template_prompts(VOC, "toy", 10, seed=4))
+    assert toy.prompts == tuple(template_prompts(VOC, "toy", WEIGHTS, 10, seed=4))
 
 
 def test_template_source_needs_a_number() -> None:
