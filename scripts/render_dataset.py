@@ -1,6 +1,6 @@
 """Write rendered scenes of the toy world with their exact masks as a dataset folder: the "real data" of the toy world.
 
-python scripts/render_dataset.py datasets/toy_real --num 400
+python scripts/render_dataset.py datasets/toy_real --num 500
 dd-train dataset_dir=datasets/toy_real work_dir=runs/toy_real
 """
 
@@ -19,7 +19,7 @@ def main() -> None:
     """Render the first training scenes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--num", type=int, default=400, help="how many scenes (default %(default)s)")
+    parser.add_argument("--num", type=int, default=500, help="how many scenes (default %(default)s)")
     args = parser.parse_args()
     write_scenes(args.folder, TRAINING_SEEDS[: args.num], split="train")
     description = {"vocabulary": describe_vocabulary(load_vocabulary("voc"))}

@@ -85,7 +85,7 @@ def test_a_sweep_runs_once_for_each_value(monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "seed=4", "--cfg", "job") == []
     printed = OmegaConf.create(capsys.readouterr().out)
-    assert (printed.seed, printed.num_images) == (4, 400)
+    assert (printed.seed, printed.num_images) == (4, 500)
 
 
 def test_help_shows_the_values_of_this_command_line(
