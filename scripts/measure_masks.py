@@ -24,8 +24,9 @@ def work(cfg: DictConfig) -> None:
     settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
+    from dataset_diffusion.calibration.quality import mask_quality, scores_with_power
     from dataset_diffusion.sampler import load_pipeline
-    from dataset_diffusion.toy.quality import caption_losses, mask_quality, record_scenes
+    from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
     from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -33,20 +34,22 @@ def work(cfg: DictConfig) -> None:
     seeds = HELD_OUT_SEEDS[:NUM_SCENES]
     scenes = record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
     recorded = list(tqdm(scenes, total=len(seeds), unit="scene"))
-    shipped = mask_quality(recorded, settings.attention.power, settings.mask)
+    power = settings.attention.power
+    (shipped,) = mask_quality(recorded, scores_with_power(power), [settings.mask], NUM_LABELS)
     names = load_vocabulary(settings.vocabulary).label_names
     for name, iou in zip(names, shipped.metrics.iou, strict=True):
         print(f"{name:12} {100 * iou:5.1f}")
     print(
         f"mIoU {shipped.metrics.miou:.3f} over {len(names)} classes, {100 * shipped.share_ignored:.1f}% of the pixels "
-        f"ignored (power {settings.attention.power}, threshold {settings.mask.threshold}, "
+        f"ignored (power {power}, threshold {settings.mask.threshold}, "
         f"uncertainty_threshold {settings.mask.uncertainty_threshold}, {len(recorded)} scenes)"
     )
     print("mIoU without an ignored band, by power and threshold:")
     print("power " + "".join(f"{threshold:7.2f}" for threshold in THRESHOLDS))
+    masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
     for power in POWERS:
-        miou = [mask_quality(recorded, power, MaskSettings(t, t)).metrics.miou for t in THRESHOLDS]
-        print(f"{power:5} " + "".join(f"{value:7.3f}" for value in miou))
+        qualities = mask_quality(recorded, scores_with_power(power), masks, NUM_LABELS)
+        print(f"{power:5} " + "".join(f"{quality.metrics.miou:7.3f}" for quality in qualities))
     print(caption_losses(pipe, seeds[:NUM_LOSS_SCENES]))
 
 

@@ -23,9 +23,10 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from dataset_diffusion.calibration.quality import mask_quality, scores_with_power
 from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings
 from dataset_diffusion.toy.captions import write_caption
-from dataset_diffusion.toy.quality import caption_losses, mask_quality, record_scenes
+from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS
 from dataset_diffusion.toy.training.autoencoder import train_autoencoder
 from dataset_diffusion.toy.training.denoiser import Denoiser, DenoiserTraining, new_denoiser
@@ -155,8 +156,10 @@ class Reporter:
         tqdm.write(f"{self.training.num_samples} samples, {caption_losses(pipe, FIGURE_SEEDS)}")
         recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
         for power in POWERS:
-            miou = {t: mask_quality(recorded, power, MaskSettings(t, t)).metrics.miou for t in THRESHOLDS}
-            tqdm.write(f"  masks, power {power}: mIoU " + ", ".join(f"{v:.3f} at {t}" for t, v in miou.items()))
+            masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
+            qualities = mask_quality(recorded, scores_with_power(power), masks, NUM_LABELS)
+            figures = (f"{q.metrics.miou:.3f} at {t}" for q, t in zip(qualities, THRESHOLDS, strict=True))
+            tqdm.write(f"  masks, power {power}: mIoU " + ", ".join(figures))
         draw_samples(pipe).save(self.folder / "samples.png")
         export(pipe, self.folder / "model")
 

@@ -1,0 +1,65 @@
+"""The settings that give the best masks on images whose masks are known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dataset_diffusion.calibration.quality import MaskQuality, ScoreMaker, mask_quality, scores_with_power
+from dataset_diffusion.calibration.recording import RecordedImage
+from dataset_diffusion.settings.generate import MaskSettings
+
+POWERS = (0, 1, 2, 3, 4, 6, 8)
+THRESHOLDS = tuple(step / 40 for step in range(6, 33))
+"""0.15 ... 0.8."""
+BANDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+"""Distances of the two thresholds."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings of the masks and what they gave."""
+
+    power: int
+    mask: MaskSettings
+    quality: MaskQuality
+
+
+def best_threshold(recorded: Sequence[RecordedImage], make_scores: ScoreMaker, num_labels: int) -> float:
+    """The threshold without an ignored band that gives the highest mIoU; of equals, the lowest."""
+    masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
+    qualities = mask_quality(recorded, make_scores, masks, num_labels)
+    return max(zip(qualities, THRESHOLDS, strict=True), key=lambda pair: (pair[0].metrics.miou, -pair[1]))[1]
+
+
+def band_around(threshold: float, width: float) -> MaskSettings:
+    """The two thresholds of an ignored band of this width, with `threshold` in its middle."""
+    return MaskSettings(
+        threshold=round(min(1.0, threshold + width / 2), 4),
+        uncertainty_threshold=round(max(0.0, threshold - width / 2), 4),
+    )
+
+
+def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int) -> list[Choice]:
+    """For each of POWERS the best threshold, without an ignored band."""
+    choices = []
+    for power in POWERS:
+        make_scores = scores_with_power(power)
+        threshold = best_threshold(recorded, make_scores, num_labels)
+        mask = MaskSettings(threshold, threshold)
+        choices.append(Choice(power, mask, mask_quality(recorded, make_scores, [mask], num_labels)[0]))
+    return choices
+
+
+def bands(recorded: Sequence[RecordedImage], choice: Choice, num_labels: int) -> list[Choice]:
+    """Ignored bands of different widths around the threshold of a choice, from none to the widest."""
+    masks = [band_around(choice.mask.threshold, width) for width in BANDS]
+    qualities = mask_quality(recorded, scores_with_power(choice.power), masks, num_labels)
+    return [Choice(choice.power, mask, quality) for mask, quality in zip(masks, qualities, strict=True)]
+
+
+def widest_band(choices: Sequence[Choice], most_ignored: float) -> Choice:
+    """The best masks among those that leave no more than a share of the pixels to be ignored.
+
+    Without a limit there would be no best one: the more doubtful pixels are ignored, the better are the others.
+    """
+    allowed = [choice for choice in choices if choice.quality.share_ignored <= most_ignored] or choices[:1]
+    return max(allowed, key=lambda choice: choice.quality.metrics.miou)

@@ -1,0 +1,59 @@
+"""Masks made of recorded attention, compared with exact ones."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.calibration.recording import RecordedImage
+from dataset_diffusion.evaluation.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
+from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.settings.generate import MaskSettings
+from dataset_diffusion.types import IGNORE_INDEX, ClassScores
+
+ScoreMaker = Callable[[RecordedImage], ClassScores]
+
+
+@dataclass(frozen=True)
+class MaskQuality:
+    """`metrics` over all labels, of the pixels that the masks label; `share_ignored` is the share that they do not.
+
+    `metrics.pixel_accuracy` is the accuracy of the pixels that are kept. Of pixels without an exact label (255) nothing
+    is counted.
+    """
+
+    metrics: SegmentationMetrics
+    share_ignored: float
+
+
+def scores_with_power(power: int) -> ScoreMaker:
+    """The class scores of a recorded image as dd-generate makes them with this power of the self-attention."""
+
+    def make(item: RecordedImage) -> ClassScores:
+        evidence = class_evidence(item.attention, item.spans, power)
+        return class_scores(evidence, item.class_ids, item.labels.shape)
+
+    return make
+
+
+def mask_quality(
+    recorded: Iterable[RecordedImage], make_scores: ScoreMaker, masks: Sequence[MaskSettings], num_labels: int
+) -> list[MaskQuality]:
+    """The quality of the masks that each of several settings makes of the same scores."""
+    confusions = np.zeros((len(masks), num_labels, num_labels), np.int64)
+    num_ignored = np.zeros(len(masks), np.int64)
+    num_pixels = 0
+    for item in recorded:
+        scores = make_scores(item)
+        exact = item.labels != IGNORE_INDEX
+        num_pixels += int(exact.sum())
+        for index, settings in enumerate(masks):
+            labels = label_mask(scores, settings.threshold, settings.uncertainty_threshold).labels
+            kept = exact & (labels != IGNORE_INDEX)
+            confusions[index] += confusion_matrix(item.labels[kept], labels[kept], num_labels)
+            num_ignored[index] += int((exact & ~kept).sum())
+    return [
+        MaskQuality(segmentation_metrics(confusion), int(ignored) / max(1, num_pixels))
+        for confusion, ignored in zip(confusions, num_ignored, strict=True)
+    ]

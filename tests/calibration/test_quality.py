@@ -1,0 +1,85 @@
+"""The measure of masks: perfect attention scores near the grid's limit, attention that says nothing scores nothing."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dataset_diffusion.calibration.choice import Choice, band_around, best_threshold, widest_band
+from dataset_diffusion.calibration.quality import MaskQuality, mask_quality, scores_with_power
+from dataset_diffusion.calibration.recording import RecordedImage
+from dataset_diffusion.evaluation.metrics import segmentation_metrics
+from dataset_diffusion.settings.generate import MaskSettings
+from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, Scene, render_scene
+from dataset_diffusion.types import AttentionMaps
+
+NUM_LABELS = 21
+
+
+def recorded(scene: Scene, perfect: bool) -> RecordedImage:
+    """A scene with the attention of its exact mask, reduced to 16 x 16; or with none at all."""
+    class_ids = tuple(dict.fromkeys(item.class_id for item in scene.objects))
+    exact = torch.stack([torch.from_numpy(scene.label_mask == class_id).float() for class_id in class_ids])
+    cross = F.avg_pool2d(exact, 8) if perfect else torch.full((len(class_ids), 16, 16), 0.1)
+    spans = tuple((row,) for row in range(len(class_ids)))
+    return RecordedImage(scene.label_mask, class_ids, spans, AttentionMaps(cross, torch.eye(256)))
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [render_scene(seed) for seed in HELD_OUT_SEEDS[:60]]
+
+
+def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]) -> None:
+    items = [recorded(scene, perfect=True) for scene in scenes]
+    settings = [MaskSettings(0.5, 0.5), MaskSettings(0.65, 0.35)]
+    without_band, with_band = mask_quality(items, scores_with_power(0), settings, NUM_LABELS)
+    assert without_band.metrics.miou > 0.8
+    assert without_band.share_ignored == 0
+    assert with_band.metrics.miou > without_band.metrics.miou  # the band lies on the edges, where the grid errs
+    assert 0 < with_band.share_ignored < 0.2
+
+
+def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) -> None:
+    items = [recorded(scene, perfect=False) for scene in scenes]
+    (quality,) = mask_quality(items, scores_with_power(0), [MaskSettings(0.5, 0.5)], NUM_LABELS)
+    background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
+    assert quality.metrics.iou[0] == pytest.approx(background)
+    assert np.nansum(quality.metrics.iou[1:]) == 0
+
+
+def test_pixels_without_an_exact_label_are_not_counted() -> None:
+    labels = np.array([[1, 1, 0, 0]], np.uint8)
+    cross = torch.tensor([[[1.0, 0.0, 1.0, 0.0]]])
+    item = RecordedImage(labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
+    half_known = RecordedImage(np.array([[1, 255, 0, 255]], np.uint8), (1,), ((0,),), item.attention)
+    masks = [MaskSettings(0.5, 0.5), MaskSettings(1.0, 0.0)]
+    (known, ignoring), (known_half, known_half_ignoring) = (
+        mask_quality([i], scores_with_power(0), masks, 2) for i in (item, half_known)
+    )
+    assert known.metrics.pixel_accuracy == 0.5
+    assert known_half.metrics.pixel_accuracy == 0.5
+    assert known_half.metrics.iou.tolist() == [0, 0.5]
+    assert ignoring.share_ignored == 0.5  # the two of score 0, which is not below 0
+    assert known_half_ignoring.share_ignored == 0.0  # those two have no exact label
+
+
+def test_the_best_threshold_lies_between_the_two_levels_of_a_map() -> None:
+    labels = np.array([[1, 1, 0, 0]], np.uint8)
+    cross = torch.tensor([[[1.0, 0.7, 0.3, 0.0]]])
+    item = RecordedImage(labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
+    assert best_threshold([item], scores_with_power(0), 2) == 0.325  # the lowest of those that give the exact mask
+
+
+def test_bands_and_their_choice() -> None:
+    assert band_around(0.5, 0.1) == MaskSettings(0.55, 0.45)
+    assert band_around(0.95, 0.2) == MaskSettings(1.0, 0.85)
+
+    def choice(miou: float, ignored: float) -> Choice:
+        metrics = segmentation_metrics(np.array([[1, 0], [0, 1]]))
+        quality = MaskQuality(type(metrics)(metrics.iou, metrics.accuracy, miou, 1.0, 1.0), ignored)
+        return Choice(1, MaskSettings(0.5, 0.5), quality)
+
+    none, narrow, wide = choice(0.5, 0.0), choice(0.6, 0.08), choice(0.7, 0.3)
+    assert widest_band([none, narrow, wide], most_ignored=0.1) is narrow
+    assert widest_band([none, narrow, wide], most_ignored=0.01) is none
