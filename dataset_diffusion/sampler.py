@@ -65,14 +65,15 @@ class Sampler:
         """Raises InputError if the model has no attention at the resolutions that `attention` names."""
         self._pipe = pipe
         self._settings = sampler
+        self._attention = attention
         self._vocabulary = vocabulary
-        latent_size = _latent_size(pipe)
-        self._layers = select_layers(find_attention_layers(pipe.unet, latent_size), attention, latent_size)
+        size = latent_size(pipe)
+        self._layers = select_layers(find_attention_layers(pipe.unet, size), attention, size)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
-        height, width = _latent_size(self._pipe)
+        height, width = latent_size(self._pipe)
         return height * self._pipe.vae_scale_factor, width * self._pipe.vae_scale_factor
 
     def class_prompt(self, prompt: Prompt) -> ClassPrompt:
@@ -89,13 +90,19 @@ class Sampler:
         if not any(prompt.class_ids for prompt in prompts):
             images, maps = self._images(prompts), [self._empty_maps()] * len(prompts)
         else:
-            with AttentionRecorder(self._pipe.unet, self._layers, self._class_embeddings(prompts)) as recorder:
+            embeddings = self._class_embeddings(prompts)
+            with AttentionRecorder(self._pipe.unet, self._layers, embeddings, self._skipped_calls()) as recorder:
                 images = self._images(prompts)
             maps = recorder.maps()
         return [
             Sample(prompt, image, attention if prompt.class_ids else self._empty_maps())
             for prompt, image, attention in zip(prompts, images, maps, strict=True)
         ]
+
+    def _skipped_calls(self) -> int:
+        """The number of UNet calls whose attention is left out; some schedulers make more of them than steps."""
+        self._pipe.scheduler.set_timesteps(self._settings.num_inference_steps)
+        return int(self._attention.skip_steps * len(self._pipe.scheduler.timesteps))
 
     def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""
@@ -237,7 +244,8 @@ def _require_tokenizer(pipe: "diffusers.StableDiffusionPipeline", model: ModelSe
         raise InputError(f"model.path={model.path}: its tokenizer has {has} of {needs} tokens; are its files complete?")
 
 
-def _latent_size(pipe: "diffusers.StableDiffusionPipeline") -> tuple[int, int]:
+def latent_size(pipe: "diffusers.StableDiffusionPipeline") -> tuple[int, int]:
+    """Height and width of the latents that a pipeline's images are made from."""
     size = pipe.unet.config.sample_size
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 

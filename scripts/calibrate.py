@@ -51,7 +51,7 @@ def work(cfg: DictConfig, folder: Path) -> None:
     recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
 
     num_labels = len(vocabulary.label_names)
-    powers = best_of_each_power(recorded, num_labels)
+    powers = best_of_each_power(recorded, num_labels, settings.mask.refine)
     print(f"{len(recorded)} images of {folder}. Without an ignored band, at the best threshold of each power:")
     for choice in powers:
         print(

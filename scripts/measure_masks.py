@@ -24,7 +24,7 @@ def work(cfg: DictConfig) -> None:
     settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
-    from dataset_diffusion.calibration.quality import mask_quality, scores_with_power
+    from dataset_diffusion.calibration.quality import mask_quality, score
     from dataset_diffusion.sampler import load_pipeline
     from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
@@ -35,7 +35,7 @@ def work(cfg: DictConfig) -> None:
     scenes = record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
     recorded = list(tqdm(scenes, total=len(seeds), unit="scene"))
     power = settings.attention.power
-    (shipped,) = mask_quality(recorded, scores_with_power(power), [settings.mask], NUM_LABELS)
+    (shipped,) = mask_quality(score(recorded, power, settings.mask.refine), [settings.mask], NUM_LABELS)
     names = load_vocabulary(settings.vocabulary).label_names
     for name, iou in zip(names, shipped.metrics.iou, strict=True):
         print(f"{name:12} {100 * iou:5.1f}")
@@ -48,7 +48,7 @@ def work(cfg: DictConfig) -> None:
     print("power " + "".join(f"{threshold:7.2f}" for threshold in THRESHOLDS))
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
     for power in POWERS:
-        qualities = mask_quality(recorded, scores_with_power(power), masks, NUM_LABELS)
+        qualities = mask_quality(score(recorded, power, settings.mask.refine), masks, NUM_LABELS)
         print(f"{power:5} " + "".join(f"{quality.metrics.miou:7.3f}" for quality in qualities))
     print(caption_losses(pipe, seeds[:NUM_LOSS_SCENES]))
 

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
-from dataset_diffusion.calibration.quality import mask_quality, scores_with_power
+from dataset_diffusion.calibration.quality import mask_quality, score
 from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
@@ -157,7 +157,7 @@ class Reporter:
         recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
         for power in POWERS:
             masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-            qualities = mask_quality(recorded, scores_with_power(power), masks, NUM_LABELS)
+            qualities = mask_quality(score(recorded, power, refine=False), masks, NUM_LABELS)
             figures = (f"{q.metrics.miou:.3f} at {t}" for q, t in zip(qualities, THRESHOLDS, strict=True))
             tqdm.write(f"  masks, power {power}: mIoU " + ", ".join(figures))
         draw_samples(pipe).save(self.folder / "samples.png")

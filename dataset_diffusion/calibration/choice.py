@@ -1,9 +1,9 @@
 """The settings that give the best masks on images whose masks are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dataset_diffusion.calibration.quality import MaskQuality, ScoreMaker, mask_quality, scores_with_power
+from dataset_diffusion.calibration.quality import LabelledScores, MaskQuality, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.settings.generate import MaskSettings
 
@@ -23,10 +23,10 @@ class Choice:
     quality: MaskQuality
 
 
-def best_threshold(recorded: Sequence[RecordedImage], make_scores: ScoreMaker, num_labels: int) -> float:
+def best_threshold(labelled: Sequence[LabelledScores], num_labels: int) -> float:
     """The threshold without an ignored band that gives the highest mIoU; of equals, the lowest."""
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-    qualities = mask_quality(recorded, make_scores, masks, num_labels)
+    qualities = mask_quality(labelled, masks, num_labels)
     return max(zip(qualities, THRESHOLDS, strict=True), key=lambda pair: (pair[0].metrics.miou, -pair[1]))[1]
 
 
@@ -38,21 +38,21 @@ def band_around(threshold: float, width: float) -> MaskSettings:
     )
 
 
-def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int) -> list[Choice]:
+def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int, refine: bool) -> list[Choice]:
     """For each of POWERS the best threshold, without an ignored band."""
     choices = []
     for power in POWERS:
-        make_scores = scores_with_power(power)
-        threshold = best_threshold(recorded, make_scores, num_labels)
-        mask = MaskSettings(threshold, threshold)
-        choices.append(Choice(power, mask, mask_quality(recorded, make_scores, [mask], num_labels)[0]))
+        labelled = score(recorded, power, refine)
+        threshold = best_threshold(labelled, num_labels)
+        mask = MaskSettings(threshold, threshold, refine)
+        choices.append(Choice(power, mask, mask_quality(labelled, [mask], num_labels)[0]))
     return choices
 
 
 def bands(recorded: Sequence[RecordedImage], choice: Choice, num_labels: int) -> list[Choice]:
     """Ignored bands of different widths around the threshold of a choice, from none to the widest."""
-    masks = [band_around(choice.mask.threshold, width) for width in BANDS]
-    qualities = mask_quality(recorded, scores_with_power(choice.power), masks, num_labels)
+    masks = [replace(band_around(choice.mask.threshold, width), refine=choice.mask.refine) for width in BANDS]
+    qualities = mask_quality(score(recorded, choice.power, choice.mask.refine), masks, num_labels)
     return [Choice(choice.power, mask, quality) for mask, quality in zip(masks, qualities, strict=True)]
 
 

@@ -1,6 +1,6 @@
 """Masks made of recorded attention, compared with exact ones."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +8,13 @@ import numpy as np
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
+from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.types import IGNORE_INDEX, ClassScores
 
-ScoreMaker = Callable[[RecordedImage], ClassScores]
+LabelledScores = tuple[np.ndarray, ClassScores]
+"""An image's exact labels [H, W] uint8, and the scores of the classes in it."""
 
 
 @dataclass(frozen=True)
@@ -27,31 +29,32 @@ class MaskQuality:
     share_ignored: float
 
 
-def scores_with_power(power: int) -> ScoreMaker:
-    """The class scores of a recorded image as dd-generate makes them with this power of the self-attention."""
-
-    def make(item: RecordedImage) -> ClassScores:
+def score(recorded: Iterable[RecordedImage], power: int, refine: bool) -> list[LabelledScores]:
+    """The class scores of recorded images as dd-generate makes them, by attention.power and mask.refine."""
+    labelled = []
+    for item in recorded:
         evidence = class_evidence(item.attention, item.spans, power)
-        return class_scores(evidence, item.class_ids, item.labels.shape)
-
-    return make
+        scores = class_scores(evidence, item.class_ids, item.labels.shape)
+        if refine:
+            scores = refine_scores(item.image, scores, min(evidence.shape[1:]))
+        labelled.append((item.labels, scores))
+    return labelled
 
 
 def mask_quality(
-    recorded: Iterable[RecordedImage], make_scores: ScoreMaker, masks: Sequence[MaskSettings], num_labels: int
+    labelled: Iterable[LabelledScores], masks: Sequence[MaskSettings], num_labels: int
 ) -> list[MaskQuality]:
     """The quality of the masks that each of several settings makes of the same scores."""
     confusions = np.zeros((len(masks), num_labels, num_labels), np.int64)
     num_ignored = np.zeros(len(masks), np.int64)
     num_pixels = 0
-    for item in recorded:
-        scores = make_scores(item)
-        exact = item.labels != IGNORE_INDEX
+    for exact_labels, scores in labelled:
+        exact = exact_labels != IGNORE_INDEX
         num_pixels += int(exact.sum())
         for index, settings in enumerate(masks):
             labels = label_mask(scores, settings.threshold, settings.uncertainty_threshold).labels
             kept = exact & (labels != IGNORE_INDEX)
-            confusions[index] += confusion_matrix(item.labels[kept], labels[kept], num_labels)
+            confusions[index] += confusion_matrix(exact_labels[kept], labels[kept], num_labels)
             num_ignored[index] += int((exact & ~kept).sum())
     return [
         MaskQuality(segmentation_metrics(confusion), int(ignored) / max(1, num_pixels))

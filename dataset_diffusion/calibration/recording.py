@@ -8,12 +8,12 @@ made the image. Masks of that attention are made by the same functions as in gen
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from dataset_diffusion.attention.recorder import (
@@ -23,8 +23,12 @@ from dataset_diffusion.attention.recorder import (
     select_layers,
 )
 from dataset_diffusion.prompts.tokens import class_prompt
+from dataset_diffusion.sampler import latent_size
 from dataset_diffusion.settings.generate import AttentionSettings
 from dataset_diffusion.types import AttentionMaps
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 SIDE_STEP = 8
 """Latents have sides that are multiples of this: a Stable Diffusion's UNet halves them three times."""
@@ -50,12 +54,13 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class RecordedImage:
-    """The attention on an image, from which masks can be made many times, and its exact mask.
+    """The attention on an image [H, W, 3] uint8, from which masks can be made many times, and its exact mask.
 
     `labels` [H, W] uint8; pixels of 255 are not compared. `spans[k]` are the positions in `attention.cross` of the
     tokens of `class_ids[k]`.
     """
 
+    image: np.ndarray
     labels: np.ndarray
     class_ids: tuple[int, ...]
     spans: tuple[tuple[int, ...], ...]
@@ -73,17 +78,18 @@ class Recording:
 class NoisedRecorder:
     """Records a pipeline's attention on given images, noised to each time step of its sampler."""
 
-    def __init__(self, pipe: StableDiffusionPipeline, num_inference_steps: int, attention: AttentionSettings) -> None:
+    def __init__(self, pipe: "StableDiffusionPipeline", num_inference_steps: int, attention: AttentionSettings) -> None:
         self.pipe = pipe
         self._attention = attention
         pipe.scheduler.set_timesteps(num_inference_steps)
-        self.times: Tensor = pipe.scheduler.timesteps.to(pipe.device).long()
-        """The sampler's time steps [S], most noise first."""
+        times = pipe.scheduler.timesteps.to(pipe.device).long()
+        self.times: Tensor = times[int(attention.skip_steps * len(times)) :]
+        """The sampler's time steps whose attention is recorded [S], most noise first."""
         self._noise = DDPMScheduler.from_config(pipe.scheduler.config)
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
 
     def record(self, item: LabelledImage, seed: int) -> RecordedImage:
-        """The attention to the class prompt, as dd-generate records it: the mean over all time steps.
+        """The attention to the class prompt, as dd-generate records it: the mean over the time steps.
 
         The noise is a function of `seed`. Raises InputError if the model has no attention at the resolutions asked for.
         """
@@ -95,7 +101,7 @@ class NoisedRecorder:
             cross=torch.stack([maps.cross for maps in by_step]).mean(dim=0).cpu(),
             self_attention=torch.stack([maps.self_attention for maps in by_step]).mean(dim=0).cpu(),
         )
-        return RecordedImage(item.labels, item.class_ids, class_text.spans, mean)
+        return RecordedImage(item.image, item.labels, item.class_ids, class_text.spans, mean)
 
     @torch.no_grad()
     def record_steps(
@@ -139,15 +145,10 @@ class NoisedRecorder:
     def latent_size(self, image: np.ndarray) -> tuple[int, int]:
         """Height and width of an image's latents: about as many positions as the model's own, in the image's shape."""
         height, width = image.shape[:2]
-        scale = (self._native_area / (height * width)) ** 0.5
+        native_height, native_width = latent_size(self.pipe)
+        scale = (native_height * native_width / (height * width)) ** 0.5
         rows, columns = (max(1, round(side * scale / SIDE_STEP)) * SIDE_STEP for side in (height, width))
         return rows, columns
-
-    @cached_property
-    def _native_area(self) -> int:
-        size = self.pipe.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return height * width
 
     def _encode_image(self, image: np.ndarray) -> Tensor:
         """Latents [1, C, h, w]: the mean of the autoencoder's distribution, scaled as the pipeline scales them."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dataset_diffusion.calibration.choice import Choice, band_around, best_threshold, widest_band
-from dataset_diffusion.calibration.quality import MaskQuality, mask_quality, scores_with_power
+from dataset_diffusion.calibration.quality import MaskQuality, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import segmentation_metrics
 from dataset_diffusion.settings.generate import MaskSettings
@@ -14,6 +14,7 @@ from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, Scene, render_scene
 from dataset_diffusion.types import AttentionMaps
 
 NUM_LABELS = 21
+BLACK = np.zeros((1, 4, 3), np.uint8)
 
 
 def recorded(scene: Scene, perfect: bool) -> RecordedImage:
@@ -22,7 +23,7 @@ def recorded(scene: Scene, perfect: bool) -> RecordedImage:
     exact = torch.stack([torch.from_numpy(scene.label_mask == class_id).float() for class_id in class_ids])
     cross = F.avg_pool2d(exact, 8) if perfect else torch.full((len(class_ids), 16, 16), 0.1)
     spans = tuple((row,) for row in range(len(class_ids)))
-    return RecordedImage(scene.label_mask, class_ids, spans, AttentionMaps(cross, torch.eye(256)))
+    return RecordedImage(scene.image, scene.label_mask, class_ids, spans, AttentionMaps(cross, torch.eye(256)))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def scenes() -> list[Scene]:
 def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]) -> None:
     items = [recorded(scene, perfect=True) for scene in scenes]
     settings = [MaskSettings(0.5, 0.5), MaskSettings(0.65, 0.35)]
-    without_band, with_band = mask_quality(items, scores_with_power(0), settings, NUM_LABELS)
+    without_band, with_band = mask_quality(score(items, 0, refine=False), settings, NUM_LABELS)
     assert without_band.metrics.miou > 0.8
     assert without_band.share_ignored == 0
     assert with_band.metrics.miou > without_band.metrics.miou  # the band lies on the edges, where the grid errs
@@ -42,7 +43,7 @@ def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]
 
 def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) -> None:
     items = [recorded(scene, perfect=False) for scene in scenes]
-    (quality,) = mask_quality(items, scores_with_power(0), [MaskSettings(0.5, 0.5)], NUM_LABELS)
+    (quality,) = mask_quality(score(items, 0, refine=False), [MaskSettings(0.5, 0.5)], NUM_LABELS)
     background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
     assert quality.metrics.iou[0] == pytest.approx(background)
     assert np.nansum(quality.metrics.iou[1:]) == 0
@@ -51,11 +52,11 @@ def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) 
 def test_pixels_without_an_exact_label_are_not_counted() -> None:
     labels = np.array([[1, 1, 0, 0]], np.uint8)
     cross = torch.tensor([[[1.0, 0.0, 1.0, 0.0]]])
-    item = RecordedImage(labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
-    half_known = RecordedImage(np.array([[1, 255, 0, 255]], np.uint8), (1,), ((0,),), item.attention)
+    item = RecordedImage(BLACK, labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
+    half_known = RecordedImage(BLACK, np.array([[1, 255, 0, 255]], np.uint8), (1,), ((0,),), item.attention)
     masks = [MaskSettings(0.5, 0.5), MaskSettings(1.0, 0.0)]
     (known, ignoring), (known_half, known_half_ignoring) = (
-        mask_quality([i], scores_with_power(0), masks, 2) for i in (item, half_known)
+        mask_quality(score([i], 0, refine=False), masks, 2) for i in (item, half_known)
     )
     assert known.metrics.pixel_accuracy == 0.5
     assert known_half.metrics.pixel_accuracy == 0.5
@@ -67,8 +68,8 @@ def test_pixels_without_an_exact_label_are_not_counted() -> None:
 def test_the_best_threshold_lies_between_the_two_levels_of_a_map() -> None:
     labels = np.array([[1, 1, 0, 0]], np.uint8)
     cross = torch.tensor([[[1.0, 0.7, 0.3, 0.0]]])
-    item = RecordedImage(labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
-    assert best_threshold([item], scores_with_power(0), 2) == 0.325  # the lowest of those that give the exact mask
+    item = RecordedImage(BLACK, labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
+    assert best_threshold(score([item], 0, refine=False), 2) == 0.325  # the lowest of those that give the exact mask
 
 
 def test_bands_and_their_choice() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dataset_diffusion.calibration.quality import mask_quality, scores_with_power
+from dataset_diffusion.calibration.quality import mask_quality, score
 from dataset_diffusion.sampler import load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
@@ -23,6 +23,6 @@ def test_attention_of_the_shipped_model_finds_objects() -> None:
     items = list(record_scenes(pipe, HELD_OUT_SEEDS[:6], 4, AttentionSettings()))
     for item in items:
         torch.testing.assert_close(item.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-4, rtol=0)
-    (quality,) = mask_quality(items, scores_with_power(1), [MaskSettings(0.5, 0.5)], NUM_LABELS)
+    (quality,) = mask_quality(score(items, 1, refine=False), [MaskSettings(0.5, 0.5)], NUM_LABELS)
     background = np.mean([(item.labels == 0).mean() for item in items])
     assert quality.metrics.miou > background / NUM_LABELS + 0.1  # masks of background alone

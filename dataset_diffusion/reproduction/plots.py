@@ -1,0 +1,102 @@
+"""The reproduction as pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from dataset_diffusion.reproduction.scale import Scale
+from dataset_diffusion.reproduction.statistics import interval
+from dataset_diffusion.reproduction.study import Figures
+from dataset_diffusion.reproduction.tables import Outcome, values
+from dataset_diffusion.reproduction.variants import REFERENCE, Experiment, Yardstick
+
+COLOURS: dict[Yardstick, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
+OFFSETS: dict[Yardstick, float] = {"masks": -0.12, "segmentor": 0.12}
+"""Of the points of a row, so that they do not hide each other."""
+NUMBERS = {
+    "generated": ("generated, half as many", REFERENCE.name, "generated, twice as many"),
+    "rendered, exact masks": ("rendered, half as many", "rendered", "rendered, twice as many"),
+}
+"""Rows with half, once and twice the number of images."""
+
+
+def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path) -> None:
+    """A panel for each table: mIoU of each row by both yardsticks, with 95% intervals."""
+    columns = 2
+    rows = -(-len(tables) // columns)
+    figure = Figure(figsize=(12, 2.9 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat[len(tables) :]:
+        panel.axis("off")
+    for panel, table in zip(panels.flat, tables, strict=False):
+        names = [REFERENCE.name, *(variant.name for variant in table.variants)]
+        for yardstick, offset in OFFSETS.items():
+            points = [(place, values(figures, name, yardstick)) for place, name in enumerate(names)]
+            known = [(place, interval(measured)) for place, measured in points if measured is not None]
+            if yardstick not in table.yardsticks or not known:
+                continue
+            panel.errorbar(
+                [value.mean for _, value in known],
+                [place + offset for place, _ in known],
+                xerr=[value.half_width for _, value in known],
+                fmt="o",
+                capsize=3,
+                color=COLOURS[yardstick],
+                label=yardstick,
+            )
+        panel.set_yticks(range(len(names)), names)
+        panel.invert_yaxis()
+        panel.set_title(table.title, fontsize=10)
+        panel.set_xlabel("mIoU, %")
+        panel.grid(axis="x", alpha=0.3)
+        panel.legend(fontsize=8)
+    _save(figure, path)
+
+
+def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
+    """MIoU of the segmentor by the number of images, generated and rendered."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    panel = figure.subplots()
+    for label, names in NUMBERS.items():
+        measured = [values(figures, name, "segmentor") for name in names]
+        counts = [scale.images / 2, scale.images, 2 * scale.images]
+        known = [(count, interval(m)) for count, m in zip(counts, measured, strict=True) if m is not None]
+        panel.errorbar(
+            [count for count, _ in known],
+            [value.mean for _, value in known],
+            yerr=[value.half_width for _, value in known],
+            marker="o",
+            capsize=3,
+            label=label,
+        )
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(counts, [f"{count:.0f}" for count in counts])
+    panel.set_xlabel("images")
+    panel.set_ylabel("mIoU of the segmentor, %")
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save(figure, path)
+
+
+def plot_claims(found: Sequence[Outcome], path: Path) -> None:
+    """The difference that each claim is about, with its 95% interval: right of zero it holds."""
+    figure = Figure(figsize=(10, 0.36 * len(found) + 1), layout="constrained")
+    panel = figure.subplots()
+    panel.axvline(0, color="black", linewidth=0.8)
+    for place, outcome in enumerate(found):
+        difference = outcome.difference
+        panel.errorbar(
+            difference.mean, place, xerr=difference.half_width, fmt="o", capsize=3, color=COLOURS[outcome.yardstick]
+        )
+    panel.set_yticks(
+        range(len(found)), [f"{outcome.claim.text} ({outcome.yardstick})" for outcome in found], fontsize=8
+    )
+    panel.invert_yaxis()
+    panel.set_xlabel("difference, points")
+    panel.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, metadata={"Software": None})

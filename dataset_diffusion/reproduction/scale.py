@@ -1,0 +1,24 @@
+"""How large the reproduction is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`seeds` of generated images and trainings; `groups` of `scenes` rendered ones for the masks' quality, and
+    `calibration` others to choose thresholds on. A training has `images` images and `iterations` iterations, and is
+    tested on `validation` scenes.
+    """
+
+    seeds: int
+    groups: int
+    scenes: int
+    calibration: int
+    images: int
+    iterations: int
+    validation: int
+
+
+FULL = Scale(seeds=3, groups=5, scenes=40, calibration=100, images=150, iterations=800, validation=300)
+QUICK = Scale(seeds=0, groups=3, scenes=10, calibration=12, images=0, iterations=0, validation=0)
+"""The masks' quality alone, on few scenes."""

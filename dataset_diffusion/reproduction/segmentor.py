@@ -1,0 +1,179 @@
+"""The second yardstick: a segmentor trained on a variant's images and masks, tested on rendered scenes."""
+
+import contextlib
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from dataset_diffusion.calibration.choice import band_around
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_vocabulary
+from dataset_diffusion.dataset.files import encode_json
+from dataset_diffusion.dataset.writer import encode_image
+from dataset_diffusion.evaluation.evaluate import measure
+from dataset_diffusion.evaluation.files import write_bytes, write_label_mask
+from dataset_diffusion.evaluation.metrics import segmentation_metrics
+from dataset_diffusion.evaluation.voc import VocFolder
+from dataset_diffusion.masks import label_mask
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.reproduction.images import GeneratedImages
+from dataset_diffusion.reproduction.masks import Thresholds
+from dataset_diffusion.reproduction.recipe import make_scores
+from dataset_diffusion.reproduction.scale import Scale
+from dataset_diffusion.reproduction.variants import Variant
+from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.segmentation.train import train
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import MaskSettings
+from dataset_diffusion.settings.train import TrainSettings
+from dataset_diffusion.toy.scenes import TRAINING_SEEDS, render_scene
+from dataset_diffusion.vocabulary import load_vocabulary
+
+RENDERED_STRIDE = 100_000
+"""Between the scenes of two seeds."""
+SOFT_STEP = 0.1
+"""Between the thresholds of the three masks that make a soft label."""
+NO_EMA_HORIZON = 1e-9
+SMALL_SEGMENTOR = ("segmentor.base_channels=16", "batch_size=8")
+"""A quarter of the width of the published ResNet-18: a training takes about a minute on two cores."""
+
+
+@dataclass(frozen=True)
+class SegmentorJob:
+    """A training and its test. `variants` share all but how they are tested: what is different is their `tta`."""
+
+    folder: Path
+    variants: tuple[Variant, ...]
+    seed: int
+    thresholds: Thresholds
+    scale: Scale
+    validation: Path
+    threads: int
+
+    def result_path(self, variant: Variant) -> Path:
+        """The file that a finished test leaves."""
+        return self.folder / "results" / f"{file_name(variant)}_seed{self.seed}.json"
+
+    def is_finished(self) -> bool:
+        """Whether all its files are there."""
+        return all(self.result_path(variant).exists() for variant in self.variants)
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """An image of a training set, as the bytes of its JPEG, with its mask [H, W] and its confidence in [0, 1]."""
+
+    name: str
+    jpeg: bytes
+    labels: np.ndarray
+    first_class: int
+    confidence: float = 1.0
+
+
+def file_name(variant: Variant) -> str:
+    """The variant's name without what has no place in a file's name."""
+    return "_".join("".join(c if c.isalnum() or c == "." else " " for c in variant.name).split())
+
+
+def run_job(job: SegmentorJob) -> None:
+    """Train, test, and write the results; what the training prints goes to a log. For a process of its own."""
+    torch.set_num_threads(job.threads)
+    work = job.folder / "trainings" / f"{file_name(job.variants[0])}_seed{job.seed}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    with (work / "log.txt").open("w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        write_training_set(work / "dataset", training_items(job))
+        exported = train(training_settings(job, work))
+        segmentor = load_segmentor(exported)
+        dataset = VocFolder("toy", job.validation, "val", load_vocabulary("voc").label_names)
+        for variant in job.variants:
+            confusion = measure(segmentor, dataset, range(len(dataset.ids)), tta=variant.tta)
+            metrics = segmentation_metrics(confusion)
+            record = {"miou": metrics.miou, "pixel_accuracy": metrics.pixel_accuracy, "iou": metrics.iou.tolist()}
+            write_bytes(job.result_path(variant), json.dumps(record).encode())
+    shutil.rmtree(work)
+
+
+def training_settings(job: SegmentorJob, work: Path) -> TrainSettings:
+    """Those of `experiment=toy`, with a smaller network and fewer iterations."""
+    variant = job.variants[0]
+    overrides = [
+        *SMALL_SEGMENTOR,
+        f"dataset_dir={work / 'dataset'}",
+        f"work_dir={work / 'run'}",
+        f"iterations={job.scale.iterations}",
+        f"checkpoint_interval={job.scale.iterations}",
+        f"seed={job.seed}",
+        f"avg_non_ignore={variant.avg_non_ignore}",
+        f"self_training={variant.self_training}",
+    ]
+    if not variant.ema:
+        overrides.append(f"ema_horizon={NO_EMA_HORIZON}")
+    with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
+        return to_settings(TrainSettings, compose("config", overrides))
+
+
+def training_items(job: SegmentorJob) -> list[TrainingItem]:
+    """The images and masks of a job's variant."""
+    variant = job.variants[0]
+    count = round(job.scale.images * variant.images)
+    items: list[TrainingItem] = []
+    if variant.source in {"generated", "both"}:
+        items += generated_items(job, count)
+    if variant.source in {"rendered", "both"}:
+        items += itertools.islice(rendered_items(job.seed), count)
+    return items
+
+
+def rendered_items(seed: int) -> Iterator[TrainingItem]:
+    """Scenes with exact masks, without end; those of another seed are others."""
+    for scene_seed in TRAINING_SEEDS[seed * RENDERED_STRIDE : (seed + 1) * RENDERED_STRIDE]:
+        scene = render_scene(scene_seed)
+        yield TrainingItem(
+            f"scene_{scene_seed}", encode_image(scene.image), scene.label_mask, scene.objects[0].class_id
+        )
+
+
+def generated_items(job: SegmentorJob, count: int) -> list[TrainingItem]:
+    """Generated images with the masks of the variant's recipe."""
+    variant, common = job.variants[0], job.thresholds.common
+    masks = {"": band_around(common, variant.band)}
+    if variant.soft:
+        shifted = {"low": common - SOFT_STEP, "middle": common, "high": common + SOFT_STEP}
+        masks = {name: MaskSettings(threshold, threshold) for name, threshold in shifted.items()}
+    images = GeneratedImages(job.folder / "generated", variant.mode, job.seed)
+    items = []
+    for sample_id, image in images.read(count):
+        jpeg = images.image_path(sample_id).read_bytes()
+        scores = job.thresholds.apply(make_scores(image, variant.recipe))
+        for name, settings in masks.items():
+            mask = label_mask(scores, settings.threshold, settings.uncertainty_threshold)
+            confidence = float(np.mean(mask.confidence))
+            items.append(TrainingItem(f"{sample_id}{name}", jpeg, mask.labels, image.class_ids[0], confidence))
+    return most_confident(items, variant.kept_share)
+
+
+def most_confident(items: list[TrainingItem], kept_share: float) -> list[TrainingItem]:
+    """Of the items of each class (their first), the share with the highest confidence, in their order."""
+    kept: set[str] = set()
+    for class_id in {item.first_class for item in items}:
+        of_class = sorted((item for item in items if item.first_class == class_id), key=lambda item: -item.confidence)
+        kept |= {item.name for item in of_class[: max(1, round(kept_share * len(of_class)))]}
+    return [item for item in items if item.name in kept]
+
+
+def write_training_set(folder: Path, items: list[TrainingItem]) -> None:
+    """A folder as dd-train reads it."""
+    for item in items:
+        write_bytes(folder / "JPEGImages" / f"{item.name}.jpg", item.jpeg)
+        write_label_mask(folder / "SegmentationClass" / f"{item.name}.png", item.labels)
+    description = {"vocabulary": describe_vocabulary(load_vocabulary("voc"))}
+    write_bytes(folder / DESCRIPTION_FILE, encode_json(description))
+    lines = "".join(f"{item.name}\n" for item in items)
+    write_bytes(folder / "ImageSets" / "Segmentation" / "train.txt", lines.encode())

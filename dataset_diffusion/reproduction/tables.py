@@ -1,0 +1,139 @@
+"""The reproduction as Markdown: a table for each experiment, one of the claims, one of the new ideas."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dataset_diffusion.reproduction.statistics import Interval, interval, paired_difference, verdict
+from dataset_diffusion.reproduction.study import Figures
+from dataset_diffusion.reproduction.variants import (
+    CLAIMS,
+    EXPERIMENTS,
+    NEW_IDEAS,
+    REFERENCE,
+    Claim,
+    Experiment,
+    Variant,
+    Yardstick,
+)
+
+COMMAND = "python scripts/reproduce.py --only"
+NO_FIGURE = "–"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found of a claim by one yardstick: the difference in percent points, and what it says."""
+
+    claim: Claim
+    yardstick: Yardstick
+    difference: Interval
+
+    @property
+    def verdict(self) -> str:
+        """Whether the direction holds here."""
+        return verdict(self.difference)
+
+
+def values(figures: Figures, name: str, yardstick: Yardstick, figure: str = "miou") -> list[float] | None:
+    """A figure of a row in percent, of each group of scenes or of each training; None where it was not measured."""
+    if yardstick == "segmentor":
+        measured = figures.segmentor.get(name)
+        return None if measured is None else [100 * value for value in measured]
+    groups = figures.masks.get(name)
+    return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
+
+
+def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:
+    """What the figures say of each claim, by each of its yardsticks that was measured."""
+    found = []
+    for claim in claims:
+        for yardstick in claim.yardsticks:
+            figure = claim.figure if yardstick == "masks" else "miou"
+            pair = [values(figures, name, yardstick, figure) for name in (claim.better, claim.worse)]
+            if pair[0] is not None and pair[1] is not None:
+                found.append(Outcome(claim, yardstick, paired_difference(pair[0], pair[1])))
+    return found
+
+
+def experiment_table(figures: Figures, table: Experiment) -> str:
+    """A row for the reference and for each variant, with means and 95% intervals, in percent."""
+    by_masks = "masks" in table.yardsticks
+    by_segmentor = "segmentor" in table.yardsticks and bool(figures.segmentor)
+    header = ["", "masks: mIoU without band", "kept mIoU", "kept accuracy", "ignored"] if by_masks else [""]
+    header += ["segmentor: mIoU", "difference to the reference"] if by_segmentor else []
+    rows = [_row(figures, variant, by_masks, by_segmentor) for variant in (REFERENCE, *table.variants)]
+    return f"**{table.title}** (`{COMMAND} {table.name}`)\n\n{_markdown(header, rows)}"
+
+
+def claims_table(found: Sequence[Outcome]) -> str:
+    """Of each claim whether its direction holds here."""
+    rows = [
+        [
+            outcome.claim.text,
+            outcome.claim.source,
+            outcome.yardstick,
+            f"{outcome.claim.better} − {outcome.claim.worse}",
+            _signed(outcome.difference),
+            outcome.verdict,
+            f"`--only {_table_of(outcome.claim)}`",
+        ]
+        for outcome in found
+    ]
+    return _markdown(["claim", "whose", "yardstick", "difference of", "points", "here", "made by"], rows)
+
+
+def new_ideas_table(figures: Figures) -> str:
+    """Of each idea beyond the paper what it gains on both yardsticks; it is kept if both intervals are above zero."""
+    rows = []
+    for name in NEW_IDEAS:
+        gains = {
+            outcome.yardstick: outcome.difference
+            for outcome in outcomes(figures, [Claim(name, better=name, worse=REFERENCE.name)])
+        }
+        both = len(gains) == 2 and all(gain.is_positive for gain in gains.values())
+        figures_of = [_signed(gains[y]) if y in gains else NO_FIGURE for y in ("masks", "segmentor")]
+        rows.append([name, *figures_of, "yes" if both else "no"])
+    return _markdown(["idea", "masks", "segmentor", "gains on both"], rows)
+
+
+def _table_of(claim: Claim) -> str:
+    """The experiment whose rows decide a claim."""
+    rows = {claim.better, claim.worse} - {REFERENCE.name}
+    return next(table.name for table in EXPERIMENTS if rows <= {variant.name for variant in table.variants})
+
+
+def _row(figures: Figures, variant: Variant, by_masks: bool, by_segmentor: bool) -> list[str]:
+    cells = [variant.name]
+    if by_masks:
+        names: tuple[tuple[str, Callable[[Interval], str]], ...] = (
+            ("miou", _plus_minus),
+            ("kept_miou", _plus_minus),
+            ("kept_accuracy", _plus_minus),
+            ("share_ignored", lambda value: f"{value.mean:.1f}"),
+        )
+        for figure, text in names:
+            measured = values(figures, variant.name, "masks", figure)
+            cells.append(NO_FIGURE if measured is None else text(interval(measured)))
+    if by_segmentor:
+        measured = values(figures, variant.name, "segmentor")
+        reference = values(figures, REFERENCE.name, "segmentor")
+        if measured is None or reference is None:
+            return [*cells, NO_FIGURE, NO_FIGURE]
+        is_reference = variant.name == REFERENCE.name
+        difference = "" if is_reference else _signed(paired_difference(measured, reference))
+        cells += [_plus_minus(interval(measured)), difference]
+    return cells
+
+
+def _plus_minus(value: Interval) -> str:
+    return f"{value.mean:.1f}" + ("" if math.isnan(value.half_width) else f" ± {value.half_width:.1f}")
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.mean:+.1f}" + ("" if math.isnan(value.half_width) else f" ± {value.half_width:.1f}")
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,0 +1,103 @@
+"""Training sets of the second yardstick, and a whole job in a few iterations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_diffusion.dataset.writer import encode_image
+from dataset_diffusion.evaluation.files import write_bytes
+from dataset_diffusion.reproduction.archive import CLASS_PROMPT, ArchivedAttention
+from dataset_diffusion.reproduction.masks import Thresholds
+from dataset_diffusion.reproduction.scale import Scale
+from dataset_diffusion.reproduction.segmentor import (
+    SegmentorJob,
+    TrainingItem,
+    most_confident,
+    run_job,
+    training_items,
+    training_settings,
+)
+from dataset_diffusion.reproduction.variants import REFERENCE, Variant
+from dataset_diffusion.toy.scenes import VALIDATION_SEEDS, render_scene
+from dataset_diffusion.toy.validation import toy_validation_set
+
+SCALE = Scale(seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2)
+
+
+def make_generated(folder: Path, count: int) -> None:
+    """Images as GeneratedImages keeps them: a class that fills the upper half, and attention that says so."""
+    folder = folder / "generated" / "caption_and_classes" / "seed0"
+    scores = np.linspace(1, 0, 16, dtype=np.float32)[:, None].repeat(16, axis=1)
+    attention = ArchivedAttention(
+        {(CLASS_PROMPT, 16): scores[None, None, None]}, {16: np.eye(256, dtype=np.float32)[None, None]}
+    )
+    for index in range(count):
+        name = f"{index:06d}"
+        write_bytes(folder / "JPEGImages" / f"{name}.jpg", encode_image(render_scene(index).image))
+        write_bytes(folder / "facts" / f"{name}.json", json.dumps({"class_ids": [index % 2 + 1]}).encode())
+        attention.write(folder / "attention" / f"{name}.npz")
+
+
+def job(folder: Path, *variants: Variant) -> SegmentorJob:
+    validation = toy_validation_set(folder, VALIDATION_SEEDS[: SCALE.validation])
+    return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE, validation, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "names"),
+    [
+        (REFERENCE, ["000000", "000001", "000002", "000003"]),
+        (Variant("a", images=0.5), ["000000", "000001"]),
+        (Variant("b", source="rendered", images=0.5), ["scene_0", "scene_1"]),
+        (Variant("c", source="both", images=0.5), ["000000", "000001", "scene_0", "scene_1"]),
+        (Variant("d", soft=True, images=0.25), ["000000low", "000000middle", "000000high"]),
+    ],
+)
+def test_training_sets_have_the_images_of_their_source(tmp_path: Path, variant: Variant, names: list[str]) -> None:
+    make_generated(tmp_path, 5)
+    items = training_items(job(tmp_path, variant))
+    assert [item.name for item in items] == names
+
+
+def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresholds(tmp_path: Path) -> None:
+    make_generated(tmp_path, 4)
+    (item, *_) = training_items(job(tmp_path, REFERENCE))
+    assert set(np.unique(item.labels)) == {0, 1, 255}
+    soft = training_items(job(tmp_path, Variant("soft", soft=True, band=0.0)))
+    low, middle, high = (np.count_nonzero(entry.labels == 1) for entry in soft[:3])
+    assert low > middle > high
+    assert all(set(np.unique(entry.labels)) <= {0, 1, 2} for entry in soft)
+
+
+def test_the_least_confident_of_each_class_are_left_out() -> None:
+    labels = np.zeros((1, 1), np.uint8)
+    confidences = [(1, 0.9), (1, 0.5), (2, 0.2), (2, 0.3), (1, 0.8), (2, 0.1), (1, 0.7), (1, 0.6)]
+    items = [TrainingItem(str(i), b"", labels, class_id, value) for i, (class_id, value) in enumerate(confidences)]
+    assert [item.name for item in most_confident(items, 0.8)] == ["0", "2", "3", "4", "6", "7"]
+    assert most_confident(items, 1.0) == items
+
+
+def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
+    plain = training_settings(job(tmp_path, REFERENCE), tmp_path)
+    assert (plain.iterations, plain.segmentor.depth, plain.segmentor.base_channels) == (2, 18, 16)
+    assert not plain.avg_non_ignore
+    changed = Variant("x", avg_non_ignore=True, ema=False, self_training=True)
+    settings = training_settings(job(tmp_path, changed), tmp_path)
+    assert settings.avg_non_ignore
+    assert settings.self_training
+    assert settings.ema_horizon < 1e-6 < plain.ema_horizon
+
+
+def test_a_job_trains_once_tests_each_variant_and_leaves_its_results_alone(tmp_path: Path) -> None:
+    make_generated(tmp_path, 4)
+    one = job(tmp_path, REFERENCE, Variant("TTA", tta=True))
+    assert not one.is_finished()
+    run_job(one)
+    assert one.is_finished()
+    for variant in one.variants:
+        record = json.loads(one.result_path(variant).read_bytes())
+        assert 0 <= record["miou"] <= 1
+        assert len(record["iou"]) == 21
+    assert not list((tmp_path / "trainings").iterdir())
