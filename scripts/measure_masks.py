@@ -27,14 +27,14 @@ def work(cfg: DictConfig) -> None:
     from dataset_diffusion.sampler import load_pipeline
     from dataset_diffusion.toy.quality import caption_losses, mask_quality, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
-    from dataset_diffusion.vocabulary import load_vocabulary
+    from dataset_diffusion.vocabulary import choose_vocabulary
 
     pipe = load_pipeline(settings.model, settings.sampler)
     seeds = HELD_OUT_SEEDS[:NUM_SCENES]
     scenes = record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
     recorded = list(tqdm(scenes, total=len(seeds), unit="scene"))
     shipped = mask_quality(recorded, settings.attention.power, settings.mask)
-    names = load_vocabulary(settings.vocabulary).label_names
+    names = choose_vocabulary(settings.vocabulary).label_names
     for name, iou in zip(names, shipped.metrics.iou, strict=True):
         print(f"{name:12} {100 * iou:5.1f}")
     print(
