@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from dataset_diffusion.prompts.balance import balanced_order
+from dataset_diffusion.prompts.balance import MOST_RATIO, Gap, balanced_order, balanced_order_with_gaps
 
 
 def random_sets(num_items: int, num_classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -87,3 +87,76 @@ def test_the_order_of_an_items_classes_is_of_no_account() -> None:
 @pytest.mark.timeout(60)
 def test_a_large_file_takes_seconds() -> None:
     assert len(whole_order(random_sets(40_000, 80, seed=0))) == 40_000
+
+
+def with_gaps(class_sets: list[tuple[int, ...]], num_classes: int, num_steps: int) -> list[int | Gap]:
+    return list(islice(balanced_order_with_gaps(class_sets, range(1, num_classes + 1)), num_steps))
+
+
+def classes_of(step: int | Gap, class_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return (step.class_id,) if isinstance(step, Gap) else class_sets[step]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_gaps_no_class_comes_much_more_often_than_another(seed: int) -> None:
+    """At every step, although the classes come up to 30 times as often in the items as others, and one never."""
+    class_sets = random_sets(600, 12, seed)
+    counts = Counter(dict.fromkeys(range(1, 14), 0))
+    for step in with_gaps(class_sets, 13, 2000):
+        counts.update(classes_of(step, class_sets))
+        if min(counts.values()) >= 4:
+            assert max(counts.values()) <= MOST_RATIO * min(counts.values())
+    assert min(counts.values()) >= 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_gap_is_left_only_where_no_item_would_do(seed: int) -> None:
+    """The rule itself, checked step by step on plain sets."""
+    class_sets = random_sets(150, 6, seed)
+    counts = Counter(dict.fromkeys(range(1, 8), 0))
+    left: set[int] = set()
+    for number, step in enumerate(with_gaps(class_sets, 7, 400)):
+        if number % 150 == 0:
+            left = set(range(150))
+        rarest = min(counts, key=lambda class_id: (counts[class_id], class_id))
+        most = max(counts[rarest] + 2, int(1.5 * counts[rarest]))
+        rivals = {item for item in left if rarest in class_sets[item]}
+        rivals -= {item for item in rivals if any(counts[class_id] + 1 > most for class_id in class_sets[item])}
+        if isinstance(step, Gap):
+            assert step.class_id == rarest
+            assert not rivals
+        else:
+            assert step in rivals
+        left -= {step}
+        counts.update(classes_of(step, class_sets))
+
+
+def test_without_items_there_are_gaps_for_each_class_in_turn() -> None:
+    assert with_gaps([], 3, 5) == [Gap(1), Gap(2), Gap(3), Gap(1), Gap(2)]
+
+
+def test_an_item_comes_again_only_after_a_whole_round() -> None:
+    class_sets = random_sets(50, 5, seed=0)
+    steps = with_gaps(class_sets, 5, 150)
+    for start in range(0, 150, 50):
+        items = [step for step in steps[start : start + 50] if not isinstance(step, Gap)]
+        assert len(items) == len(set(items))
+    again = with_gaps(class_sets, 5, 90)
+    assert again == steps[:90]
+
+
+@pytest.mark.timeout(60)
+def test_a_pool_of_100000_captions() -> None:
+    class_sets = random_sets(100_000, 80, seed=0)
+    before = counts_of(class_sets, list(range(100_000)))
+    assert max(before.values()) > 50 * min(before.values())
+    # The pool alone suffices for these, ...
+    chosen = list(islice(balanced_order(class_sets), 8000))
+    after = counts_of(class_sets, chosen)
+    assert len(after) == 80
+    assert max(after.values()) <= 1.5 * min(after.values())
+    # ... and for more of them the gaps have to be filled.
+    steps = with_gaps(class_sets, 80, 30_000)
+    filled = Counter(class_id for step in steps for class_id in classes_of(step, class_sets))
+    assert len(filled) == 80
+    assert max(filled.values()) <= 1.5 * min(filled.values())
