@@ -21,27 +21,34 @@ from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
-from dataset_diffusion.prompts.sources import plan_prompts
-from dataset_diffusion.sampler import Sampler, load_pipeline, model_fingerprint
+from dataset_diffusion.prompts.report import PLAN_REPORT_FILE, PlanReport, report_plan
+from dataset_diffusion.prompts.sources import Plan, plan_prompts
+from dataset_diffusion.sampler import Sampler, load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
 from dataset_diffusion.types import LabelMask, Prompt, Sample
-from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
+from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended. `seconds` of each stage for the `num_new` images of this run; loading the model not counted."""
+    """How a run ended. `seconds` of each stage for the `num_new` images of this run; loading the model not counted.
+
+    `num_shortened` of the plan's captions lose words, because the text encoder reads no more.
+    """
 
     folder: Path
     num_images: int
     num_new: int
     num_without_class: int
+    num_shortened: int
     seconds: Mapping[str, float]
 
     def __str__(self) -> str:
         lines = [f"{self.num_images} images and masks in {self.folder}{self._pace()}"]
         if self.num_without_class:
-            lines.append(f"captions left out, because they name no class: {self.num_without_class}")
+            lines.append(f"captions left out, because they have no class: {self.num_without_class}")
+        if self.num_shortened:
+            lines.append(f"captions shortened to what the text encoder reads: {self.num_shortened}")
         lines += [f"picture: {self.folder / CONTACT_SHEET_FILE}", f"report:  {self.folder / REPORT_FILE}"]
         return "\n".join(lines)
 
@@ -73,8 +80,8 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
     Whenever it is stopped, even killed, the next call goes on, and the folder ends as it would have without the stop.
     Raises InputError for what the user can put right, where possible before anything is written.
     """
-    vocabulary = load_vocabulary(settings.vocabulary)
-    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed)
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
     with opened_folder(path):
@@ -83,13 +90,38 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
         records = finished_samples(dataset.folder, dataset.manifest.read(), plan.prompts)
         num_new = len(plan.prompts) - len(records)
         model = previous["model"] if previous else {}
+        num_shortened = 0
         if num_new:
+            report = _report(plan, settings, vocabulary)
+            num_shortened = report.num_shortened
             sampler, model = _load_model(dataset, previous)
-            _begin(dataset, model, records)
+            _begin(dataset, model, records, report)
             _make_missing(dataset, sampler, records, stopwatch, progress)
         if num_new or not dataset.folder.is_complete():
             _finish(dataset, model, records)
-    return Summary(path, len(plan.prompts), num_new, plan.num_without_class, stopwatch.seconds)
+    return Summary(path, len(plan.prompts), num_new, plan.num_without_class, num_shortened, stopwatch.seconds)
+
+
+def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
+    """Write the plan of `settings` and its report into the folder, and return what there is to read; makes no image.
+
+    Raises InputError as `generate` does, and if the folder holds a dataset, whose plan must stay.
+    """
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
+    report = _report(plan, settings, vocabulary)
+    path = Path(settings.output_dir).expanduser()
+    with opened_folder(path):
+        if require_continuable(path, settings, vocabulary, plan.prompts):
+            raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
+        write_atomically(path / PLAN_FILE, encode_plan(plan.prompts, vocabulary))
+        write_atomically(path / PLAN_REPORT_FILE, report.text.encode())
+    return f"{report.text}\nplan: {path / PLAN_FILE}"
+
+
+def _report(plan: Plan, settings: GenerateSettings, vocabulary: Vocabulary) -> PlanReport:
+    # Of the model, its tokenizer alone: classes that its text encoder cannot read are refused before it is loaded.
+    return report_plan(plan, vocabulary, load_tokenizer(settings.model), settings.prompts.mode)
 
 
 @dataclass(frozen=True)
@@ -124,10 +156,12 @@ def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[S
     model = model_fingerprint(pipe, settings.model)
     if previous:
         require_same_model(dataset.folder.path, previous["model"], model)
-    return Sampler(pipe, settings.sampler, settings.attention, dataset.vocabulary), model
+    return Sampler(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode), model
 
 
-def _begin(dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, SampleRecord]) -> None:
+def _begin(
+    dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, SampleRecord], report: PlanReport
+) -> None:
     """Bring the folder into a state from which every later one can be gone on with."""
     dataset.folder.remove_split()
     # First of all files: by it a later run knows the folder for its own.
@@ -135,6 +169,7 @@ def _begin(dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, Sa
     dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
     dataset.folder.prepare()
     dataset.write(PLAN_FILE, encode_plan(dataset.prompts, dataset.vocabulary))
+    dataset.write(PLAN_REPORT_FILE, report.text.encode())
     # Written anew, it has no torn line to which another could be added.
     dataset.manifest.write(finished.values())
 

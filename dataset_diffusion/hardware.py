@@ -4,8 +4,23 @@ import time
 
 import torch
 
+from dataset_diffusion.errors import InputError
+
 _SIZE = 1024
 _TRIALS = 5
+
+
+def choose_device(name: str, setting: str) -> torch.device:
+    """The device of a name: auto, cpu, cuda, cuda:0 or mps. Raises InputError "setting=name: ..." if there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
+    if kind not in counts or not (index.isdecimal() or not index):
+        raise InputError(f"{setting}={name}: must be auto, cpu, cuda, cuda:0 (1, ...) or mps")
+    if int(index or 0) >= counts[kind]:
+        raise InputError(f"{setting}={name}: this machine, or this build of torch, has no such device; try auto")
+    return torch.device(name)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

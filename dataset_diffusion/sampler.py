@@ -16,6 +16,7 @@ from torch import Tensor
 from dataset_diffusion import paths
 from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.hardware import choose_device
 from dataset_diffusion.prompts.tokens import ClassPrompt, class_prompt, prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
@@ -61,9 +62,14 @@ class Sampler:
         sampler: SamplerSettings,
         attention: AttentionSettings,
         vocabulary: Vocabulary,
+        prompt_mode: str = "caption_and_classes",
     ) -> None:
-        """Raises InputError if the model has no attention at the resolutions that `attention` names."""
+        """`prompt_mode`: see prompts.tokens.full_text.
+
+        Raises InputError if the model has no attention at the resolutions that `attention` names.
+        """
         self._pipe = pipe
+        self._prompt_mode = prompt_mode
         self._settings = sampler
         self._attention = attention
         self._vocabulary = vocabulary
@@ -79,6 +85,10 @@ class Sampler:
     def class_prompt(self, prompt: Prompt) -> ClassPrompt:
         """The text whose attention is recorded for `prompt`: its class words alone."""
         return class_prompt(self._pipe.tokenizer, self._class_words(prompt))
+
+    def prompt_text(self, prompt: Prompt) -> str:
+        """The text that the image of `prompt` is made from."""
+        return prompt_text(self._pipe.tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)
 
     def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
         """Make one image for each prompt, all in one batch, and record its attention.
@@ -106,7 +116,7 @@ class Sampler:
 
     def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""
-        texts = [prompt_text(self._pipe.tokenizer, prompt.caption, self._class_words(prompt)) for prompt in prompts]
+        texts = [self.prompt_text(prompt) for prompt in prompts]
         height, width = self.image_size
         images = self._pipe(
             prompt=texts,
@@ -166,6 +176,21 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
     return pipe
 
 
+def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
+    """Load the tokenizer alone of the pipeline that `model` names: of a hub model, about 2 MB.
+
+    Raises InputError as load_pipeline does.
+    """
+    folder = _model_folder(model)
+    source = model.path if folder is None else folder
+    if folder is None:
+        _require_stable_diffusion(model, model.path)
+    try:
+        return transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+
+
 def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
     """Say which model this is: `id` as in the settings, and `revision`.
 
@@ -188,22 +213,28 @@ def _hash_weights(folder: Path) -> str:
 
 
 def _choose_device(model: ModelSettings) -> torch.device:
-    name = model.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if kind not in counts or not (index.isdecimal() or not index):
-        raise InputError(f"model.device={name}: must be auto, cpu, cuda, cuda:0 (1, ...) or mps")
-    if int(index or 0) >= counts[kind]:
-        raise InputError(f"model.device={name}: this machine, or this build of torch, has no such device; try auto")
-    if kind == "cpu" and model.dtype == "float16":
+    device = choose_device(model.device, "model.device")
+    if device.type == "cpu" and model.dtype == "float16":
         raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
-    return torch.device(name)
+    return device
 
 
 def _find_model_folder(model: ModelSettings) -> Path:
     """The pipeline's folder. A hub model that is not in the cache is downloaded, without its safety checker."""
+    folder = _model_folder(model)
+    if folder is not None:
+        return folder
+    _require_stable_diffusion(model, model.path)
+    try:
+        return Path(
+            diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path={model.path}: cannot be downloaded: {_first_line(error)}") from error
+
+
+def _model_folder(model: ModelSettings) -> Path | None:
+    """The folder that `model` names, or None where it must be a hub id."""
     where = f"model.path={model.path}"
     folder = paths.toy_model_dir() if model.path == TOY_MODEL else Path(model.path).expanduser()
     if folder.is_dir():
@@ -215,13 +246,7 @@ def _find_model_folder(model: ModelSettings) -> Path:
         raise InputError(f"{where}: is a file; name a pipeline folder, as diffusers' save_pretrained() writes it")
     if model.path.startswith(("/", ".", "~")) or model.path == TOY_MODEL:
         raise InputError(f"{where}: no such folder")
-    _require_stable_diffusion(model, model.path)
-    try:
-        return Path(
-            diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: cannot be downloaded: {_first_line(error)}") from error
+    return None
 
 
 def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:

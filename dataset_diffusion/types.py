@@ -20,13 +20,15 @@ class Prompt:
     """What one sample is made from. A sample is a function of this, the settings and the model, and of nothing else.
 
     `class_ids` are labels (1 ... number of classes), distinct, in the order in which their words are appended.
-    `seed` feeds the sample's own noise generator; it lies in [0, 2**63).
+    `seed` feeds the sample's own noise generator; it lies in [0, 2**63). `source` says where the caption is from, so
+    that a mask can be traced to it: "template", or "captions_train2017.json: image 139, caption 771337".
     """
 
     sample_id: str
     caption: str
     class_ids: tuple[int, ...]
     seed: int
+    source: str = "template"
 
 
 @dataclass(frozen=True)

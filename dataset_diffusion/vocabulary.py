@@ -1,9 +1,11 @@
 """The classes of a dataset: their names, the words that stand for them in a prompt, and their colours."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,21 +13,32 @@ from yaml import YAMLError
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.settings.generate import VocabularySettings
 from dataset_diffusion.types import IGNORE_INDEX
 
 MAX_CLASSES = IGNORE_INDEX - 1
+OWN = "own"
+"""The name of a vocabulary whose classes are given as a list."""
+
+Colour = tuple[int, int, int]
+SCENES = ("indoors", "outdoors")
+_CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
 
 
 @dataclass(frozen=True)
 class VocabularyClass:
     """`name` is the dataset's own ("diningtable"), `word` is what a prompt says ("dining table").
 
-    `synonyms` are other words of a caption that mean this class ("desk").
+    `synonyms` are other words of a caption that mean this class ("desk"). `scene` is where captions by rule put it,
+    "indoors" or "outdoors"; None is both. `colour` is the RGB colour of its label in palette PNGs; None is VOC's colour
+    of that label.
     """
 
     name: str
     word: str
     synonyms: tuple[str, ...] = ()
+    scene: str | None = None
+    colour: Colour | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +69,17 @@ class Vocabulary:
         return ("background", *(entry.name for entry in self.classes))
 
     @cached_property
-    def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """An RGB colour for each label, background first; every label has its own, whatever the number of classes.
+    def palette(self) -> tuple[Colour, ...]:
+        """An RGB colour for each label, background (black) first; every label has its own.
 
-        They are PASCAL VOC's (VOClabelcolormap of the VOC2012 development kit).
+        Where a class names none they are PASCAL VOC's (VOClabelcolormap of the VOC2012 development kit).
         """
-        return tuple(voc_colour(label) for label in range(len(self.classes) + 1))
+        colours = (entry.colour or voc_colour(label) for label, entry in enumerate(self.classes, start=1))
+        return (voc_colour(0), *colours)
+
+    def class_prompt(self, class_ids: Sequence[int]) -> str:
+        """The words of classes, joined by spaces: "person dining table"."""
+        return " ".join(self[class_id].word for class_id in class_ids)
 
     def class_id(self, text: str) -> int | None:
         """The label whose name, word or synonym `text` is (case and outer space do not matter), or None."""
@@ -85,7 +103,7 @@ def normalise(text: str) -> str:
     return re.sub(r"\s+", " ", text.strip().lower())
 
 
-def voc_colour(label: int) -> tuple[int, int, int]:
+def voc_colour(label: int) -> Colour:
     """The colour of a label in PASCAL VOC's palette: the label's bits, dealt to R, G, B from the top bit down."""
     red = green = blue = 0
     for position in range(8):
@@ -96,11 +114,24 @@ def voc_colour(label: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def choose_vocabulary(settings: VocabularySettings) -> Vocabulary:
+    """The vocabulary that the settings describe: their own classes, or those of a name or file; then their words.
+
+    Raises InputError that names the setting, or the file and the entry.
+    """
+    if settings.classes is None:
+        vocabulary = load_vocabulary(settings.name)
+    else:
+        vocabulary = _parse_vocabulary("vocabulary.classes", OWN, {"classes": settings.classes})
+    return _with_words(vocabulary, settings.words) if settings.words else vocabulary
+
+
 def load_vocabulary(name_or_path: str) -> Vocabulary:
     """Read a vocabulary that comes with the package ("voc", "coco") or a YAML file of one's own.
 
-    The file has `classes:`, a list whose entries are a name, or `{name, word, synonyms}` of which only `name` is
-    needed, and may have `other_phrases:`, a list of phrases that are no class although they hold a class's word.
+    The file has `classes:`, a list whose entries are a name, or `{name, word, synonyms, scene, colour}` of which only
+    `name` is needed, and may have `other_phrases:`, a list of phrases that are no class although they hold a class's
+    word, and `ignore_index: 255`.
     Raises InputError that names the file and the entry.
     """
     path = Path(name_or_path)
@@ -108,41 +139,53 @@ def load_vocabulary(name_or_path: str) -> Vocabulary:
         shipped = {file.stem: file for file in (configs_dir() / "vocabulary").glob("*.yaml")}
         if name_or_path not in shipped:
             raise InputError(
-                f"vocabulary={name_or_path}: not one of {', '.join(sorted(shipped))}; name one of them or a .yaml file"
+                f"vocabulary.name={name_or_path}: not one of {', '.join(sorted(shipped))}; name one of them or a .yaml "
+                "file, or list your classes: vocabulary.classes='[cat,hot air balloon]'"
             )
         path = shipped[name_or_path]
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except FileNotFoundError as error:
-        raise InputError(f"vocabulary={name_or_path}: no such file") from error
+        raise InputError(f"vocabulary.name={name_or_path}: no such file") from error
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        content = {}
+    return _parse_vocabulary(str(path), path.stem, content if isinstance(content, dict) else {})
+
+
+def _parse_vocabulary(where: str, name: str, content: dict[Any, Any]) -> Vocabulary:
+    """`where` begins the errors: a file, or the setting."""
     entries = content.get("classes")
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: has no list `classes:`; write one class name per line under it")
+        raise InputError(f"{where}: has no list `classes:`; write one class name per line under it")
     if len(entries) > MAX_CLASSES:
-        raise InputError(f"{path}: {len(entries)} classes; a mask of bytes holds at most {MAX_CLASSES}")
-    classes = tuple(_parse_class(path, position, entry) for position, entry in enumerate(entries, start=1))
-    _require_distinct(path, classes)
-    return Vocabulary(path.stem, classes, _parse_words(f"{path}: other_phrases", content.get("other_phrases", [])))
+        raise InputError(f"{where}: {len(entries)} classes; a mask of bytes holds at most {MAX_CLASSES}")
+    if content.get("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
+        raise InputError(f"{where}: ignore_index: {content['ignore_index']}: masks ignore {IGNORE_INDEX}; write that")
+    classes = tuple(_parse_class(where, position, entry) for position, entry in enumerate(entries, start=1))
+    _require_distinct(where, classes)
+    vocabulary = Vocabulary(name, classes, _parse_words(f"{where}: other_phrases", content.get("other_phrases", [])))
+    _require_distinct_colours(where, vocabulary)
+    return vocabulary
 
 
-def _parse_class(path: Path, position: int, entry: object) -> VocabularyClass:
+def _parse_class(where: str, position: int, entry: object) -> VocabularyClass:
     if isinstance(entry, str):
         entry = {"name": entry}
-    where = f"{path}: class {position}"
+    where = f"{where}: class {position}"
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: must be a name or {{name, word, synonyms}}, is {entry!r}")
-    if unknown := sorted(map(str, entry.keys() - {"name", "word", "synonyms"})):
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are name, word, synonyms")
+        raise InputError(f"{where}: must be a name or {{{', '.join(_CLASS_KEYS)}}}, is {entry!r}")
+    if unknown := sorted(map(str, entry.keys() - set(_CLASS_KEYS))):
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_CLASS_KEYS)}")
     name = entry.get("name")
     word = entry.get("word", name)
     if not (isinstance(name, str) and name.strip() and isinstance(word, str) and word.strip()):
         raise InputError(f"{where}: name and word must be text (quote words such as 'no' or '7')")
     synonyms = _parse_words(f"{where} ({name}): synonyms", entry.get("synonyms", []))
-    return VocabularyClass(name.strip(), normalise(word), synonyms)
+    scene = entry.get("scene")
+    if scene is not None and scene not in SCENES:
+        raise InputError(f"{where} ({name}): scene must be {' or '.join(SCENES)}, or left out")
+    colour = _parse_colour(f"{where} ({name}): colour", entry.get("colour"))
+    return VocabularyClass(name.strip(), normalise(word), synonyms, scene, colour)
 
 
 def _parse_words(where: str, words: object) -> tuple[str, ...]:
@@ -151,7 +194,20 @@ def _parse_words(where: str, words: object) -> tuple[str, ...]:
     return tuple(normalise(text) for text in words)
 
 
-def _require_distinct(path: Path, classes: tuple[VocabularyClass, ...]) -> None:
+def _parse_colour(where: str, colour: object) -> Colour | None:
+    if colour is None:
+        return None
+    if (
+        not isinstance(colour, list)
+        or [type(part) for part in colour] != [int] * 3
+        or not all(0 <= part <= 255 for part in colour)
+    ):
+        raise InputError(f"{where} must be [red, green, blue], each 0 ... 255")
+    red, green, blue = colour
+    return red, green, blue
+
+
+def _require_distinct(where: str, classes: tuple[VocabularyClass, ...]) -> None:
     """No text may be the name or the word of two classes: `class_id` would find only the first."""
     owners: dict[str, int] = {"background": 0}
     for position, entry in enumerate(classes, start=1):
@@ -160,4 +216,29 @@ def _require_distinct(path: Path, classes: tuple[VocabularyClass, ...]) -> None:
             owner = owners.setdefault(text, position)
             if owner != position:
                 other = f"class {owner}" if owner else "the background, which is label 0 by itself"
-                raise InputError(f"{path}: class {position} has the {what} {text!r} of {other}")
+                raise InputError(f"{where}: class {position} has the {what} {text!r} of {other}")
+
+
+def _require_distinct_colours(where: str, vocabulary: Vocabulary) -> None:
+    owners: dict[Colour, str] = {}
+    for name, colour in zip(vocabulary.label_names, vocabulary.palette, strict=True):
+        owner = owners.setdefault(colour, name)
+        if owner != name:
+            raise InputError(f"{where}: {name} has the colour {list(colour)} of {owner}; give each class its own")
+
+
+def _with_words(vocabulary: Vocabulary, words: Mapping[str, str]) -> Vocabulary:
+    """The vocabulary with other words in prompts, by class name: {"aeroplane": "airplane"}."""
+    if unknown := next((name for name in words if name not in vocabulary.label_names[1:]), None):
+        raise InputError(f"vocabulary.words.{unknown}: no class of vocabulary {vocabulary.name} has that name")
+    if empty := next((name for name, word in words.items() if not word.strip()), None):
+        raise InputError(f"vocabulary.words.{empty}: is empty; give a word")
+    classes = tuple(
+        # Its first word stays one that captions may say.
+        replace(entry, word=normalise(words[entry.name]), synonyms=(*entry.synonyms, entry.word))
+        if entry.name in words
+        else entry
+        for entry in vocabulary.classes
+    )
+    _require_distinct("vocabulary.words", classes)
+    return replace(vocabulary, classes=classes)

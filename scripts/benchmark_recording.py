@@ -26,16 +26,14 @@ def work(cfg: DictConfig) -> None:
 
     from dataset_diffusion.generate import label_sample
     from dataset_diffusion.prompts.sources import plan_prompts
-    from dataset_diffusion.prompts.tokens import prompt_text
     from dataset_diffusion.sampler import Sampler, load_pipeline
-    from dataset_diffusion.vocabulary import load_vocabulary
+    from dataset_diffusion.vocabulary import choose_vocabulary
 
-    vocabulary = load_vocabulary(settings.vocabulary)
+    vocabulary = choose_vocabulary(settings.vocabulary)
     prompts = plan_prompts(settings.prompts, vocabulary, settings.batch_size, settings.seed).prompts
     pipe = load_pipeline(settings.model, settings.sampler)
-    sampler = Sampler(pipe, settings.sampler, settings.attention, vocabulary)
-    words = [[vocabulary[class_id].word for class_id in prompt.class_ids] for prompt in prompts]
-    texts = [prompt_text(pipe.tokenizer, prompt.caption, w) for prompt, w in zip(prompts, words, strict=True)]
+    sampler = Sampler(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
+    texts = [sampler.prompt_text(prompt) for prompt in prompts]
 
     def plain() -> None:
         pipe(

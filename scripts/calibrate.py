@@ -42,9 +42,9 @@ def work(cfg: DictConfig, folder: Path) -> None:
     from dataset_diffusion.calibration.folder import labelled_images
     from dataset_diffusion.calibration.recording import NoisedRecorder
     from dataset_diffusion.sampler import load_pipeline
-    from dataset_diffusion.vocabulary import load_vocabulary
+    from dataset_diffusion.vocabulary import choose_vocabulary
 
-    vocabulary = load_vocabulary(settings.vocabulary)
+    vocabulary = choose_vocabulary(settings.vocabulary)
     images = labelled_images(folder, SPLIT, vocabulary, MAX_IMAGES)
     pipe = load_pipeline(settings.model, settings.sampler)
     recorder = NoisedRecorder(pipe, settings.sampler.num_inference_steps, settings.attention)

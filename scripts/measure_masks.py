@@ -28,7 +28,7 @@ def work(cfg: DictConfig) -> None:
     from dataset_diffusion.sampler import load_pipeline
     from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
-    from dataset_diffusion.vocabulary import load_vocabulary
+    from dataset_diffusion.vocabulary import choose_vocabulary
 
     pipe = load_pipeline(settings.model, settings.sampler)
     seeds = HELD_OUT_SEEDS[:NUM_SCENES]
@@ -36,7 +36,7 @@ def work(cfg: DictConfig) -> None:
     recorded = list(tqdm(scenes, total=len(seeds), unit="scene"))
     power = settings.attention.power
     (shipped,) = mask_quality(score(recorded, power, settings.mask.refine), [settings.mask], NUM_LABELS)
-    names = load_vocabulary(settings.vocabulary).label_names
+    names = choose_vocabulary(settings.vocabulary).label_names
     for name, iou in zip(names, shipped.metrics.iou, strict=True):
         print(f"{name:12} {100 * iou:5.1f}")
     print(

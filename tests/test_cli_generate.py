@@ -66,13 +66,13 @@ def test_flags_and_overrides_may_be_mixed(monkeypatch: pytest.MonkeyPatch) -> No
     Path("experiment").mkdir()
     Path("experiment/mine.yaml").write_text("# @package _global_\ndefaults: [toy]\nseed: 7\n")
     (config,) = run(monkeypatch, "num_images=5", "--config-dir", ".", "experiment=mine")
-    assert (config.num_images, config.seed, config.vocabulary) == (5, 7, "voc")
+    assert (config.num_images, config.seed, config.vocabulary.name) == (5, 7, "voc")
 
 
 def test_prompts_can_come_from_a_file_in_every_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     for experiment in ("toy", "voc", "coco"):
-        (config,) = run(monkeypatch, f"experiment={experiment}", "prompts=file", "prompts.file=a.json")
-        assert (config.prompts.source, config.prompts.file) == ("file", "a.json")
+        (config,) = run(monkeypatch, f"experiment={experiment}", "prompts=file", "prompts.path=a.json")
+        assert (config.prompts.source, config.prompts.path) == ("file", "a.json")
 
 
 def test_a_sweep_runs_once_for_each_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,15 +136,21 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         (["hydra.zebra=1"], "hydra.zebra: no such setting; --help lists the settings"),
         (["mask.threshold=1.5"], "mask.threshold=1.5: must lie in [0, 1]"),
         (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc"),
-        (["prompts=blip"], "prompts=blip: must be one of file, template"),
-        (["prompts=file"], "prompts.file=null: name the JSON file of captions (prompts.file=FILE)"),
+        (["prompts=blip"], "prompts=blip: must be one of coco, file, images, template, voc"),
+        (["vocabulary=pets"], "vocabulary=pets: must be one of coco, voc"),
+        (
+            ["vocabulary=pets.yaml"],
+            "vocabulary=pets.yaml: must be one of coco, voc; a file of your own is vocabulary.name=pets.yaml",
+        ),
+        (["vocabulary.classes=cat"], "vocabulary.classes=cat: must be a list, as 'vocabulary.classes=[one,two]'"),
+        (["prompts=file"], "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
         (["writer.format=coco"], "writer.format=coco: must be voc"),
         (["seed=1,2"], "seed=1,2: has several values; add -m to run once with each, or quote the whole value"),
         (["toy"], "toy: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
         (["=3"], "=3: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
         (
-            ["prompts.file=my file (1).json"],
-            "prompts.file=my file (1).json: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'",
+            ["prompts.path=my file (1).json"],
+            "prompts.path=my file (1).json: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'",
         ),
         (
             ["--num-images", "3"],
@@ -163,9 +169,9 @@ def test_a_wrong_command_line_ends_with_one_line(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["vocabulary=pets"], "vocabulary=pets: not one of coco, voc"),
-        (["vocabulary=pets.yaml"], "vocabulary=pets.yaml: no such file"),
-        (["prompts=file", "prompts.file=nowhere.json"], "prompts.file=nowhere.json: no such file"),
+        (["vocabulary.name=pets"], "vocabulary.name=pets: not one of coco, voc"),
+        (["vocabulary.name=pets.yaml"], "vocabulary.name=pets.yaml: no such file"),
+        (["prompts=file", "prompts.path=nowhere.json"], "prompts.path=nowhere.json: no such file"),
         (["prompts.template=generic", "model.path=nowhere/model"], "model.path=nowhere/model: "),
         (["prompts.template=generic", "model.device=abacus"], "model.device=abacus: "),
         (["output_dir=/dev/null"], "output_dir=/dev/null: is a file; name a folder"),

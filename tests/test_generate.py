@@ -28,13 +28,13 @@ from dataset_diffusion.settings.generate import (
     ModelSettings,
     PromptSettings,
     SamplerSettings,
+    VocabularySettings,
 )
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
+from tests.clip import real_clip_tokenizer
 from tests.tiny_pipeline import build_tiny_pipeline
 
-SETTINGS = GenerateSettings(
-    output_dir="data", num_images=7, seed=0, batch_size=3, vocabulary="voc", model=ModelSettings(path="fake")
-)
+SETTINGS = GenerateSettings(output_dir="data", num_images=7, seed=0, batch_size=3, model=ModelSettings(path="fake"))
 REVISION = {"id": "fake", "revision": "1"}
 
 
@@ -66,6 +66,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSampler]:
     """Generates without a model, in an empty working directory."""
     FakeSampler.calls = []
     monkeypatch.setattr(generate_module, "load_pipeline", lambda *_: None)
+    monkeypatch.setattr(generate_module, "load_tokenizer", lambda *_: real_clip_tokenizer())
     monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: REVISION)
     monkeypatch.setattr(generate_module, "Sampler", FakeSampler)
     monkeypatch.chdir(tmp_path)
@@ -91,7 +92,7 @@ def test_the_folder_is_as_promised(fake: type[FakeSampler]) -> None:
     assert sorted(tree(Path("data"))) == sorted(
         [f"JPEGImages/{sample_id}.jpg" for sample_id in ids]
         + [f"SegmentationClass/{sample_id}.png" for sample_id in ids]
-        + ["ImageSets/Segmentation/train.txt", "prompts.jsonl", "manifest.jsonl", "dataset.json"]
+        + ["ImageSets/Segmentation/train.txt", "prompts.jsonl", "prompts_report.txt", "manifest.jsonl", "dataset.json"]
         + ["contact_sheet.png", "report.html"]
     )
     assert Path("data/ImageSets/Segmentation/train.txt").read_text().split() == ids
@@ -106,6 +107,7 @@ def test_the_manifest_tells_what_the_files_hold(fake: type[FakeSampler]) -> None
     plan, manifest = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
     for planned, made in zip(plan, manifest, strict=True):
         assert (planned["id"], planned["seed"], planned["caption"]) == (made["id"], made["seed"], made["caption"])
+        assert planned["source"] == made["source"] == "template"
         assert planned["class_ids"] == [entry["label"] for entry in made["classes"]]
         mask_path = Path(f"data/SegmentationClass/{made['id']}.png")
         assert made["mask_sha256"] == hashlib.sha256(mask_path.read_bytes()).hexdigest()
@@ -189,7 +191,7 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
         generate(settings, progress=False)
         assert tree(Path("data")) == whole
         assert len(fake.calls) <= 2
-    assert num_writes > 3 * 2 + 8  # Both files of three samples, and those of the folder.
+    assert num_writes > 3 * 2 + 9  # Both files of three samples, and those of the folder.
 
 
 def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeSampler]) -> None:
@@ -273,8 +275,8 @@ OWN_VOCABULARY = "classes: [cat, dog]\n"
             "model.dtype=bfloat16: the folder data was made with float32; give that, or name another output_dir",
         ),
         (
-            {"vocabulary": "own.yaml"},
-            "vocabulary=own.yaml: the folder data was made with voc (other classes, words or colours); "
+            {"vocabulary": VocabularySettings(name="own.yaml")},
+            "vocabulary=own: the folder data was made with voc (other classes, words or colours); "
             "give that, or name another output_dir",
         ),
         ({"num_images": 6}, "num_images=6: data is planned with 7; give at least that, or name another output_dir"),
@@ -316,12 +318,12 @@ def test_another_model_is_refused_before_the_folder_changes(
 
 
 def test_captions_that_changed_are_refused(fake: type[FakeSampler]) -> None:
-    settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", file="captions.json"))
+    settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", fill=False, path="captions.json"))
     captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
     Path("captions.json").write_text(json.dumps(captions))
     summary = generate(settings, progress=False)
     assert summary.num_without_class == 1
-    assert "captions left out, because they name no class: 1" in str(summary)
+    assert "captions left out, because they have no class: 1" in str(summary)
     captions[1] = {"caption": "the dog"}
     Path("captions.json").write_text(json.dumps(captions))
     with pytest.raises(InputError, match=r"line \d of its prompts\.jsonl differs .*; restore the captions"):

@@ -9,9 +9,9 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.settings.convert import did_you_mean, setting_names, to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
-from dataset_diffusion.vocabulary import load_vocabulary
+from dataset_diffusion.vocabulary import choose_vocabulary
 
-REQUIRED = {"output_dir": "data", "num_images": 3, "seed": 0, "batch_size": 2, "vocabulary": "voc"}
+REQUIRED = {"output_dir": "data", "num_images": 3, "seed": 0, "batch_size": 2}
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -27,7 +27,7 @@ def converted(**settings: object) -> GenerateSettings:
 def test_experiments_are_complete_and_valid(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     settings = to_settings(GenerateSettings, config)
-    load_vocabulary(settings.vocabulary)
+    assert len(choose_vocabulary(settings.vocabulary).classes) == (80 if experiment == "coco" else 20)
     # What is not in the files could not be given on the command line.
     missing = [name for name in setting_names(GenerateSettings) if OmegaConf.select(config, name, default="?") == "?"]
     assert missing == []
@@ -66,12 +66,13 @@ def test_command_line_text_becomes_typed() -> None:
         ({"num_images": "many"}, "num_images=many: must be a whole number"),
         ({"num_images": 1.5}, "num_images=1.5: must be a whole number"),
         ({"num_images": True}, "num_images=True: must be a whole number"),
-        ({"num_images": 0}, "num_images=0: must be 1 or more, or null with prompts=file"),
+        ({"num_images": 0}, "num_images=0: must be 1 or more, or null for each caption once"),
         ({"seed": None}, "seed=null: must have a value"),
         ({"seed": -1}, "seed=-1: must be 0 or more"),
         ({"seed": "???"}, "seed: is missing; give it as seed=VALUE"),
         ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
-        ({"vocabulary": [1]}, "vocabulary=[1]: must be text"),
+        ({"vocabulary": "voc"}, "vocabulary=voc: is a group of settings, not a setting"),
+        ({"vocabulary": {"name": ""}}, "vocabulary.name=: name voc, coco or a .yaml file"),
         ({"output_dir": ""}, "output_dir=: name a folder"),
         ({"model": "x"}, "model=x: is a group of settings, not a setting"),
         ({"model": {"path": ""}}, "model.path=: name a hub id or a pipeline folder"),
@@ -86,13 +87,21 @@ def test_command_line_text_becomes_typed() -> None:
         ({"mask": {"threshold": "a"}}, "mask.threshold=a: must be a number"),
         ({"mask": {"threshold": 1.3}}, "mask.threshold=1.3: must lie in [0, 1]"),
         ({"mask": {"threshold": 0.3}}, "mask.uncertainty_threshold=0.5: must not be above mask.threshold=0.3"),
-        ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, file"),
+        ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, coco, voc, images, file"),
+        (
+            {"prompts": {"mode": "all"}},
+            "prompts.mode=all: must be one of simple, caption, classes, caption_and_classes",
+        ),
         ({"prompts": {"template": "odd"}}, "prompts.template=odd: must be one of generic, toy"),
         (
             {"prompts": {"classes_per_image": [0, 0]}},
             "prompts.classes_per_image=[0.0, 0.0]: must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
         ),
-        ({"prompts": {"source": "file"}}, "prompts.file=null: name the JSON file of captions (prompts.file=FILE)"),
+        ({"prompts": {"source": "file"}}, "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
+        ({"prompts": {"source": "images"}}, "prompts.path=null: name the folder of images (prompts.path=DIR)"),
+        ({"prompts": {"source": "coco"}}, "prompts.data_root=null: name the folder of COCO's annotations/"),
+        ({"prompts": {"source": "voc", "data_root": "x"}}, "prompts.split=null: name a split, as train"),
+        ({"prompts": {"captioner": {"batch_size": 0}}}, "prompts.captioner.batch_size=0: must be 1 or more"),
         ({"writer": {"format": "coco"}}, "writer.format=coco: must be voc"),
     ],
 )
@@ -105,5 +114,6 @@ def test_a_wrong_setting_is_named_with_the_remedy(settings: dict[str, object], m
 def test_suggestions_prefer_the_last_part_of_a_name() -> None:
     known = ["num_images", "model.path", "sampler.guidance_scale"]
     assert did_you_mean("guidance_scale", known) == "; did you mean sampler.guidance_scale?"
+    assert did_you_mean("model.pth", ["prompts.path", *known]) == "; did you mean model.path?"
     assert did_you_mean("num_image", known) == "; did you mean num_images?"
     assert did_you_mean("zebra", known) == ""

@@ -127,7 +127,7 @@ def test_largest_vocabulary_has_distinct_colours(write) -> None:
         ("classes: [{word: dog}]", "class 1: name and word must be text"),
         ("classes: [{name: 7}]", "class 1: name and word must be text"),
         ("classes: [{name: dog, word: null}]", "class 1: name and word must be text"),
-        ("classes: [{name: dog, colour: red}]", "class 1: unknown key 'colour'"),
+        ("classes: [{name: dog, color: red}]", "class 1: unknown key 'color'"),
         ("classes: [{name: dog, synonyms: puppy}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [{name: dog, synonyms: [1]}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [dog]\nother_phrases: hot dog", "other_phrases must be a list of words"),
@@ -148,7 +148,7 @@ def test_malformed_vocabularies_are_named(write, text: str, message: str) -> Non
 
 @pytest.mark.parametrize("name", ["imagenet", "voc2012", "folder/voc"])
 def test_unknown_vocabulary_lists_the_known(name: str) -> None:
-    with pytest.raises(InputError, match=f"vocabulary={name}: not one of coco, voc"):
+    with pytest.raises(InputError, match=f"vocabulary.name={name}: not one of coco, voc"):
         load_vocabulary(name)
 
 

@@ -83,7 +83,8 @@ class NoisedRecorder:
         self._attention = attention
         pipe.scheduler.set_timesteps(num_inference_steps)
         times = pipe.scheduler.timesteps.to(pipe.device).long()
-        self.times: Tensor = times[int(attention.skip_steps * len(times)) :]
+        self._num_skipped = int(attention.skip_steps * len(times))
+        self.times: Tensor = times[self._num_skipped :]
         """The sampler's time steps whose attention is recorded [S], most noise first."""
         self._noise = DDPMScheduler.from_config(pipe.scheduler.config)
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
@@ -109,9 +110,10 @@ class NoisedRecorder:
     ) -> list[list[AttentionMaps]]:
         """The maps of each recording at each time step."""
         latents = self._encode_image(image)
-        shape = (len(self.times), *latents.shape[1:])
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)
-        noisy = self._noise.add_noise(latents.expand(shape), noise, self.times)
+        # A step's noise is its own, whichever steps are recorded.
+        shape = (self._num_skipped + len(self.times), *latents.shape[1:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)[self._num_skipped :]
+        noisy = self._noise.add_noise(latents.expand_as(noise), noise, self.times)
         states = self.encode_text(prompt)
         maps: list[list[AttentionMaps]] = [[] for _ in recordings]
         for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // image[..., 0].size)):

@@ -16,9 +16,9 @@ def work(cfg: DictConfig) -> None:
     """Generate what the composed config says."""
     settings = to_settings(GenerateSettings, cfg)
     # Imported only now: torch and diffusers take seconds, which neither --help nor a wrong setting should wait for.
-    from dataset_diffusion.generate import generate
+    from dataset_diffusion.generate import generate, write_plan
 
-    print(generate(settings))
+    print(write_plan(settings) if settings.dry_run else generate(settings))
 
 
 if __name__ == "__main__":

@@ -154,7 +154,9 @@ def explain(error: BaseException, config_root: str) -> str:
     if unknown:
         return f"{unknown[1]}: no such setting{_suggestion(unknown[1], config_root)}; --help lists the settings"
     if missing := re.search(r"Could not find '(.+)/(.+)'\s*Available options in '.+':\s*([^:]*)\n", text):
-        return f"{missing[1]}={missing[2]}: must be one of {', '.join(sorted(missing[3].split()))}"
+        is_file = missing[1] == "vocabulary" and missing[2].endswith((".yaml", ".yml"))
+        remedy = f"; a file of your own is vocabulary.name={missing[2]}" if is_file else ""
+        return f"{missing[1]}={missing[2]}: must be one of {', '.join(sorted(missing[3].split()))}{remedy}"
     if several := re.search(r"Ambiguous value for argument '(.+)'", text):
         return f"{several[1]}: has several values; add -m to run once with each, or quote the whole value"
     if isinstance(error, YAMLError):

@@ -39,7 +39,10 @@ class ClassRecord:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """A finished sample: a line of the manifest. `ignored` is the share of pixels with label 255."""
+    """A finished sample: a line of the manifest.
+
+    `source` is where the caption is from (see Prompt); `ignored` is the share of pixels with label 255.
+    """
 
     id: str
     seed: int
@@ -48,6 +51,7 @@ class SampleRecord:
     ignored: float
     image_sha256: str
     mask_sha256: str
+    source: str = "template"
 
 
 def record_sample(prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabulary: Vocabulary) -> SampleRecord:
@@ -61,21 +65,29 @@ def record_sample(prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabula
     )
     ignored = round(float(shares[IGNORE_INDEX]), DIGITS)
     return SampleRecord(
-        prompt.sample_id, prompt.seed, prompt.caption, classes, ignored, files.image_sha256, files.mask_sha256
+        id=prompt.sample_id,
+        seed=prompt.seed,
+        caption=prompt.caption,
+        classes=classes,
+        ignored=ignored,
+        image_sha256=files.image_sha256,
+        mask_sha256=files.mask_sha256,
+        source=prompt.source,
     )
 
 
 def encode_plan(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> bytes:
-    """The text of prompts.jsonl. It is a caption file, too: `prompts=file prompts.file=.../prompts.jsonl` reads it."""
+    """The text of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads it, and repeats the run."""
     return b"".join(
         _line(
             {
                 "id": prompt.sample_id,
                 "filename": f"{prompt.sample_id}.jpg",
                 "caption": prompt.caption,
-                "class_prompt": " ".join(vocabulary[class_id].word for class_id in prompt.class_ids),
+                "class_prompt": vocabulary.class_prompt(prompt.class_ids),
                 "class_ids": prompt.class_ids,
                 "seed": prompt.seed,
+                "source": prompt.source,
             }
         )
         for prompt in prompts

@@ -10,15 +10,21 @@ from dataset_diffusion.dataset.files import is_temporary
 from dataset_diffusion.dataset.manifest import PLAN_FILE, SampleRecord, encode_plan
 from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.report import PLAN_REPORT_FILE
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 
 # Where a folder lies, how many samples share a batch and which device computes them change a sample by no more than
 # float rounding. Others are compared by what they stand for, because paths may have moved: the number of images and the
-# caption file by the plan, the vocabulary by its classes, the model by its revision.
-NO_DIFFERENCE = ("output_dir", "batch_size", "model.device")
-COMPARED_BY_CONTENT = ("num_images", "prompts.file", "vocabulary", "model.path", "model.revision")
+# source of the captions by the plan, the vocabulary by its classes, the model by its revision.
+NO_DIFFERENCE = ("output_dir", "batch_size", "dry_run", "model.device")
+COMPARED_BY_CONTENT = (
+    *("num_images", "vocabulary", "model.path", "model.revision"),
+    *("prompts.path", "prompts.data_root", "prompts.cooccurrence", "prompts.captioner"),
+)
+"""Settings, and groups of them."""
+FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE)
 
 
 def require_continuable(
@@ -32,13 +38,14 @@ def require_continuable(
     """
     description = read_description(path)
     if description is None:
-        if not all(map(is_temporary, path.iterdir())):
+        # A dry run's plan is made anew.
+        if not all(is_temporary(file) or file.name in FILES_OF_A_PLAN for file in path.iterdir()):
             raise InputError(f"output_dir={path}: is not empty and has no {DESCRIPTION_FILE}; name a new folder")
         return None
     _require_same_settings(path, description["settings"], settings)
     if description["vocabulary"] != describe_vocabulary(vocabulary):
         old = description["vocabulary"].get("name")
-        raise _differs(path, "vocabulary", settings.vocabulary, old, " (other classes, words or colours)")
+        raise _differs(path, "vocabulary", vocabulary.name, old, " (other classes, words or colours)")
     _require_same_beginning(path, settings, encode_plan(prompts, vocabulary))
     return description
 
@@ -67,12 +74,17 @@ def finished_samples(
 
 def _require_same_settings(path: Path, old: dict[str, Any], settings: GenerateSettings) -> None:
     # A setting that a newer version added has its default in older folders.
-    defaults = GenerateSettings(output_dir="-", num_images=1, seed=0, batch_size=1, vocabulary="-")
+    defaults = GenerateSettings(output_dir="-", num_images=1, seed=0, batch_size=1)
     before = dict(flatten(asdict(defaults))) | dict(flatten(old))
     now = dict(flatten(asdict(settings)))
     for key in [*now, *(before.keys() - now.keys())]:
-        if key not in (*NO_DIFFERENCE, *COMPARED_BY_CONTENT) and before.get(key) != now.get(key):
+        if not _is_any_of(key, (*NO_DIFFERENCE, *COMPARED_BY_CONTENT)) and before.get(key) != now.get(key):
             raise _differs(path, key, now.get(key), before.get(key))
+
+
+def _is_any_of(key: str, settings: Sequence[str]) -> bool:
+    """Whether a setting is one of these, or in a group of these."""
+    return any(key == name or key.startswith(f"{name}.") for name in settings)
 
 
 def _require_same_beginning(path: Path, settings: GenerateSettings, plan: bytes) -> None:
@@ -84,7 +96,7 @@ def _require_same_beginning(path: Path, settings: GenerateSettings, plan: bytes)
     for number, (old_line, new_line) in enumerate(zip(old, new, strict=False), start=1):
         if old_line != new_line:
             raise InputError(
-                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts.source="
+                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts="
                 f"{settings.prompts.source} gives now; restore the captions, or name another output_dir"
             )
     if len(old) > len(new):

@@ -2,11 +2,21 @@
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Classes = tuple[int, ...]
+MOST_RATIO = 1.5
+"""How many times as often as the rarest class any other may come, where gaps may be filled."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A class for which the captions do not suffice."""
+
+    class_id: int
 
 
 def balanced_order(class_sets: Sequence[Classes]) -> Iterator[int]:
@@ -15,30 +25,91 @@ def balanced_order(class_sets: Sequence[Classes]) -> Iterator[int]:
     `class_sets[i]` are the classes of item i (labels from 1), at least one. Each step serves the class that has the
     fewest items so far, of those that have any left (of equals, the smallest label). It takes an item whose classes
     have the fewest on average; of equals, one with more classes, then one whose classes came together first. So it is
-    a function of `class_sets` alone.
+    a function of `class_sets` alone. After the last item the order begins anew, with the counts as they are: each item
+    comes once in every len(class_sets) steps.
     """
-    # Items with the same classes differ in their position only: choose among sets of classes, which are fewer.
-    waiting: dict[Classes, deque[int]] = defaultdict(deque)
-    for position, classes in enumerate(class_sets):
-        waiting[tuple(sorted(classes))].append(position)
-    sets = sorted(waiting, key=lambda classes: (-len(classes), waiting[classes][0]))
-    sizes = np.array([len(classes) for classes in sets])
-    table = _table(sets)
-    # The sets of each class that have items left, as rows of the table.
-    rows = {int(label): np.flatnonzero((table == label).any(axis=1)) for label in np.unique(table[table > 0])}
-    counts = np.zeros(table.max(initial=0) + 1, dtype=np.int64)
+    pool = _Pool(class_sets)
+    while class_sets:
+        if not pool.rows:
+            pool.refill()
+        rarest = min(pool.rows, key=lambda class_id: (pool.counts[class_id], class_id))
+        yield pool.take(pool.best(rarest, most=None))
 
-    while rows:
-        rarest = min(rows, key=lambda label: (counts[label], label))
+
+def balanced_order_with_gaps(class_sets: Sequence[Classes], class_ids: Sequence[int]) -> Iterator[int | Gap]:
+    """As balanced_order, without end, but over all `class_ids`, whatever the items hold of them.
+
+    Where the rarest class has no item left, or each of its items has a class that comes too often already, a Gap comes
+    in the item's place; it counts as an item of that class alone. So in any beginning in which each class comes at
+    least 4 times, none comes more than MOST_RATIO times as often as another. In every len(class_sets) steps an item
+    comes once at most.
+    """
+    pool = _Pool(class_sets, max(class_ids))
+    step = 0
+    while True:
+        if class_sets and step % len(class_sets) == 0:
+            pool.refill()
+        step += 1
+        rarest = min(class_ids, key=lambda class_id: (pool.counts[class_id], class_id))
+        fewest = int(pool.counts[rarest])
+        row = pool.best(rarest, most=max(fewest + 2, int(MOST_RATIO * fewest)))
+        if row is None:
+            pool.counts[rarest] += 1
+            yield Gap(rarest)
+        else:
+            yield pool.take(row)
+
+
+class _Pool:
+    """The items that are left, by their classes; and how often each class was taken, in `counts` [K + 1]."""
+
+    def __init__(self, class_sets: Sequence[Classes], max_class: int = 0) -> None:
+        # Items with the same classes differ in their position only: choose among sets of classes, which are fewer.
+        self._positions: dict[Classes, list[int]] = defaultdict(list)
+        for position, classes in enumerate(class_sets):
+            self._positions[tuple(sorted(classes))].append(position)
+        self._sets = sorted(self._positions, key=lambda classes: (-len(classes), self._positions[classes][0]))
+        self._sizes = np.array([len(classes) for classes in self._sets])
+        self._table = _table(self._sets)
+        self.counts = np.zeros(max(self._table.max(initial=0), max_class) + 1, dtype=np.int64)
+        self.rows: dict[int, NDArray[np.int64]] = {}
+        self.refill()
+
+    def refill(self) -> None:
+        """Put all items back."""
+        self._waiting = [deque(self._positions[classes]) for classes in self._sets]
+        labels = np.unique(self._table[self._table > 0])
+        # The sets of each class that have items left, as rows of the table.
+        self.rows = {int(label): np.flatnonzero((self._table == label).any(axis=1)) for label in labels}
+
+    def best(self, class_id: int, most: int | None) -> int | None:
+        """The row to take for a class: none that would bring a class to more than `most`. None if there is none."""
+        rows = self.rows.get(class_id)
+        if rows is None:
+            return None
         # Label 0 fills the table and is counted never, so that it adds nothing to a sum.
-        means = counts[table[rows[rarest]]].sum(axis=1) / sizes[rows[rarest]]
+        counts = self.counts[self._table[rows]]
+        means = counts.sum(axis=1) / self._sizes[rows]
+        if most is not None:
+            means[counts.max(axis=1) >= most] = np.inf
         # argmin takes the first of equals, which is why the sets are sorted.
-        chosen = int(rows[rarest][means.argmin()])
-        classes = sets[chosen]
-        yield waiting[classes].popleft()
-        counts[list(classes)] += 1
-        if not waiting[classes]:
-            _remove(chosen, classes, rows)
+        first = int(means.argmin())
+        return int(rows[first]) if means[first] < np.inf else None
+
+    def take(self, row: int | None) -> int:
+        """The position of the next item of a row, which is then gone."""
+        assert row is not None  # A class in `rows` has items left.
+        position = self._waiting[row].popleft()
+        self.counts[list(self._sets[row])] += 1
+        if not self._waiting[row]:
+            self._remove(row)
+        return position
+
+    def _remove(self, row: int) -> None:
+        for label in self._sets[row]:
+            self.rows[label] = self.rows[label][self.rows[label] != row]
+            if not len(self.rows[label]):
+                del self.rows[label]
 
 
 def _table(sets: list[Classes]) -> NDArray[np.int64]:
@@ -47,10 +118,3 @@ def _table(sets: list[Classes]) -> NDArray[np.int64]:
     for row, classes in enumerate(sets):
         table[row, : len(classes)] = classes
     return table
-
-
-def _remove(row: int, classes: Classes, rows: dict[int, NDArray[np.int64]]) -> None:
-    for label in classes:
-        rows[label] = rows[label][rows[label] != row]
-        if not len(rows[label]):
-            del rows[label]

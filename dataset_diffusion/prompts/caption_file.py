@@ -1,37 +1,31 @@
-"""Files of captions: a JSON list, or JSON Lines, of `{"filename", "caption", "class_prompt"}`."""
+"""Files of captions: a JSON list, or JSON Lines, of `{"filename", "caption", "class_prompt"}`; a run's plan is one."""
 
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.entries import CaptionEntry, require_sample_id
 from dataset_diffusion.vocabulary import Vocabulary
 
 FORMAT_REMEDY = 'write a JSON list, or one line each, of {"caption": "...", "class_prompt": "..."}'
-# A sample id becomes a file name: it must be one on every system.
-_SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-
-
-@dataclass(frozen=True)
-class CaptionEntry:
-    """A caption (without the classes that may have been appended to it) and its classes, possibly none."""
-
-    sample_id: str
-    caption: str
-    class_ids: tuple[int, ...]
+MAX_SEED = 2**63
 
 
 def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[CaptionEntry]:
     """All entries of a caption file, in its order.
 
-    `filename` (optional): its stem is the sample id; without one, it is the entry's position ("000000", ...).
+    `id` (optional): the sample id; where it is missing it is the stem of `filename`, or else the entry's position
+    ("000000", ...).
     `caption`: may end in "; <class_prompt>", as the files published with the paper do; that ending is taken off.
     `class_prompt` (optional): class names, words or synonyms; where it is missing or null, the classes are those that
-    the caption names. Other keys are left alone.
+    the caption names.
+    `class_ids`, `seed`, `source` (optional): as a plan, prompts.jsonl, has them. The labels must be those of the
+    class prompt, so that they are not read with another vocabulary; the caption is then taken as it stands.
+    Other keys are left alone.
 
     Raises InputError that names the file and the entry or line: unreadable or malformed file, an ill-typed value, a
     word of a class prompt that is no class, a sample id that is used twice or is no file name.
@@ -40,11 +34,11 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[CaptionE
     entries: list[CaptionEntry] = []
     places: dict[str, str] = {}
     for index, (place, record) in enumerate(_records(Path(path))):
-        entry = _parse_entry(f"{path}: {place}", index, record, finder, vocabulary.name)
+        entry = _parse_entry(Path(path), place, index, record, finder, vocabulary)
         # Some file systems do not tell small and capital letters apart.
         first = places.setdefault(entry.sample_id.lower(), place)
         if first != place:
-            raise InputError(f"{path}: {place}: sample {entry.sample_id!r} is {first} already; make filenames unique")
+            raise InputError(f"{path}: {place}: sample {entry.sample_id!r} is {first} already; make ids unique")
         entries.append(entry)
     return entries
 
@@ -54,7 +48,7 @@ def _records(path: Path) -> Iterator[tuple[str, object]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise InputError(f"prompts.file={path}: no such file") from error
+        raise InputError(f"prompts.path={path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as UTF-8 text ({error}); {FORMAT_REMEDY}") from error
     if not text.strip():
@@ -79,24 +73,55 @@ def _decode(text: str, path: Path, first_line: int) -> Any:
         raise InputError(f"{path}: line {first_line}: nested too deeply; {FORMAT_REMEDY}") from error
 
 
-def _parse_entry(where: str, index: int, record: object, finder: ClassFinder, vocabulary_name: str) -> CaptionEntry:
+def _parse_entry(
+    path: Path, place: str, index: int, record: object, finder: ClassFinder, vocabulary: Vocabulary
+) -> CaptionEntry:
+    where = f"{path}: {place}"
     if not isinstance(record, dict):
         raise InputError(f"{where}: is not an object; {FORMAT_REMEDY}")
     if "caption" not in record:
         raise InputError(f"{where}: has no caption; {FORMAT_REMEDY}")
     caption = _text(where, "caption", record["caption"])
-    filename = record.get("filename")
-    sample_id = f"{index:06d}" if filename is None else _sample_id(where, _text(where, "filename", filename))
+    # Of two runs, the second traces a caption to where the first had it from.
+    source = record.get("source")
+    source = f"{path.name}: {place}" if source is None else _text(where, "source", source)
+    caption, class_ids = _caption_and_classes(where, caption, record, finder, vocabulary)
+    return CaptionEntry(_sample_id(where, index, record), caption, class_ids, source, _seed(where, record.get("seed")))
+
+
+def _caption_and_classes(
+    where: str, caption: str, record: dict[str, Any], finder: ClassFinder, vocabulary: Vocabulary
+) -> tuple[str, tuple[int, ...]]:
+    """The caption without appended classes, and the classes: as labels, by their words, or those the caption names."""
     if record.get("class_prompt") is None:
-        return CaptionEntry(sample_id, caption.strip(), finder.find(caption))
+        return caption.strip(), finder.find(caption)
     class_prompt = _text(where, "class_prompt", record["class_prompt"])
+    if "class_ids" in record:
+        # Words alone could be read in two ways: "hot dog" is one class or, of other vocabularies, two.
+        return caption, _labels(where, record["class_ids"], class_prompt, vocabulary)
     class_ids, unknown = finder.parse(class_prompt)
     if unknown is not None:
         raise InputError(
-            f"{where}: class_prompt {class_prompt!r}: {unknown!r} is no class of vocabulary {vocabulary_name}; correct "
+            f"{where}: class_prompt {class_prompt!r}: {unknown!r} is no class of vocabulary {vocabulary.name}; correct "
             "it, or add it to the vocabulary file as a class or a synonym"
         )
-    return CaptionEntry(sample_id, _without_classes(caption, class_prompt), class_ids)
+    return _without_classes(caption, class_prompt), class_ids
+
+
+def _labels(where: str, labels: Any, class_prompt: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    known = isinstance(labels, list) and all(type(label) is int and label in vocabulary.class_ids for label in labels)
+    if not known or vocabulary.class_prompt(labels) != class_prompt or len(set(labels)) < len(labels):
+        raise InputError(
+            f"{where}: class_ids {json.dumps(labels)[:40]} are not {class_prompt!r} in vocabulary {vocabulary.name}; "
+            "set the vocabulary that the file was made with, or leave class_ids out"
+        )
+    return tuple(labels)
+
+
+def _seed(where: str, seed: object) -> int | None:
+    if seed is not None and not (type(seed) is int and 0 <= seed < MAX_SEED):
+        raise InputError(f"{where}: seed must be a whole number in [0, 2**63), is {json.dumps(seed)[:40]}")
+    return seed
 
 
 def _text(where: str, key: str, value: object) -> str:
@@ -107,14 +132,16 @@ def _text(where: str, key: str, value: object) -> str:
     return value
 
 
-def _sample_id(where: str, filename: str) -> str:
-    stem = PurePosixPath(filename).stem
-    if not _SAMPLE_ID.fullmatch(stem):
-        raise InputError(
-            f"{where}: filename {filename!r}: use letters, digits, '_', '-' and '.' (first a letter, digit or '_'), "
-            "200 at most"
-        )
-    return stem
+def _sample_id(where: str, index: int, record: dict[str, Any]) -> str:
+    sample_id, filename = record.get("id"), record.get("filename")
+    if sample_id is not None:
+        # COCO's ids are numbers.
+        text = str(sample_id) if type(sample_id) is int else _text(where, "id", sample_id)
+        return require_sample_id(f"{where}: id", text)
+    if filename is not None:
+        text = _text(where, "filename", filename)
+        return require_sample_id(f"{where}: filename {text!r}: its stem", PurePosixPath(text).stem)
+    return f"{index:06d}"
 
 
 def _without_classes(caption: str, class_prompt: str) -> str:

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.templates import with_article
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -56,23 +57,58 @@ def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPromp
     return ClassPrompt(text, token_ids, spans)
 
 
-def prompt_text(tokenizer: "CLIPTokenizer", caption: str, words: Sequence[str]) -> str:
-    """The condition of an image: "caption; class words", or the caption alone where there are no classes.
+def full_text(caption: str, words: Sequence[str], mode: str = "caption_and_classes") -> str:
+    """The text that an image is made from, however long: the four kinds of the paper's ablation.
 
-    This is the paper's class-prompt appending. A text of more than `model_max_length` tokens loses words from the end
-    of the caption, never of the classes: those must be seen. Raises InputError if the class words alone are too long.
+    simple: "a photo of a person and a sofa"; caption: "a woman on a couch"; classes: "person sofa";
+    caption_and_classes: "a woman on a couch; person sofa". A prompt without classes is its caption.
+    """
+    appended = " ".join(words)
+    if mode == "caption" or not appended:
+        return caption.rstrip()
+    if mode == "simple":
+        *first, last = map(with_article, words)
+        return f"a photo of {', '.join(first)} and {last}" if first else f"a photo of {last}"
+    return f"{caption.rstrip()}; {appended}" if mode == "caption_and_classes" and caption.strip() else appended
+
+
+def prompt_text(
+    tokenizer: "CLIPTokenizer", caption: str, words: Sequence[str], mode: str = "caption_and_classes"
+) -> str:
+    """`full_text`, cut to the `model_max_length` tokens that the text encoder reads.
+
+    A text that is too long loses words from the end of the caption, never of the classes: those must be seen. Raises
+    InputError if the classes alone are too long.
     """
     _require_usable(tokenizer)
-    appended = " ".join(words)
-    # Every word has at least one token, so that no more words than tokens can fit.
-    word_ends = [match.end() for match in re.finditer(r"\S+", caption)][: tokenizer.model_max_length]
-    for end in reversed(word_ends):
-        text = f"{caption[:end]}; {appended}" if appended else caption[:end]
-        if _fits(tokenizer, text):
-            return text
-    if not _fits(tokenizer, appended):
-        raise _too_long(tokenizer, words)
-    return appended
+    text = full_text(caption, words, mode)
+    if _fits(tokenizer, text):
+        return text
+    if mode in {"caption", "caption_and_classes"}:
+        # Every word has at least one token, so that no more words than tokens can fit.
+        word_ends = [match.end() for match in re.finditer(r"\S+", caption)][: tokenizer.model_max_length]
+        for end in (*reversed(word_ends), 0):
+            text = full_text(caption[:end], words, mode)
+            if _fits(tokenizer, text):
+                return text
+    raise _too_long(tokenizer, words)
+
+
+def count_shortened(
+    tokenizer: "CLIPTokenizer", captions: Sequence[str], words: Sequence[Sequence[str]], mode: str
+) -> int:
+    """How many prompts `prompt_text` would cut; `words[i]` are the class words of caption i.
+
+    Raises InputError, as class_prompt and prompt_text would, for classes whose words do not fit: before an image is
+    made, and for all of them in seconds.
+    """
+    for combination in dict.fromkeys(map(tuple, words)):
+        class_prompt(tokenizer, combination)
+        if mode == "simple":
+            prompt_text(tokenizer, "", combination, mode)
+    texts = [full_text(*pair, mode) for pair in zip(captions, words, strict=True)]
+    lengths = map(len, tokenizer(texts, verbose=False)["input_ids"] if texts else [])
+    return sum(length > tokenizer.model_max_length for length in lengths)
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:

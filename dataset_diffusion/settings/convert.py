@@ -51,9 +51,10 @@ def setting_names(settings_class: Any, prefix: str = "") -> Iterator[str]:
 def did_you_mean(key: str, known: Sequence[str]) -> str:
     """The phrase "; did you mean NAME?" for the known setting nearest to `key`, or nothing where none is near."""
     # The usual slip is a forgotten or wrong group ("guidance_scale"): last parts are compared before whole paths.
-    by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1, cutoff=0.75)
-    name = by_last_part[near[0]] if near else next(iter(difflib.get_close_matches(key, known, n=1)), None)
+    last_parts = [name.rpartition(".")[2] for name in known]
+    near = difflib.get_close_matches(key.rpartition(".")[2], last_parts, n=1, cutoff=0.75)
+    candidates = [name for name, last in zip(known, last_parts, strict=True) if last in near]
+    name = next(iter(difflib.get_close_matches(key, candidates or known, n=1, cutoff=0 if candidates else 0.6)), None)
     return f"; did you mean {name}?" if name else ""
 
 
@@ -75,9 +76,11 @@ def _explain(error: OmegaConfBaseException, settings_class: type, cfg: DictConfi
         groups = [name for name, kind in get_type_hints(settings_class).items() if is_dataclass(kind)]
         wrong = [name for name in groups if name in cfg and not OmegaConf.is_dict(cfg[name])]
         return f"{wrong[0]}={cfg[wrong[0]]}: is a group of settings, not a setting" if wrong else message
-    value = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
+    value: Any = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
     if "Incompatible value 'None'" in message or "is not Optional" in message:
         return f"{key}=null: must have a value"
+    if "is not a ListConfig" in message:
+        return f"{key}={value}: must be a list, as '{key}=[one,two]'"
     if kind := re.search(r"(?:could not be converted to|Cannot convert .* to|is not a valid) (\w+)", message):
         return f"{key}={value}: must be {KINDS.get(kind[1], kind[1])}"
     return f"{key}: {message}"

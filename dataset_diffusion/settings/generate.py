@@ -2,12 +2,21 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from dataset_diffusion.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
-PROMPT_SOURCES = ("template", "file")
+PROMPT_SOURCES = ("template", "coco", "voc", "images", "file")
+PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
+_NEEDED = {
+    "coco": {"data_root": "name the folder of COCO's annotations/", "split": "name a split, as train2017"},
+    "voc": {"data_root": "name the folder of VOCdevkit/", "split": "name a split, as train"},
+    "images": {"path": "name the folder of images (prompts.path=DIR)"},
+    "file": {"path": "name the JSON file of captions (prompts.path=FILE)"},
+}
+"""What a source cannot do without, each with the remedy where it is missing."""
 WRITER_FORMATS = ("voc",)
 
 
@@ -23,22 +32,69 @@ def one_of(choices: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class PromptSettings:
-    """Where captions come from.
+class VocabularySettings:
+    """The classes: those of `name` ("voc", "coco" or a YAML file), or the list `classes` in its stead.
 
-    `source` "template" writes captions by rule from the class words: `template` "generic" writes "a photo of a dog and
-    a sofa", "toy" speaks of the toy world as its model was taught to; `classes_per_image` holds the weights of images
-    with 1, 2, ... classes. "file" reads `file`, a JSON or JSON Lines list of
-    `{"caption", "class_prompt"}` (class_prompt may be left out: the classes are then those the caption names).
+    `words` says how prompts name a class, by the dataset's name: {"aeroplane": "airplane"}.
+    """
+
+    name: str = "voc"
+    classes: list[Any] | None = None
+    words: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "vocabulary.name", self.name, "name voc, coco or a .yaml file")
+
+
+@dataclass(frozen=True)
+class CaptionerSettings:
+    """The BLIP that writes captions of images: a hub id or a folder, as transformers' from_pretrained takes it.
+
+    Finished captions are kept in `cache_dir`, so that a stopped run goes on, and the next one needs no model.
+    """
+
+    path: str = "Salesforce/blip-image-captioning-base"
+    revision: str | None = None
+    batch_size: int = 8
+    device: str = "auto"
+    cache_dir: str = "datasets/captions"
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "prompts.captioner.path", self.path, "name a BLIP of the hub, or its folder")
+        require(self.batch_size >= 1, "prompts.captioner.batch_size", self.batch_size, "must be 1 or more")
+        require(bool(self.cache_dir), "prompts.captioner.cache_dir", self.cache_dir, "name a folder for the captions")
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """Where captions come from, and what a prompt is made of.
+
+    `source` "template" writes captions by rule from the class words; "coco" and "voc" take the images of `split` in
+    `data_root` with the classes of their annotations, and COCO's captions or those that `captioner` writes; "images"
+    has it write those of a folder, `path`, and finds the classes in them; "file" reads the file `path`.
+
+    `mode` is the text that the image is made from (the ablation of arXiv 2309.14303): "simple" is "a photo of" the
+    classes, "caption" the caption, "classes" the class words, "caption_and_classes" both.
+
+    `template` is the language of captions by rule: "generic", or "toy", which the toy model was taught;
+    `classes_per_image` are the weights of images with 1, 2, ... classes in them, `cooccurrence` a file that says which
+    classes go together. With `fill`, captions by rule are added for classes that the source has too few of.
     """
 
     source: str = "template"
+    mode: str = "caption_and_classes"
     template: str = "generic"
     classes_per_image: list[float] = field(default_factory=lambda: [0.6, 0.3, 0.1])
-    file: str | None = None
+    cooccurrence: str | None = None
+    fill: bool = True
+    path: str | None = None
+    data_root: str | None = None
+    split: str | None = None
+    captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
 
     def __post_init__(self) -> None:
         require(self.source in PROMPT_SOURCES, "prompts.source", self.source, one_of(PROMPT_SOURCES))
+        require(self.mode in PROMPT_MODES, "prompts.mode", self.mode, one_of(PROMPT_MODES))
         require(self.template in PROMPT_TEMPLATES, "prompts.template", self.template, one_of(PROMPT_TEMPLATES))
         weights = self.classes_per_image
         require(
@@ -47,8 +103,8 @@ class PromptSettings:
             weights,
             "must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
         )
-        if self.source == "file":
-            require(bool(self.file), "prompts.file", self.file, "name the JSON file of captions (prompts.file=FILE)")
+        for name, remedy in _NEEDED.get(self.source, {}).items():
+            require(bool(getattr(self, name)), f"prompts.{name}", getattr(self, name), remedy)
 
 
 @dataclass(frozen=True)
@@ -144,13 +200,17 @@ class WriterSettings:
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """All settings of a `dd-generate` run. `num_images` None takes each caption of `prompts.file` once."""
+    """All settings of a `dd-generate` run.
+
+    `num_images` None takes each caption of the source once. `dry_run` writes the plan and its report, no image.
+    """
 
     output_dir: str
     num_images: int | None
     seed: int
     batch_size: int
-    vocabulary: str
+    dry_run: bool = False
+    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -160,7 +220,7 @@ class GenerateSettings:
 
     def __post_init__(self) -> None:
         number = self.num_images
-        require(number is None or number >= 1, "num_images", number, "must be 1 or more, or null with prompts=file")
+        require(number is None or number >= 1, "num_images", number, "must be 1 or more, or null for each caption once")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be 1 or more")
         require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
         require(bool(self.output_dir), "output_dir", self.output_dir, "name a folder")

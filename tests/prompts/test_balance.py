@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from dataset_diffusion.prompts.balance import balanced_order
+from dataset_diffusion.prompts.balance import MOST_RATIO, Gap, balanced_order, balanced_order_with_gaps
 
 
 def random_sets(num_items: int, num_classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -15,6 +15,10 @@ def random_sets(num_items: int, num_classes: int, seed: int) -> list[tuple[int, 
     return [tuple(dict.fromkeys(rng.choices(labels, weights, k=rng.randint(1, 3)))) for _ in range(num_items)]
 
 
+def whole_order(class_sets: list[tuple[int, ...]]) -> list[int]:
+    return list(islice(balanced_order(class_sets), len(class_sets)))
+
+
 def counts_of(class_sets: list[tuple[int, ...]], order: list[int]) -> Counter:
     return Counter(class_id for position in order for class_id in class_sets[position])
 
@@ -22,7 +26,7 @@ def counts_of(class_sets: list[tuple[int, ...]], order: list[int]) -> Counter:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_item_comes_once_and_equal_items_keep_their_order(seed: int) -> None:
     class_sets = random_sets(300, 8, seed)
-    order = list(balanced_order(class_sets))
+    order = whole_order(class_sets)
     assert sorted(order) == list(range(300))
     for wanted in set(class_sets):
         positions = [position for position in order if set(class_sets[position]) == set(wanted)]
@@ -39,7 +43,7 @@ def test_each_step_serves_a_class_with_the_fewest_items(seed: int) -> None:
     def mean(position: int) -> float:
         return sum(counts[class_id] for class_id in class_sets[position]) / len(class_sets[position])
 
-    for position in balanced_order(class_sets):
+    for position in whole_order(class_sets):
         rarest = min(
             {class_id for other in left for class_id in class_sets[other]},
             key=lambda class_id: (counts[class_id], class_id),
@@ -65,21 +69,94 @@ def test_selection_is_balanced_where_the_file_is_not() -> None:
 
 def test_shorter_selection_begins_a_longer_one() -> None:
     class_sets = random_sets(100, 5, seed=0)
-    whole = list(balanced_order(class_sets))
+    whole = whole_order(class_sets)
     assert list(islice(balanced_order(class_sets), 30)) == whole[:30]
 
 
 def test_small_cases_by_hand() -> None:
     assert list(balanced_order([])) == []
-    assert list(balanced_order([(7,)])) == [0]
+    assert whole_order([(7,)]) == [0]
     # 1 and 2 together first, then 3, which has none; then 1 alone, because class 1 is behind 2 no more than 2 is.
-    assert list(balanced_order([(1,), (1,), (2, 1), (3,)])) == [2, 3, 0, 1]
+    assert whole_order([(1,), (1,), (2, 1), (3,)]) == [2, 3, 0, 1]
 
 
 def test_the_order_of_an_items_classes_is_of_no_account() -> None:
-    assert list(balanced_order([(1, 2), (2, 1), (3,)])) == list(balanced_order([(2, 1), (1, 2), (3,)]))
+    assert whole_order([(1, 2), (2, 1), (3,)]) == whole_order([(2, 1), (1, 2), (3,)])
 
 
 @pytest.mark.timeout(60)
 def test_a_large_file_takes_seconds() -> None:
-    assert len(list(balanced_order(random_sets(40_000, 80, seed=0)))) == 40_000
+    assert len(whole_order(random_sets(40_000, 80, seed=0))) == 40_000
+
+
+def with_gaps(class_sets: list[tuple[int, ...]], num_classes: int, num_steps: int) -> list[int | Gap]:
+    return list(islice(balanced_order_with_gaps(class_sets, range(1, num_classes + 1)), num_steps))
+
+
+def classes_of(step: int | Gap, class_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return (step.class_id,) if isinstance(step, Gap) else class_sets[step]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_gaps_no_class_comes_much_more_often_than_another(seed: int) -> None:
+    """At every step, although the classes come up to 30 times as often in the items as others, and one never."""
+    class_sets = random_sets(600, 12, seed)
+    counts = Counter(dict.fromkeys(range(1, 14), 0))
+    for step in with_gaps(class_sets, 13, 2000):
+        counts.update(classes_of(step, class_sets))
+        if min(counts.values()) >= 4:
+            assert max(counts.values()) <= MOST_RATIO * min(counts.values())
+    assert min(counts.values()) >= 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_gap_is_left_only_where_no_item_would_do(seed: int) -> None:
+    """The rule itself, checked step by step on plain sets."""
+    class_sets = random_sets(150, 6, seed)
+    counts = Counter(dict.fromkeys(range(1, 8), 0))
+    left: set[int] = set()
+    for number, step in enumerate(with_gaps(class_sets, 7, 400)):
+        if number % 150 == 0:
+            left = set(range(150))
+        rarest = min(counts, key=lambda class_id: (counts[class_id], class_id))
+        most = max(counts[rarest] + 2, int(1.5 * counts[rarest]))
+        rivals = {item for item in left if rarest in class_sets[item]}
+        rivals -= {item for item in rivals if any(counts[class_id] + 1 > most for class_id in class_sets[item])}
+        if isinstance(step, Gap):
+            assert step.class_id == rarest
+            assert not rivals
+        else:
+            assert step in rivals
+        left -= {step}
+        counts.update(classes_of(step, class_sets))
+
+
+def test_without_items_there_are_gaps_for_each_class_in_turn() -> None:
+    assert with_gaps([], 3, 5) == [Gap(1), Gap(2), Gap(3), Gap(1), Gap(2)]
+
+
+def test_an_item_comes_again_only_after_a_whole_round() -> None:
+    class_sets = random_sets(50, 5, seed=0)
+    steps = with_gaps(class_sets, 5, 150)
+    for start in range(0, 150, 50):
+        items = [step for step in steps[start : start + 50] if not isinstance(step, Gap)]
+        assert len(items) == len(set(items))
+    again = with_gaps(class_sets, 5, 90)
+    assert again == steps[:90]
+
+
+@pytest.mark.timeout(60)
+def test_a_pool_of_100000_captions() -> None:
+    class_sets = random_sets(100_000, 80, seed=0)
+    before = counts_of(class_sets, list(range(100_000)))
+    assert max(before.values()) > 50 * min(before.values())
+    # The pool alone suffices for these, ...
+    chosen = list(islice(balanced_order(class_sets), 8000))
+    after = counts_of(class_sets, chosen)
+    assert len(after) == 80
+    assert max(after.values()) <= 1.5 * min(after.values())
+    # ... and for more of them the gaps have to be filled.
+    steps = with_gaps(class_sets, 80, 30_000)
+    filled = Counter(class_id for step in steps for class_id in classes_of(step, class_sets))
+    assert len(filled) == 80
+    assert max(filled.values()) <= 1.5 * min(filled.values())

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.caption_file import CaptionEntry, read_caption_file
+from dataset_diffusion.prompts.caption_file import read_caption_file
+from dataset_diffusion.prompts.entries import CaptionEntry
 from dataset_diffusion.vocabulary import load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -36,17 +37,17 @@ def test_published_layout(write) -> None:
         ]
     )
     assert read_caption_file(path, VOC) == [
-        CaptionEntry("7", "a couch", ids("person", "sofa")),
-        CaptionEntry("2008_000002", "a screen.", ids("tvmonitor")),
+        CaptionEntry("7", "a couch", ids("person", "sofa"), "captions.json: entry 1"),
+        CaptionEntry("2008_000002", "a screen.", ids("tvmonitor"), "captions.json: entry 2"),
     ]
 
 
 def test_json_lines(write) -> None:
     path = write('{"caption": "a dog"}\n\n{"caption": "a street"}\r\n{"caption": "a \u2028 cat", "id": 3}\n')
     assert read_caption_file(path, VOC) == [
-        CaptionEntry("000000", "a dog", ids("dog")),
-        CaptionEntry("000001", "a street", ()),
-        CaptionEntry("000002", "a \u2028 cat", ids("cat")),
+        CaptionEntry("000000", "a dog", ids("dog"), "captions.json: line 1"),
+        CaptionEntry("000001", "a street", (), "captions.json: line 3"),
+        CaptionEntry("3", "a \u2028 cat", ids("cat"), "captions.json: line 4"),
     ]
 
 
@@ -84,7 +85,9 @@ def test_given_classes_win_over_the_captions(write) -> None:
     path = write([{"caption": "a dog and a cat", "class_prompt": ""}])
     assert read_caption_file(path, VOC)[0].class_ids == ()
     path = write([{"caption": "a dog and a cat", "class_prompt": None, "filename": None}])
-    assert read_caption_file(path, VOC) == [CaptionEntry("000000", "a dog and a cat", ids("dog", "cat"))]
+    assert read_caption_file(path, VOC) == [
+        CaptionEntry("000000", "a dog and a cat", ids("dog", "cat"), "captions.json: entry 1")
+    ]
 
 
 def test_entries_without_class_do_not_shift_the_others(write) -> None:
@@ -132,6 +135,16 @@ def test_sample_id_is_the_stem(write, filename: str, sample_id: str) -> None:
         ([{**DOG, "filename": "a.jpg"}, DOG, {**DOG, "filename": "a.png"}], "entry 3", "'a' is entry 1 already"),
         ([{**DOG, "filename": "a.jpg"}, {**DOG, "filename": "A.jpg"}], "entry 2", "'A' is entry 1 already"),
         ([{**DOG, "filename": "000001"}, DOG], "entry 2", "'000001' is entry 1 already"),
+        ([{**DOG, "id": "a"}, {**DOG, "id": "a"}], "entry 2", "'a' is entry 1 already"),
+        ([{**DOG, "id": "a/b"}], "entry 1", "id 'a/b': use letters, digits"),
+        ([{**DOG, "id": "a\\\\b"}], "entry 1", "use letters, digits"),
+        ([{**DOG, "id": True}], "entry 1", "id must be text, is true"),
+        ([{**DOG, "seed": -1}], "entry 1", r"seed must be a whole number in \[0, 2\*\*63\), is -1"),
+        ([{**DOG, "seed": 2**63}], "entry 1", "seed must be a whole number"),
+        ([{**DOG, "source": 7}], "entry 1", "source must be text, is 7"),
+        ([{**DOG, "class_ids": [11]}], "entry 1", r"class_ids \[11\] are not 'dog' in vocabulary voc"),
+        ([{**DOG, "class_ids": [99]}], "entry 1", r"class_ids \[99\] are not 'dog' in vocabulary voc"),
+        ([{**DOG, "class_ids": 12}], "entry 1", r"class_ids 12 are not 'dog' in vocabulary voc"),
         ([DOG, {**DOG, "class_prompt": "dog unicorn"}], "entry 2", "'unicorn' is no class of vocabulary voc"),
         ('{"caption": "a", "class_prompt": "hot dog"}', "line 1", "'hot dog' is no class of vocabulary voc"),
     ],
@@ -146,7 +159,7 @@ def test_malformed_files_are_named(write, content, place: str, message: str) -> 
 
 
 def test_missing_file_and_folder_are_named(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"prompts\.file=.*absent\.json: no such file"):
+    with pytest.raises(InputError, match=r"prompts\.path=.*absent\.json: no such file"):
         read_caption_file(tmp_path / "absent.json", VOC)
     with pytest.raises(InputError, match=str(tmp_path)):
         read_caption_file(tmp_path, VOC)

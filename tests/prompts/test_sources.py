@@ -25,7 +25,7 @@ def captions(tmp_path) -> PromptSettings:
 def settings_for(folder: Path, entries: list) -> PromptSettings:
     path = folder / "captions.json"
     path.write_text(json.dumps(entries))
-    return PromptSettings(source="file", file=str(path))
+    return PromptSettings(source="file", fill=False, path=str(path))
 
 
 def test_template_source() -> None:
@@ -48,7 +48,13 @@ def test_file_source_takes_each_caption_with_a_class_once(captions) -> None:
     for sample_id, prompt in by_id.items():
         caption = CAPTIONS[int(sample_id.removeprefix("photo-"))]
         words = [VOC[class_id].word for class_id in prompt.class_ids]
-        assert prompt == Prompt(sample_id, caption, prompt.class_ids, sample_seed(5, sample_id))
+        assert prompt == Prompt(
+            sample_id,
+            caption,
+            prompt.class_ids,
+            sample_seed(5, sample_id),
+            f"captions.json: entry {int(sample_id[-1]) + 1}",
+        )
         assert words == [word for word in ("dog", "cat", "sofa") if word in caption]
 
 
@@ -67,10 +73,13 @@ def test_fewer_images_are_a_balanced_beginning(captions) -> None:
 def test_more_images_repeat_captions_with_new_ids_and_seeds(captions) -> None:
     prompts = plan_prompts(captions, VOC, 12, seed=0).prompts
     assert len({prompt.sample_id for prompt in prompts}) == len({prompt.seed for prompt in prompts}) == 12
-    for first, again in zip(prompts, prompts[5:], strict=False):
-        assert (first.caption, first.class_ids) == (again.caption, again.class_ids)
-    assert [prompt.sample_id for prompt in prompts[::5]] == ["photo-4", "photo-4_r1", "photo-4_r2"]
-    assert prompts[5].seed == sample_seed(0, "photo-4_r1")
+    for round_number, suffix in enumerate(("", "_r1")):
+        in_round = prompts[5 * round_number : 5 * round_number + 5]
+        assert sorted(p.sample_id for p in in_round) == [f"photo-{i}{suffix}" for i in (0, 2, 3, 4, 5)]
+        for prompt in in_round:
+            assert prompt.caption == CAPTIONS[int(prompt.sample_id[6])]
+            assert prompt.seed == sample_seed(0, prompt.sample_id)
+    assert {prompt.sample_id[-3:] for prompt in prompts[10:]} == {"_r2"}
 
 
 def test_seed_changes_the_noise_and_not_the_selection(captions) -> None:

@@ -6,7 +6,12 @@ import pytest
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.templates import draw_classes, template_caption, template_prompts, with_article
+from dataset_diffusion.prompts.templates import (
+    TemplateWriter,
+    draw_classes,
+    template_prompts,
+    with_article,
+)
 from dataset_diffusion.toy.scenes import VOC_WORDS
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
@@ -67,8 +72,57 @@ def test_generic_captions_name_just_their_classes(vocabulary: Vocabulary) -> Non
         assert "  " not in prompt.caption
 
 
-def test_generic_captions_vary() -> None:
-    assert len({template_caption(["car", "dog"], random.Random(seed)) for seed in range(200)}) > 100
+@pytest.mark.parametrize("vocabulary", [VOC, COCO], ids=["voc", "coco"])
+def test_each_class_has_thousands_of_captions(vocabulary: Vocabulary) -> None:
+    writer = TemplateWriter(vocabulary, "generic")
+    for class_id in vocabulary.class_ids:
+        rng = random.Random(class_id)
+        assert len({writer.caption((class_id,), rng) for _ in range(5000)}) > 2000
+
+
+def test_places_suit_all_classes_of_an_image() -> None:
+    writer = TemplateWriter(VOC, "generic")
+    indoors, outdoors = ("in a kitchen", "in a house"), ("on a beach", "in the snow")
+
+    def captions(*names: str) -> str:
+        class_ids = [VOC.class_id(name) for name in names]
+        return "\n".join(writer.caption(class_ids, random.Random(seed)) for seed in range(300))
+
+    sofas, buses, people = captions("sofa", "person"), captions("bus"), captions("person")
+    assert all(place in sofas for place in indoors)
+    assert not any(place in sofas for place in outdoors)
+    assert all(place in buses for place in outdoors)
+    assert not any(place in buses for place in indoors)
+    assert all(place in people for place in indoors + outdoors)
+    assert not any(place in captions("sofa", "bus") for place in indoors + outdoors)
+
+
+def test_captions_name_no_class_of_ones_own_by_the_way() -> None:
+    words = ("beach", "snow", "window", "shop", "light", "cat")
+    vocabulary = Vocabulary("mine", tuple(VocabularyClass(word, word) for word in words))
+    finder = ClassFinder(vocabulary)
+    for prompt in template_prompts(vocabulary, "generic", WEIGHTS, 500, seed=0):
+        assert finder.find(prompt.caption) == prompt.class_ids, prompt.caption
+
+
+def test_classes_that_come_together_share_images() -> None:
+    others = range(4, 10)
+    together = {1: {2: 3.0, 3: 1.0}, 2: {1: 3.0}, 3: {1: 1.0}}
+    together |= {class_id: {other: 1.0 for other in others if other != class_id} for class_id in others}
+    pairs = Counter()
+    counts = Counter()
+    for image in islice(draw_classes(range(1, 10), [0, 1], random.Random(0), together), 4000):
+        counts.update(image)
+        assert max(counts.values()) - min(counts[class_id] for class_id in range(1, 10)) <= 1
+        pairs[frozenset(image)] += 1
+    for first, second in (sorted(pair) for pair in pairs if len(pair) == 2):
+        assert second in together[first]
+    assert pairs[frozenset({2})] > 0
+    # Of a whole deck, the first class chooses as it is weighted.
+    firsts = [next(draw_classes(range(1, 10), [0, 1], random.Random(seed), together)) for seed in range(9000)]
+    chosen = Counter(second for first, *others in firsts if first == 1 for second in others)
+    assert set(chosen) == {2, 3}
+    assert chosen[2] / chosen.total() == pytest.approx(0.75, abs=0.05)
 
 
 def test_toy_captions_say_synonyms_for_a_third_of_the_classes() -> None:
@@ -109,7 +163,7 @@ def test_generic_plan_is_pinned() -> None:
     # A change here changes every dataset made with these captions.
     plan = template_prompts(VOC, "generic", WEIGHTS, 3, seed=0)
     assert [(prompt.caption, prompt.class_ids) for prompt in plan] == [
-        ("a photograph of a bicycle", (2,)),
-        ("an image of a small bird on a cloudy day", (3,)),
-        ("a photograph of a cow near a motorbike in the evening", (10, 14)),
+        ("a snapshot of a bicycle in the countryside", (2,)),
+        ("a snapshot of a large bird in the mountains, seen from behind", (3,)),
+        ("an image of a cow in front of a motorbike under a blue sky", (10, 14)),
     ]

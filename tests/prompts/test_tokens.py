@@ -1,4 +1,6 @@
 import random
+import unicodedata
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +9,7 @@ from transformers import CLIPTokenizer
 
 from dataset_diffusion.clip_vocabulary import clip_tokenizer
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.tokens import class_prompt, prompt_text
+from dataset_diffusion.prompts.tokens import class_prompt, count_shortened, full_text, prompt_text
 from dataset_diffusion.vocabulary import load_vocabulary
 from tests.clip import CLIP_BPE, real_clip_tokenizer
 
@@ -36,6 +38,41 @@ def test_span_of_each_word_alone(word: str) -> None:
     prompt = class_prompt(real_clip_tokenizer(), [word])
     assert prompt.spans == expected_spans([word])
     assert [prompt.token_ids[position] for position in prompt.spans[0]] == tokens_of(word)
+
+
+@pytest.mark.parametrize("words", [VOC_WORDS, COCO_WORDS], ids=["voc", "coco"])
+def test_spans_of_every_ordered_pair(words: list[str]) -> None:
+    """Each class with each, itself included: 400 and 6,400 class prompts, checked by decoding alone."""
+    tokenizer = real_clip_tokenizer()
+    decoded = {token_id: text.removesuffix("</w>") for text, token_id in tokenizer.get_vocab().items()}
+    num_words = 0
+    for pair in product(words, repeat=2):
+        prompt = class_prompt(tokenizer, pair)
+        for word, span in zip(pair, prompt.spans, strict=True):
+            assert "".join(decoded[prompt.token_ids[position]] for position in span) == word.replace(" ", ""), pair
+            num_words += 1
+        # They are disjoint and cover the class prompt, which ends where the end token is.
+        length = prompt.token_ids.index(tokenizer.eos_token_id)
+        assert [position for span in prompt.spans for position in span] == list(range(1, length)), pair
+    assert num_words == 2 * len(words) ** 2
+
+
+CHARACTERS = ("a", "B", "dog", "Hot Dog", "aeroplane", "-", "'s", "é", "ß", "猫", "🐕", "7", "&", "(x)", "ﬁ", ".", "tv")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spans_of_random_texts_decode_to_their_words(seed: int) -> None:
+    rng = random.Random(seed)
+    tokenizer = real_clip_tokenizer()
+    for _ in range(100):
+        words = ["".join(rng.choices(CHARACTERS, k=rng.randint(1, 4))) for _ in range(rng.randint(1, 5))]
+        prompt = class_prompt(tokenizer, words)
+        length = prompt.token_ids.index(tokenizer.eos_token_id)
+        assert [position for span in prompt.spans for position in span] == list(range(1, length)), words
+        for word, span in zip(words, prompt.spans, strict=True):
+            text = tokenizer.decode([prompt.token_ids[position] for position in span])
+            plain = unicodedata.normalize("NFC", word).lower()
+            assert text.replace(" ", "") == plain.replace(" ", ""), words
 
 
 @pytest.mark.parametrize("words", [VOC_WORDS, COCO_WORDS], ids=["voc", "coco"])
@@ -176,3 +213,46 @@ def test_one_endless_word_is_left_out() -> None:
 def test_class_words_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"78 tokens"):
         prompt_text(real_clip_tokenizer(), "many dogs", ["dog"] * 76)
+
+
+@pytest.mark.parametrize(
+    ("mode", "caption", "words", "text"),
+    [
+        ("simple", "a woman on a couch", ["person"], "a photo of a person"),
+        ("simple", "a woman on a couch", ["person", "sofa"], "a photo of a person and a sofa"),
+        ("simple", "", ["umbrella", "skis", "cat"], "a photo of an umbrella, a pair of skis and a cat"),
+        ("caption", "a woman on a couch ", ["person", "sofa"], "a woman on a couch"),
+        ("classes", "a woman on a couch", ["person", "sofa"], "person sofa"),
+        ("caption_and_classes", "a woman on a couch", ["person", "sofa"], "a woman on a couch; person sofa"),
+        ("classes", "a street", [], "a street"),
+        ("simple", "a street", [], "a street"),
+    ],
+)
+def test_the_four_modes(mode: str, caption: str, words: list[str], text: str) -> None:
+    assert full_text(caption, words, mode) == text
+    assert prompt_text(real_clip_tokenizer(), caption, words, mode) == text
+
+
+@pytest.mark.parametrize("mode", ["caption", "caption_and_classes"])
+def test_shortened_captions_are_counted(mode: str) -> None:
+    tokenizer = real_clip_tokenizer()
+    # 75 words fit between start and end; with "; hot dog" only 72 do.
+    captions = [" ".join(["word"] * number) for number in (1, 72, 73, 75, 76, 200)]
+    words = [["hot dog"]] * len(captions)
+    texts = [prompt_text(tokenizer, caption, w, mode) for caption, w in zip(captions, words, strict=True)]
+    changed = sum(text != full_text(c, w, mode) for text, c, w in zip(texts, captions, words, strict=True))
+    assert count_shortened(tokenizer, captions, words, mode) == changed == (2 if mode == "caption" else 4)
+    assert count_shortened(tokenizer, captions, words, "classes") == 0
+    assert count_shortened(tokenizer, [], [], mode) == 0
+
+
+@pytest.mark.parametrize("mode", ["simple", "caption", "classes", "caption_and_classes"])
+def test_classes_that_do_not_fit_are_refused_in_every_mode(mode: str) -> None:
+    with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77"):
+        count_shortened(real_clip_tokenizer(), ["a dog", "dogs"], [["dog"], ["dog"] * 76], mode)
+
+
+def test_a_simple_prompt_that_does_not_fit_is_refused() -> None:
+    # The class words fit; with their articles they do not.
+    with pytest.raises(InputError, match="the text encoder reads 77"):
+        count_shortened(real_clip_tokenizer(), [""], [["dog"] * 60], "simple")

@@ -1,0 +1,37 @@
+"""What every source of captions gives: a caption, the classes in it, an id for its sample, and where it comes from."""
+
+import re
+from dataclasses import dataclass
+
+from dataset_diffusion.errors import InputError
+
+# A sample id becomes a file name: it must be one on every system.
+_SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+SAMPLE_ID_REMEDY = "use letters, digits, '_', '-' and '.' (first a letter, digit or '_'), 200 at most"
+
+
+@dataclass(frozen=True)
+class CaptionEntry:
+    """A caption (without the classes that may be appended to it) and its classes (labels), possibly none.
+
+    `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337". `seed`
+    is that of a plan that is to be repeated; None gives the sample one of its own.
+    """
+
+    sample_id: str
+    caption: str
+    class_ids: tuple[int, ...]
+    source: str
+    seed: int | None = None
+
+
+def require_sample_id(where: str, sample_id: str) -> str:
+    """Return `sample_id`; raises the InputError "<where> '<id>': <remedy>" if it is no file name on every system."""
+    if not _SAMPLE_ID.fullmatch(sample_id):
+        raise InputError(f"{where} {sample_id!r}: {SAMPLE_ID_REMEDY}")
+    return sample_id
+
+
+def safe_sample_id(text: str) -> str:
+    """The sample id made of a file's path or name: "birds/a (1)" -> "birds_a_1_". It may be another text's, too."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".-")[:200] or "_"

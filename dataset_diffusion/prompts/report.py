@@ -1,0 +1,54 @@
+"""`prompts_report.txt`: how balanced a plan is, and where its captions come from."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dataset_diffusion.prompts.sources import Plan
+from dataset_diffusion.prompts.tokens import count_shortened
+from dataset_diffusion.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+PLAN_REPORT_FILE = "prompts_report.txt"
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """The text of the report, and how many captions lose words because the text encoder reads no more."""
+
+    text: str
+    num_shortened: int
+
+
+def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", mode: str) -> PlanReport:
+    """Facts of a plan, then a table of the classes: their captions in the source, and their prompts in the plan.
+
+    `mode` is what prompts are made of (see tokens.full_text). Raises InputError for classes whose words are more than
+    the text encoder reads.
+    """
+    captions = [prompt.caption for prompt in plan.prompts]
+    words = [[vocabulary[class_id].word for class_id in prompt.class_ids] for prompt in plan.prompts]
+    num_shortened = count_shortened(tokenizer, captions, words, mode)
+    chosen = Counter(class_id for prompt in plan.prompts for class_id in prompt.class_ids)
+    lines = [
+        f"{len(plan.prompts)} prompts, {plan.num_by_rule} of them with a caption by rule",
+        f"captions left out, because they have no class: {plan.num_without_class}",
+        f"captions shortened to the {tokenizer.model_max_length} tokens that the text encoder reads: {num_shortened}",
+    ]
+    if plan.pool:
+        lines.append(f"captions of a class in the source: {_spread(plan.pool, vocabulary)}")
+    lines.append(f"prompts of a class in the plan: {_spread(chosen, vocabulary)}")
+    width = max(map(len, vocabulary.label_names))
+    lines += ["", f"{'class':{width}} {'source':>8} {'plan':>8}"]
+    for class_id in vocabulary.class_ids:
+        before = str(plan.pool[class_id]) if plan.pool else "-"
+        lines.append(f"{vocabulary[class_id].name:{width}} {before:>8} {chosen[class_id]:>8}")
+    return PlanReport("\n".join(lines) + "\n", num_shortened)
+
+
+def _spread(counts: Counter[int], vocabulary: Vocabulary) -> str:
+    numbers = [counts[class_id] for class_id in vocabulary.class_ids]
+    least, most = min(numbers), max(numbers)
+    return f"{least} to {most}" + (f" (most / least: {most / least:.2f})" if least else "")
