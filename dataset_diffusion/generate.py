@@ -76,7 +76,7 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
     plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
-    with opened_folder(path):
+    with opened_folder(path, "dd-generate"):
         dataset = Dataset(settings, vocabulary, plan.prompts, VocFolder(path, vocabulary.palette), Manifest(path))
         previous = require_continuable(path, settings, vocabulary, plan.prompts)
         records = finished_samples(dataset.folder, dataset.manifest.read(), plan.prompts)

@@ -1,11 +1,31 @@
-"""What the machine at hand is good at."""
+"""The devices of the machine at hand, and what they are good at."""
 
+import re
 import time
+from collections.abc import Sequence
 
 import torch
 
+from dataset_diffusion.errors import InputError
+
 _SIZE = 1024
 _TRIALS = 5
+
+
+def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cuda", "cpu")) -> torch.device:
+    """The device called `name`: one of `kinds`, or a GPU by its number ("cuda:1"); "auto" is the first kind there is.
+
+    Raises InputError that names the setting for any other name, and for a device that this machine does not have.
+    """
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if name == "auto":
+        name = next(kind for kind in kinds if counts[kind])
+    parts = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
+    if not parts or parts[1] not in kinds:
+        raise InputError(f"{setting}={name}: must be auto, {', '.join(kinds)}, or a GPU by its number, as cuda:1")
+    if int(parts[2] or 0) >= counts[parts[1]]:
+        raise InputError(f"{setting}={name}: this machine, or this build of torch, has no such device; try auto")
+    return torch.device(name)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

@@ -1,6 +1,7 @@
 """Load a Stable Diffusion pipeline, and sample images from it while their attention is recorded."""
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from dataset_diffusion import paths
 from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.hardware import find_device
 from dataset_diffusion.prompts.tokens import ClassPrompt, class_prompt, prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
@@ -26,6 +28,7 @@ from dataset_diffusion.vocabulary import Vocabulary
 for library_logging in (transformers.logging, diffusers.utils.logging):
     library_logging.set_verbosity(library_logging.CRITICAL)
     library_logging.disable_progress_bar()
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
 warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
 
@@ -181,18 +184,10 @@ def _hash_weights(folder: Path) -> str:
 
 
 def _choose_device(model: ModelSettings) -> torch.device:
-    name = model.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if kind not in counts or not (index.isdecimal() or not index):
-        raise InputError(f"model.device={name}: must be auto, cpu, cuda, cuda:0 (1, ...) or mps")
-    if int(index or 0) >= counts[kind]:
-        raise InputError(f"model.device={name}: this machine, or this build of torch, has no such device; try auto")
-    if kind == "cpu" and model.dtype == "float16":
+    device = find_device(model.device, "model.device", kinds=("cuda", "mps", "cpu"))
+    if device.type == "cpu" and model.dtype == "float16":
         raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
-    return torch.device(name)
+    return device
 
 
 def _find_model_folder(model: ModelSettings) -> Path:
@@ -209,12 +204,15 @@ def _find_model_folder(model: ModelSettings) -> Path:
     if model.path.startswith(("/", ".", "~")) or model.path == TOY_MODEL:
         raise InputError(f"{where}: no such folder")
     _require_stable_diffusion(model, model.path)
+    transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
     try:
         return Path(
             diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{where}: cannot be downloaded: {_first_line(error)}") from error
+    finally:
+        transformers.logging.disable_progress_bar()
 
 
 def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
