@@ -23,14 +23,21 @@ from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary
 
-# What goes wrong in these libraries is raised; what they log besides, nobody can act on. Importing the pipelines
-# already logs, so this comes first: diffusers imports them when their name is first used.
-for library_logging in (transformers.logging, diffusers.utils.logging):
-    library_logging.set_verbosity(library_logging.CRITICAL)
-    library_logging.disable_progress_bar()
-logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
-warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+def silence_libraries() -> None:
+    """Keep diffusers, transformers and the hub quiet: what goes wrong is raised, the rest nobody can act on.
+
+    To be called before a pipeline's name is first used: diffusers imports it only then, and that logs already.
+    """
+    for library_logging in (transformers.logging, diffusers.utils.logging):
+        library_logging.set_verbosity(library_logging.CRITICAL)
+        library_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+
+silence_libraries()
 
 TOY_MODEL = "toy"
 WEIGHTED_COMPONENTS = ("unet", "text_encoder", "vae")
