@@ -2,7 +2,9 @@
 
 import os
 import re
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +16,8 @@ from dataset_diffusion.types import IGNORE_INDEX
 
 SHOWN_FAULTS = 20
 MASK_MODES = ("P", "L")
-# What Pillow raises for files that are no images, cut off, damaged or implausibly large.
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are missing, no images, cut off, damaged or implausibly large."""
 JPEG_END = b"\xff\xd9"
 JPEG_TAIL = 4096
 """Bytes at the end of a file among which that marker is; some programs write more behind it."""
