@@ -84,7 +84,7 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
     plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
-    with opened_folder(path):
+    with opened_folder(path, "dd-generate"):
         dataset = Dataset(settings, vocabulary, plan.prompts, VocFolder(path, vocabulary.palette), Manifest(path))
         previous = require_continuable(path, settings, vocabulary, plan.prompts)
         records = finished_samples(dataset.folder, dataset.manifest.read(), plan.prompts)
@@ -111,7 +111,7 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
     report = _report(plan, settings, vocabulary)
     path = Path(settings.output_dir).expanduser()
-    with opened_folder(path):
+    with opened_folder(path, "dd-generate"):
         if require_continuable(path, settings, vocabulary, plan.prompts):
             raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
         write_atomically(path / PLAN_FILE, encode_plan(plan.prompts, vocabulary))

@@ -1,6 +1,8 @@
-"""What the machine at hand is good at."""
+"""The devices of the machine at hand, and what they are good at."""
 
+import re
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -10,15 +12,18 @@ _SIZE = 1024
 _TRIALS = 5
 
 
-def choose_device(name: str, setting: str) -> torch.device:
-    """The device of a name: auto, cpu, cuda, cuda:0 or mps. Raises InputError "setting=name: ..." if there is none."""
+def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cuda", "cpu")) -> torch.device:
+    """The device called `name`: one of `kinds`, or a GPU by its number ("cuda:1"); "auto" is the first kind there is.
+
+    Raises InputError that names the setting for any other name, and for a device that this machine does not have.
+    """
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if kind not in counts or not (index.isdecimal() or not index):
-        raise InputError(f"{setting}={name}: must be auto, cpu, cuda, cuda:0 (1, ...) or mps")
-    if int(index or 0) >= counts[kind]:
+        name = next(kind for kind in kinds if counts[kind])
+    parts = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
+    if not parts or parts[1] not in kinds:
+        raise InputError(f"{setting}={name}: must be auto, {', '.join(kinds)}, or a GPU by its number, as cuda:1")
+    if int(parts[2] or 0) >= counts[parts[1]]:
         raise InputError(f"{setting}={name}: this machine, or this build of torch, has no such device; try auto")
     return torch.device(name)
 

@@ -1,6 +1,7 @@
 """Load a Stable Diffusion pipeline, and sample images from it while their attention is recorded."""
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +17,27 @@ from torch import Tensor
 from dataset_diffusion import paths
 from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.hardware import choose_device
+from dataset_diffusion.hardware import find_device
 from dataset_diffusion.prompts.tokens import ClassPrompt, class_prompt, prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary
 
-# What goes wrong in these libraries is raised; what they log besides, nobody can act on. Importing the pipelines
-# already logs, so this comes first: diffusers imports them when their name is first used.
-for library_logging in (transformers.logging, diffusers.utils.logging):
-    library_logging.set_verbosity(library_logging.CRITICAL)
-    library_logging.disable_progress_bar()
-warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
-warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+def silence_libraries() -> None:
+    """Keep diffusers, transformers and the hub quiet: what goes wrong is raised, the rest nobody can act on.
+
+    To be called before a pipeline's name is first used: diffusers imports it only then, and that logs already.
+    """
+    for library_logging in (transformers.logging, diffusers.utils.logging):
+        library_logging.set_verbosity(library_logging.CRITICAL)
+        library_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+
+silence_libraries()
 
 TOY_MODEL = "toy"
 WEIGHTED_COMPONENTS = ("unet", "text_encoder", "vae")
@@ -213,7 +222,7 @@ def _hash_weights(folder: Path) -> str:
 
 
 def _choose_device(model: ModelSettings) -> torch.device:
-    device = choose_device(model.device, "model.device")
+    device = find_device(model.device, "model.device", kinds=("cuda", "mps", "cpu"))
     if device.type == "cpu" and model.dtype == "float16":
         raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
     return device
@@ -225,12 +234,15 @@ def _find_model_folder(model: ModelSettings) -> Path:
     if folder is not None:
         return folder
     _require_stable_diffusion(model, model.path)
+    transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
     try:
         return Path(
             diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
         )
     except (OSError, ValueError) as error:
         raise InputError(f"model.path={model.path}: cannot be downloaded: {_first_line(error)}") from error
+    finally:
+        transformers.logging.disable_progress_bar()
 
 
 def _model_folder(model: ModelSettings) -> Path | None:

@@ -13,15 +13,10 @@ from pathlib import Path
 
 import diffusers
 import torch
-import transformers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dataset_diffusion.clip_vocabulary import clip_tokenizer
-
-# Nothing that the libraries say while they import (late, at the first use of a pipeline's name), cast and save matters.
-for library_logging in (transformers.logging, diffusers.utils.logging):
-    library_logging.set_verbosity_error()
-    library_logging.disable_progress_bar()
+from dataset_diffusion.sampler import silence_libraries
 
 CLIP_MERGES = Path(__file__).resolve().parents[1] / "tests/data/clip_bpe/bpe_simple_vocab_16e6.txt.gz"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -140,6 +135,7 @@ def main() -> None:
     parser.add_argument("--size", choices=ARCHITECTURES, default="sd15", help="default: %(default)s")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the weights; default: %(default)s")
     arguments = parser.parse_args()
+    silence_libraries()
     make_pipeline(arguments.size, DTYPES[arguments.dtype]).save_pretrained(arguments.out_dir)
     print(f"{arguments.out_dir}: {arguments.size} with random weights, {arguments.dtype}")
 

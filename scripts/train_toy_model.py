@@ -24,6 +24,7 @@ from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.calibration.quality import mask_quality, score
+from dataset_diffusion.sampler import silence_libraries
 from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
@@ -46,6 +47,7 @@ THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55)
 def main() -> None:
     """Train stage by stage, report now and then, and export."""
     args = parse_arguments()
+    silence_libraries()
     join_processes()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda", process_rank()) if torch.cuda.is_available() else torch.device("cpu")

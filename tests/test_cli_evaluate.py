@@ -106,6 +106,12 @@ def test_help_shows_the_settings(dd_eval):
         (("checkpoint={coco}", "dataset=voc", "data_root={root}"), "coco.pth has 81 labels, dataset=voc has 21"),
         (("checkpoint={junk}", "dataset=voc", "data_root={root}"), "junk.pth: "),
         (("checkpoint={voc}", "dataset=voc", "data_root={root}", "device=tpu9"), "device=tpu9"),
+        # Before the first image is predicted, not after the last: no progress bar is seen.
+        (
+            ("checkpoint={voc}", "dataset=voc", "data_root={root}", "output_dir={junk}"),
+            "junk.pth: is a file; name a folder",
+        ),
+        (("checkpoint={voc}", "dataset=voc", "data_root={root}", "output_dir={junk}/a"), "a: cannot be written: Not a"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(dd_eval, checkpoints, voc, arguments, fault):

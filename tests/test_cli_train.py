@@ -1,9 +1,7 @@
 """The settings of `dd-train`, and its command line up to where a model would be built."""
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,10 +151,6 @@ def test_all_faults_of_the_data_are_listed(dd_train, tmp_path: Path) -> None:
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, dataset_diffusion.cli.train as t; sys.argv = ['dd-train', '--help']; t.main()"
     check = "; assert not {'torch', 'mmengine', 'mmseg'} & set(sys.modules)"
-    started = time.process_time()
-    result = subprocess.run(
-        [sys.executable, "-c", f"{code}{check}"], capture_output=True, text=True, check=True, env={**os.environ}
-    )
-    assert time.process_time() - started < 5
+    result = subprocess.run([sys.executable, "-c", f"{code}{check}"], capture_output=True, text=True, check=True)
     for part in ("self_training=", "torchrun", "resume=", "segmentor.pretrained="):
         assert part in result.stdout

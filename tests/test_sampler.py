@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 
 from dataset_diffusion import paths
 from dataset_diffusion.attention.aggregate import class_evidence
@@ -248,8 +249,7 @@ def test_the_toy_model_is_the_one_of_the_package(folder, monkeypatch):
     [
         ({"scheduler": "ddpm"}, "sampler.scheduler=ddpm: must be one of ddim, pndm"),
         ({"dtype": "float16"}, "model.dtype=float16: works on a GPU only"),
-        ({"device": "gpu"}, "model.device=gpu: must be auto, cpu"),
-        ({"device": "cuda:x"}, "model.device=cuda:x: must be auto, cpu"),
+        ({"device": "gpu"}, "model.device=gpu: must be auto, cuda, mps, cpu"),
         ({"device": "cuda:99"}, "model.device=cuda:99: this machine"),
         ({"revision": "main"}, "model.revision=main: only hub models have revisions"),
     ],
@@ -273,6 +273,20 @@ def test_a_model_that_is_not_there(path, message):
         load(path)
     assert str(error.value).startswith(f"model.path={path}: {message}")
     assert "\n" not in str(error.value)
+
+
+def test_a_download_is_shown_and_nothing_else(folder, monkeypatch):
+    shown = []
+
+    def download(*_: object, **__: object) -> str:
+        shown.append(not are_progress_bars_disabled())
+        return str(folder)
+
+    monkeypatch.setattr("dataset_diffusion.sampler._require_stable_diffusion", lambda *_: None)
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.download", download)
+    load("owner/name")
+    assert shown == [True]
+    assert are_progress_bars_disabled()
 
 
 @pytest.fixture

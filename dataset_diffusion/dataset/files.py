@@ -52,8 +52,8 @@ def explaining_write_errors(what: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def opened_folder(path: Path) -> Iterator[None]:
-    """Make a folder if it is missing, and hold it against a second process that would write in it.
+def opened_folder(path: Path, command: str) -> Iterator[None]:
+    """Make the `output_dir` of a command if it is missing, and hold it against a second process that would write in it.
 
     If nothing is written in it, what was made is removed again. Raises InputError if it cannot be made or written in,
     or if another process holds it.
@@ -65,7 +65,7 @@ def opened_folder(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    with held_by_one_process(path, f"output_dir={path}: another dd-generate is writing in it; wait for it"):
+    with held_by_one_process(path, f"output_dir={path}: another {command} is writing in it; wait for it"):
         try:
             yield
         finally:

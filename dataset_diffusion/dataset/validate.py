@@ -2,7 +2,9 @@
 
 import os
 import re
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +16,11 @@ from dataset_diffusion.types import IGNORE_INDEX
 
 SHOWN_FAULTS = 20
 MASK_MODES = ("P", "L")
-# What Pillow raises for files that are no images, cut off, damaged or implausibly large.
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are missing, no images, cut off, damaged or implausibly large."""
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL = 4096
+"""Bytes at the end of a file among which that marker is; some programs write more behind it."""
 
 _SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -38,7 +43,8 @@ def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
 
     Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have JPEGImages/<id>.jpg and
     SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ... num_labels - 1 or 255.
-    Masks are decoded; of images only the header is read. Raises InputError if there is no split file.
+    Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
+    split file.
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     sample_ids, faults = read_split(split_file)
@@ -85,10 +91,18 @@ def _sample_faults(folder: Path, sample_id: str, num_labels: int) -> Iterator[st
         try:
             with Image.open(image_path) as image:
                 image_size = image.size
+                if not _has_jpeg_end(image_path):
+                    image.load()  # To decode every image would take several times as long as all the rest.
         except IMAGE_ERRORS as error:
             yield f"{image_path}: not a readable image: {_reason(error)}"
     if mask_path not in missing:
         yield from _mask_faults(mask_path, image_path, image_size, num_labels)
+
+
+def _has_jpeg_end(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - JPEG_TAIL))
+        return JPEG_END in stream.read()
 
 
 def _mask_faults(path: Path, image_path: Path, image_size: tuple[int, int] | None, num_labels: int) -> Iterator[str]:

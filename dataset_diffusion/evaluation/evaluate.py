@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dataset_diffusion import __version__
-from dataset_diffusion.dataset.files import encode_json
+from dataset_diffusion.dataset.files import encode_json, opened_folder
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.evaluation.datasets import EvaluationDataset, open_dataset
 from dataset_diffusion.evaluation.files import write_bytes, write_label_mask
@@ -71,21 +71,21 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     dataset = open_dataset(settings, segmentor.label_names)
     require_same_labels(checkpoint, segmentor.label_names, dataset)
     output_dir = output_folder(settings)
-    writer = PredictionWriter(output_dir, dataset) if settings.save_predictions else None
-
-    every_image = range(len(dataset.ids))
-    confusion = measure(segmentor, dataset, every_image, settings.tta, writer.add if writer else None)
-    if writer:
-        writer.finish()
-    record = {
-        "settings": asdict(settings),
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "versions": _versions(),
-        "num_images": len(dataset.ids),
-        "num_pixels": int(confusion.sum()),
-        **metrics_record(confusion, dataset.label_names),
-    }
-    write_bytes(output_dir / "metrics.json", encode_json(record))
+    with opened_folder(output_dir, "dd-eval"):
+        writer = PredictionWriter(output_dir, dataset) if settings.save_predictions else None
+        every_image = range(len(dataset.ids))
+        confusion = measure(segmentor, dataset, every_image, settings.tta, writer.add if writer else None)
+        if writer:
+            writer.finish()
+        record = {
+            "settings": asdict(settings),
+            "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+            "versions": _versions(),
+            "num_images": len(dataset.ids),
+            "num_pixels": int(confusion.sum()),
+            **metrics_record(confusion, dataset.label_names),
+        }
+        write_bytes(output_dir / "metrics.json", encode_json(record))
     _print_report(settings, dataset, confusion, output_dir)
     return record
 

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dataset_diffusion.dataset.validate import IMAGE_ERRORS
 from dataset_diffusion.dataset.writer import encode_mask
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import IGNORE_INDEX
@@ -19,9 +18,6 @@ from dataset_diffusion.vocabulary import voc_colour
 
 LABEL_COLOURS = tuple(voc_colour(label) for label in range(IGNORE_INDEX))
 """PASCAL VOC's RGB colour of each label."""
-
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises for a file that is missing, truncated or no image."""
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -32,7 +28,7 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as file:
             return np.array(file.convert("RGB"))
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as an image ({_reason(error)}); fetch or write it again") from error
 
 
@@ -46,7 +42,7 @@ def read_label_mask(path: Path, num_labels: int) -> np.ndarray:
         with Image.open(path) as file:
             mode = file.mode
             labels = np.array(file)
-    except UNREADABLE as error:
+    except IMAGE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a mask ({_reason(error)}); fetch or write it again") from error
     if mode not in {"P", "L"}:
         raise InputError(f"{path}: has mode {mode}; a mask is a palette or 8-bit grey PNG whose values are the labels")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.hardware import choose_device
+from dataset_diffusion.hardware import find_device
 from dataset_diffusion.prompts.voc import IMAGE_ERRORS
 from dataset_diffusion.settings.generate import CaptionerSettings
 
@@ -92,7 +92,7 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
 
     Raises InputError if `settings.path` is no BLIP of the hub and no folder of one, or if there is no such device.
     """
-    device = choose_device(settings.device, "prompts.captioner.device")
+    device = find_device(settings.device, "prompts.captioner.device", kinds=("cuda", "mps", "cpu"))
     where = f"prompts.captioner.path={settings.path}"
     source: dict[str, Any] = {"pretrained_model_name_or_path": settings.path, "revision": settings.revision}
     try:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dataset_diffusion import __version__
@@ -23,6 +25,11 @@ ITERATION_FILE = re.compile(r"iter_(\d+)\.pth")
 # What PyTorch says of a pickle that names a class or function other than those that make tensors.
 FORBIDDEN_CONTENT = re.compile(
     r"Unsupported (?:global|class|operand)|unsupported GLOBAL|Trying to instantiate|is blocked"
+)
+# torch names no exceptions for broken files: it raises what its reader happens to stumble on.
+UNREADABLE = (
+    *(RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError),
+    *(zipfile.BadZipFile, SafetensorError),
 )
 
 
@@ -45,9 +52,12 @@ class SegmentorFile:
 def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
     """`torch.load` of tensors and plain Python values; a file that holds anything else is refused, unread.
 
-    Raises InputError for a file that is missing, is not a checkpoint, or would run code when unpickled.
+    A `.safetensors` file, which can hold nothing but tensors, is read as a state dict. Raises InputError for a file
+    that is missing, is not a checkpoint, or would run code when unpickled.
     """
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path, device=str(map_location))
         return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; name a checkpoint") from error
@@ -61,10 +71,7 @@ def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
                 f"{path}: holds other things than weights, which could run code; it was not read. Use a file of tensors"
             ) from error
         raise _not_a_checkpoint(path) from error
-    # torch names no exceptions for broken files: it raises what its reader happens to stumble on.
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
-        raise _not_a_checkpoint(path) from error
-    except zipfile.BadZipFile as error:
+    except UNREADABLE as error:
         raise _not_a_checkpoint(path) from error
 
 

@@ -9,11 +9,9 @@ from typing import Any
 from torch import nn
 
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.settings.train import DEPTHS, OUTPUT_STRIDES
 from dataset_diffusion.types import IGNORE_INDEX
 
-DEPTHS = (18, 50, 101)
-OUTPUT_STRIDES = (8, 16)
-"""Pixels of the image per position of the feature map that is classified."""
 # ImageNet's statistics, RGB in [0, 255]: what pretrained backbones expect.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)

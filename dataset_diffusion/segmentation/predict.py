@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.hardware import find_device
 from dataset_diffusion.segmentation.checkpoints import read_segmentor
 from dataset_diffusion.segmentation.model import (
     PIXEL_MEAN,
@@ -95,22 +96,6 @@ def _resize(values: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def resolve_device(name: str) -> torch.device:
-    """A device by its name; "auto" is the first GPU, or the CPU where there is none.
-
-    Raises InputError for a name that PyTorch does not know, and for a GPU that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device={name}: no such device; use auto, cpu or cuda") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device={name}: {torch.cuda.device_count()} CUDA devices are there; use auto or cpu")
-    return device
-
-
 def load_segmentor(path: str | Path, device: str = "auto") -> Segmentor:
     """Load a `segmentor.pth`. Raises InputError where it is missing, is none, or holds more than weights."""
     path = Path(path)
@@ -120,4 +105,4 @@ def load_segmentor(path: str | Path, device: str = "auto") -> Segmentor:
         model.load_state_dict(file.state_dict)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit its own architecture; export it again") from error
-    return Segmentor(model, file.label_names, file.palette, file.architecture.output_stride, resolve_device(device))
+    return Segmentor(model, file.label_names, file.palette, file.architecture.output_stride, find_device(device))

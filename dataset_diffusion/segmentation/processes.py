@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import distributed
 
-from dataset_diffusion.segmentation.predict import resolve_device
+from dataset_diffusion.hardware import find_device
 
 
 def under_torchrun() -> bool:
@@ -22,11 +22,11 @@ def joined_processes(device_name: str) -> Iterator[torch.device]:
     With "auto" or "cuda" each process takes the GPU of its own number.
     """
     if not under_torchrun():
-        yield resolve_device(device_name)
+        yield find_device(device_name)
         return
-    device = resolve_device(device_name)
+    device = find_device(device_name)
     if device.type == "cuda":
-        device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        device = find_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:

@@ -15,6 +15,7 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.visualization import Visualizer
 
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE
 from dataset_diffusion.dataset.files import (
     encode_json,
     explaining_write_errors,
@@ -24,6 +25,7 @@ from dataset_diffusion.dataset.files import (
 )
 from dataset_diffusion.dataset.validate import require_valid
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.hardware import find_device
 from dataset_diffusion.segmentation.checkpoints import (
     SEGMENTOR_FILE,
     SegmentorFile,
@@ -79,12 +81,14 @@ def train(settings: TrainSettings) -> Path:
 
 def _prepare(settings: TrainSettings) -> None:
     """Check everything that can be checked before a model is built, and make the work folder."""
+    find_device(settings.device)
     data = _training_data(settings)
     labels = read_labels(data.root)
     require_valid(data.root, data.split, len(labels.names))
     _require_usable_work_dir(settings)
     validation = _validation_data(settings, labels)
     if validation and settings.val_dir != TOY_VALIDATION:
+        _require_same_labels(settings, labels)
         require_valid(validation.root, validation.split, len(labels.names))
     read_backbone(settings.segmentor.pretrained)
     work_dir = Path(settings.work_dir)
@@ -111,6 +115,16 @@ def _validation_data(settings: TrainSettings, labels: Labels) -> VocData | None:
             f"val_dir={TOY_VALIDATION}: has VOC's classes, {settings.dataset_dir} has others; name a folder"
         )
     return VocData(root, root / "SegmentationClass", split)
+
+
+def _require_same_labels(settings: TrainSettings, labels: Labels) -> None:
+    """Raise InputError if the validation folder says that its labels are others; real ones, as VOC's, say nothing."""
+    root = Path(str(settings.val_dir))
+    if (root / DESCRIPTION_FILE).exists() and read_labels(root).names != labels.names:
+        raise InputError(
+            f"val_dir={root}: its {DESCRIPTION_FILE} names other labels than that of {settings.dataset_dir}; "
+            "validate on the classes that are trained"
+        )
 
 
 def _require_usable_work_dir(settings: TrainSettings) -> None:

@@ -7,6 +7,7 @@ from dataset_diffusion.settings.generate import one_of, require
 
 DEPTHS = (18, 50, 101)
 OUTPUT_STRIDES = (8, 16)
+"""Pixels of the image per position of the feature map that is classified."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 TOY_VALIDATION = "toy"
 """The `val_dir` that stands for held-out scenes of the toy world."""

@@ -64,6 +64,7 @@ def truncate(path: Path) -> None:
         (lambda folder: truncate(mask(folder)), "SegmentationClass/000002.png: not a readable mask: "),
         (lambda folder: mask(folder).write_bytes(b""), "SegmentationClass/000002.png: not a readable mask: "),
         (lambda folder: image(folder).write_bytes(b"GIF"), "JPEGImages/000002.jpg: not a readable image: "),
+        (lambda folder: truncate(image(folder)), "JPEGImages/000002.jpg: not a readable image: "),
         (
             save_mask(np.zeros((10, 12, 3), np.uint8)),
             "SegmentationClass/000002.png: has mode RGB; a mask has one channel of labels (mode P or L)",
@@ -92,6 +93,24 @@ def test_each_kind_of_fault_is_found_and_named(folder: Path, damage: Callable[[P
     assert len(faults) == 1, faults
     assert fault in faults[0]
     assert faults[0].startswith(str(folder))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_an_image_that_is_cut_off_is_found(folder: Path, share: float) -> None:
+    # A large one: its header, and what is behind it, are not all that is looked at.
+    noise = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((120, 100)).save(image(folder), quality=95)
+    Image.new("L", (120, 100)).save(mask(folder))
+    assert find_faults(folder, "train", num_labels=21) == []
+    content = image(folder).read_bytes()
+    image(folder).write_bytes(content[: int(share * len(content))])
+    assert [fault.partition(": ")[0] for fault in find_faults(folder, "train", num_labels=21)] == [str(image(folder))]
+
+
+def test_an_image_need_not_end_as_a_jpeg_does(folder: Path) -> None:
+    image(folder).write_bytes(image(folder).read_bytes() + b"a program's own data" * 1000)
+    Image.new("RGB", (12, 10)).save(image(folder, 3), "PNG")
+    assert find_faults(folder, "train", num_labels=21) == []
 
 
 def test_windows_line_ends_are_no_fault(folder: Path) -> None:

@@ -76,20 +76,23 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
-    with opened_folder(tmp_path / "a"):
-        with pytest.raises(InputError, match="another dd-generate is writing in it"), opened_folder(tmp_path / "a"):
+    with opened_folder(tmp_path / "a", "dd-generate"):
+        with (
+            pytest.raises(InputError, match="another dd-generate is writing in it"),
+            opened_folder(tmp_path / "a", "dd-generate"),
+        ):
             pass
         write_atomically(tmp_path / "a" / "file", b"")
-    with opened_folder(tmp_path / "a"):
+    with opened_folder(tmp_path / "a", "dd-generate"):
         pass
 
 
 def test_a_folder_that_stays_empty_is_removed_unless_it_was_there_before(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with opened_folder(tmp_path / "a" / "b" / "c"):
+    with opened_folder(tmp_path / "a" / "b" / "c", "dd-generate"):
         assert (tmp_path / "a" / "b" / "c").is_dir()
     assert list((tmp_path / "a").iterdir()) == []
-    with opened_folder(tmp_path / "a"):
+    with opened_folder(tmp_path / "a", "dd-generate"):
         pass
     assert (tmp_path / "a").is_dir()
 
@@ -97,9 +100,15 @@ def test_a_folder_that_stays_empty_is_removed_unless_it_was_there_before(tmp_pat
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(InputError, match=r"output_dir=.*file: is a file; name a folder"), opened_folder(file):
+    with (
+        pytest.raises(InputError, match=r"output_dir=.*file: is a file; name a folder"),
+        opened_folder(file, "dd-generate"),
+    ):
         pass
-    with pytest.raises(InputError, match=r"output_dir=.*: cannot be written: Not a"), opened_folder(file / "a"):
+    with (
+        pytest.raises(InputError, match=r"output_dir=.*: cannot be written: Not a"),
+        opened_folder(file / "a", "dd-generate"),
+    ):
         pass
 
 

@@ -120,7 +120,9 @@ def test_validation_sees_each_image_once_as_it_is(data: VocData) -> None:
     for sample_id, batch in seen.items():
         mask = np.array(Image.open(data.masks_dir / f"{sample_id}.png"))
         np.testing.assert_array_equal(batch["data_samples"][0].gt_sem_seg.data[0], mask)
-        assert batch["inputs"][0].shape == (3, SIZE, SIZE)
+        # In OpenCV's order of colours, which the model's preprocessor turns; decoders of JPEG differ a little.
+        image = np.array(Image.open(data.image_path(sample_id)).convert("RGB"))[..., ::-1]
+        np.testing.assert_allclose(batch["inputs"][0].permute(1, 2, 0), image, atol=8)
 
 
 def test_augmentation_is_the_usual_one() -> None:

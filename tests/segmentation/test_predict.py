@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.segmentation.model import segmentor_config
-from dataset_diffusion.segmentation.predict import TTA_SCALES, Segmentor, load_segmentor, resolve_device
+from dataset_diffusion.segmentation.predict import TTA_SCALES, Segmentor, load_segmentor
 from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, TINY, random_model, write_random_segmentor
 
 import_mmseg()
@@ -112,12 +111,6 @@ def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> No
     image = random_image(50, 40)
     original = Segmentor(model, LABEL_NAMES, PALETTE, 8, torch.device("cpu"))
     assert torch.equal(loaded.predict_probabilities(image), original.predict_probabilities(image))
-
-
-@pytest.mark.parametrize("name", ["tpu0", "cuda:77", "gpu"])
-def test_unknown_devices_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"^device={name}: "):
-        resolve_device(name)
 
 
 def test_the_image_is_padded_as_in_training() -> None:

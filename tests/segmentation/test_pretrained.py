@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dataset_diffusion.errors import InputError
@@ -65,6 +66,18 @@ def test_known_styles_are_recognised_and_load_whole(tmp_path: Path, capsys, deep
     other.eval()
     assert torch.equal(other(images)[-1], original(images)[-1])
     assert "(100%)" in capsys.readouterr().out
+
+
+def test_safetensors_are_read_as_timm_gives_them(tmp_path: Path) -> None:
+    original = backbone()
+    path = tmp_path / "model.safetensors"
+    save_file(as_timm(original.state_dict()), path)
+    weights = read_backbone(str(path))
+    assert weights is not None
+    assert load_backbone(backbone(seed=1), weights) == 1.0
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"model\.safetensors: is not a checkpoint, or is damaged"):
+        read_backbone(str(path))
 
 
 def test_a_small_gap_is_said_and_a_large_one_refused(tmp_path: Path, capsys) -> None:

@@ -63,6 +63,23 @@ def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: P
         train(tiny_settings(dataset_dir, work_dir, val_dir="toy"))
 
 
+def test_a_validation_folder_of_other_labels_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
+    other = write_tiny_voc(tmp_path / "other", num_images=1, split="val")
+    description = json.loads((other / "dataset.json").read_text())
+    description["vocabulary"]["label_names"][1:] = ["green", "red"]
+    (other / "dataset.json").write_text(json.dumps(description))
+    settings = tiny_settings(dataset_dir, tmp_path / "run", val_dir=str(other))
+    with pytest.raises(InputError, match=r"^val_dir=.*: its dataset\.json names other labels than that of"):
+        train(settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_leaves_no_work_folder(dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device=cuda:77: this machine"):
+        train(tiny_settings(dataset_dir, tmp_path / "run", device="cuda:77"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_ends_it(dataset_dir: Path, work_dir: Path) -> None:
     with pytest.raises(InputError, match=r"the loss is \w+ at iteration \d+ .*train with a smaller lr"):
         train(tiny_settings(dataset_dir, work_dir, lr=1e30, clip_norm=1e30))

@@ -179,7 +179,7 @@ def test_the_exported_pipeline_loads_as_it_was_and_as_older_tools_expect_it(
     monkeypatch.setattr(denoiser_module, "UNET_CONFIG", {**denoiser_module.UNET_CONFIG, **SMALL_UNET})
     made = assemble(new_denoiser(tokenizer, seed=0), vae)
     export(made, tmp_path / "model")
-    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None, dtype=torch.float32)
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "model")
     for part in ("unet", "text_encoder", "vae"):
         weights = getattr(loaded, part).state_dict()
         for name, value in getattr(made, part).state_dict().items():

@@ -38,7 +38,7 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
     pipe.to(dtype=torch.float16)
     pipe.save_pretrained(unfinished)
     for config in unfinished.glob("*/config.json"):
-        _drop_origin(config)
+        _make_portable(config)
     write_for_older_tools(unfinished)
     pipe.to(dtype=torch.float32)
     if folder.exists():
@@ -46,10 +46,16 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def _drop_origin(config: Path) -> None:
-    """Take out the folder that a network was once loaded from: it says nothing elsewhere."""
+def _make_portable(config: Path) -> None:
+    """Take out the folder that a network was once loaded from, which says nothing elsewhere, and the files' float16.
+
+    transformers would load the text encoder in the dtype of its config, diffusers the rest in float32: a pipeline that
+    is loaded without a dtype could not run. The published checkpoints say float32, whatever their files hold.
+    """
     content = json.loads(config.read_text())
     content.pop("_name_or_path", None)
+    if "dtype" in content:
+        content["dtype"] = "float32"
     config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
