@@ -20,10 +20,10 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.reproduction.images import Model
+from dataset_diffusion.reproduction.images import load_model
 from dataset_diffusion.reproduction.plots import plot_claims, plot_experiments, plot_numbers
 from dataset_diffusion.reproduction.scale import FULL, QUICK
-from dataset_diffusion.reproduction.study import Study, default_jobs
+from dataset_diffusion.reproduction.study import Study
 from dataset_diffusion.reproduction.tables import (
     Outcome,
     claims_table,
@@ -32,6 +32,7 @@ from dataset_diffusion.reproduction.tables import (
     outcomes,
 )
 from dataset_diffusion.reproduction.variants import EXPERIMENTS, experiment
+from dataset_diffusion.reproduction.workers import default_at_once
 from dataset_diffusion.sampler import model_fingerprint
 from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
@@ -48,13 +49,14 @@ def main() -> None:
     """Measure, write, and say what holds."""
     args = parse_arguments()
     settings = reference_settings(args.model)
-    model = Model(settings)
     scale = QUICK if args.quick else FULL
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
     tables = [experiment(name) for name in names]
     start = time.monotonic()
-    work_dir = args.work_dir / model_fingerprint(model.pipe, settings.model)["revision"][-12:]
-    study = Study(model, work_dir / ("quick" if args.quick else "full"), scale, args.jobs or default_jobs())
+    work_dir = (
+        args.work_dir / model_fingerprint(load_model(settings.model.path, None), settings.model)["revision"][-12:]
+    )
+    study = Study(settings, work_dir / ("quick" if args.quick else "full"), scale, args.jobs or default_at_once())
     figures = study.measure(tables)
     found = outcomes(figures)
     args.results.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
         "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="some of the tables"
     )
     parser.add_argument("--model", default="toy", help="a pipeline folder trained on the toy world (default: toy)")
-    parser.add_argument("--jobs", type=int, help="trainings at once (default: one a core, one with a GPU)")
+    parser.add_argument("--jobs", type=int, help="processes at once (default: one a core, one with a GPU)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/reproduction"), help="(default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="(default: %(default)s)")
     return parser.parse_args()

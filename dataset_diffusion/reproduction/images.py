@@ -3,12 +3,12 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from tqdm import tqdm
 
 from dataset_diffusion.attention.recorder import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
@@ -26,7 +26,7 @@ from dataset_diffusion.reproduction.archive import (
 )
 from dataset_diffusion.reproduction.recipe import ArchivedImage
 from dataset_diffusion.sampler import Sampler, latent_size, load_pipeline
-from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.quality import labelled_scene
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS, render_scene
@@ -41,35 +41,64 @@ CALIBRATION_SEEDS = HELD_OUT_SEEDS[5000:]
 TEST_SEEDS = HELD_OUT_SEEDS[:5000]
 
 
-class Model:
-    """The toy model, loaded when it is first needed: a finished run needs none."""
-
-    def __init__(self, settings: GenerateSettings) -> None:
-        self.settings = settings
-        self._pipe: StableDiffusionPipeline | None = None
-
-    @property
-    def pipe(self) -> "StableDiffusionPipeline":
-        """The pipeline, with the scheduler of the settings."""
-        if self._pipe is None:
-            self._pipe = load_pipeline(self.settings.model, self.settings.sampler)
-        return self._pipe
+JOB_SCENES, JOB_BATCHES = 10, 2
+"""What a process records or generates before the next progress is shown."""
 
 
-def archive_scenes(model: Model, folder: Path, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
-    """Rendered scenes with the attention of the model on them, given prompts of a mode; what is missing is recorded."""
-    recorder: NoisedRecorder | None = None
+@dataclass(frozen=True)
+class SceneJob:
+    """Scenes of `seeds`, given prompts of `mode`, of which the attention is to be recorded."""
+
+    settings: GenerateSettings
+    folder: Path
+    mode: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Images of a mode and a seed that are to be generated, batch by batch."""
+
+    settings: GenerateSettings
+    images: "GeneratedImages"
+    batches: tuple[tuple[Prompt, ...], ...]
+
+
+@cache
+def load_model(path: str, scheduler: str | None) -> "StableDiffusionPipeline":
+    """The pipeline of these settings, once in each process."""
+    return load_pipeline(ModelSettings(path), SamplerSettings(scheduler=scheduler))
+
+
+def plan_scenes(settings: GenerateSettings, folder: Path, seeds: Sequence[int], mode: str) -> list[SceneJob]:
+    """Jobs for those scenes of which the attention has not been recorded."""
+    missing = [seed for seed in seeds if not _scene_path(folder, mode, seed).exists()]
+    parts = [tuple(missing[start : start + JOB_SCENES]) for start in range(0, len(missing), JOB_SCENES)]
+    return [SceneJob(settings, folder, mode, part) for part in parts]
+
+
+def record_scenes(job: SceneJob) -> None:
+    """Record and write the attention on each scene of a job."""
+    settings = job.settings
+    pipe = load_model(settings.model.path, settings.sampler.scheduler)
+    recorder = NoisedRecorder(pipe, settings.sampler.num_inference_steps, settings.attention)
+    for seed in job.seeds:
+        attention = archive_labelled(recorder, _labelled(seed, job.mode), seed, appended=job.mode == APPENDED)
+        attention.write(_scene_path(job.folder, job.mode, seed))
+
+
+def read_scenes(folder: Path, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
+    """Rendered scenes with the attention recorded on them."""
     archived = []
-    for seed in tqdm(seeds, desc=f"scenes, {mode}", unit="scene", dynamic_ncols=True, leave=False):
+    for seed in seeds:
         item = _labelled(seed, mode)
-        path = folder / mode / f"{seed}.npz"
-        if not path.exists():
-            recorder = recorder or NoisedRecorder(
-                model.pipe, model.settings.sampler.num_inference_steps, model.settings.attention
-            )
-            archive_labelled(recorder, item, seed, appended=mode == APPENDED).write(path)
-        archived.append(ArchivedImage(item.image, item.class_ids, ArchivedAttention.read(path), item.labels))
+        attention = ArchivedAttention.read(_scene_path(folder, mode, seed))
+        archived.append(ArchivedImage(item.image, item.class_ids, attention, item.labels))
     return archived
+
+
+def _scene_path(folder: Path, mode: str, seed: int) -> Path:
+    return folder / mode / f"{seed}.npz"
 
 
 def _labelled(seed: int, mode: str) -> LabelledImage:
@@ -86,22 +115,26 @@ class GeneratedImages:
         self._folder = folder / mode / f"seed{seed}"
         self._mode, self._seed = mode, seed
 
-    def make(self, model: Model, count: int) -> None:
-        """Generate those of the first `count` images that are missing."""
-        settings = model.settings
-        vocabulary = load_vocabulary("voc")
-        prompts = plan_prompts(settings.prompts, vocabulary, count, self._seed).prompts
+    def plan(self, settings: GenerateSettings, count: int) -> list[ImageJob]:
+        """Jobs for those of the first `count` images that are missing; batches are generated whole."""
+        prompts = plan_prompts(settings.prompts, load_vocabulary("voc"), count, self._seed).prompts
         size = settings.batch_size
-        batches = [prompts[start : start + size] for start in range(0, count, size)]
+        batches = [tuple(prompts[start : start + size]) for start in range(0, count, size)]
         missing = [batch for batch in batches if not all(self._attention(p.sample_id).exists() for p in batch)]
-        if not missing:
-            return
-        sampler = Sampler(model.pipe, settings.sampler, settings.attention, vocabulary, self._mode)
-        for batch in tqdm(missing, desc=f"images, {self._mode}, seed {self._seed}", unit="batch", dynamic_ncols=True):
-            self._make_batch(model, sampler, batch)
+        parts = [tuple(missing[start : start + JOB_BATCHES]) for start in range(0, len(missing), JOB_BATCHES)]
+        return [ImageJob(settings, self, part) for part in parts]
 
-    def _make_batch(self, model: Model, sampler: Sampler, batch: Sequence[Prompt]) -> None:
-        pipe = model.pipe
+    def make(self, job: ImageJob) -> None:
+        """Generate the images of a job."""
+        settings = job.settings
+        pipe = load_model(settings.model.path, settings.sampler.scheduler)
+        sampler = Sampler(pipe, settings.sampler, settings.attention, load_vocabulary("voc"), self._mode)
+        for batch in job.batches:
+            self._make_batch(pipe, settings.sampler.num_inference_steps, sampler, batch)
+
+    def _make_batch(
+        self, pipe: "StableDiffusionPipeline", num_inference_steps: int, sampler: Sampler, batch: Sequence[Prompt]
+    ) -> None:
         texts = [sampler.class_prompt(prompt) for prompt in batch]
         full_texts = [sampler.prompt_text(prompt) for prompt in batch]
         appended = self._mode == APPENDED
@@ -117,7 +150,7 @@ class GeneratedImages:
             if appended
             else [],
         )
-        pipe.scheduler.set_timesteps(model.settings.sampler.num_inference_steps)
+        pipe.scheduler.set_timesteps(num_inference_steps)
         recordings = [planned.recording for planned in plan]
         with QuarterlyRecorder(pipe.unet, recordings, len(pipe.scheduler.timesteps)) as recorder:
             samples = sampler.sample(batch)
@@ -141,6 +174,11 @@ class GeneratedImages:
 
     def _attention(self, sample_id: str) -> Path:
         return self._folder / "attention" / f"{sample_id}.npz"
+
+
+def generate_images(job: ImageJob) -> None:
+    """Generate the images of a job, in a process of any."""
+    job.images.make(job)
 
 
 def _encode(pipe: "StableDiffusionPipeline", texts: Sequence[str]) -> torch.Tensor:

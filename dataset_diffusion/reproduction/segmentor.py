@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from hydra import compose, initialize_config_dir
 
 from dataset_diffusion.calibration.choice import band_around
@@ -54,7 +53,6 @@ class SegmentorJob:
     thresholds: Thresholds
     scale: Scale
     validation: Path
-    threads: int
 
     def result_path(self, variant: Variant) -> Path:
         """The file that a finished test leaves."""
@@ -83,7 +81,6 @@ def file_name(variant: Variant) -> str:
 
 def run_job(job: SegmentorJob) -> None:
     """Train, test, and write the results; what the training prints goes to a log. For a process of its own."""
-    torch.set_num_threads(job.threads)
     work = job.folder / "trainings" / f"{file_name(job.variants[0])}_seed{job.seed}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

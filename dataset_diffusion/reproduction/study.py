@@ -1,15 +1,9 @@
 """Measure every variant by its yardsticks; whatever was measured already is read."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
-
-import torch
-from tqdm import tqdm
 
 from dataset_diffusion.evaluation.files import write_bytes
 from dataset_diffusion.reproduction.images import (
@@ -17,16 +11,23 @@ from dataset_diffusion.reproduction.images import (
     CALIBRATION_SEEDS,
     TEST_SEEDS,
     GeneratedImages,
-    Model,
-    archive_scenes,
+    generate_images,
+    plan_scenes,
+    read_scenes,
+    record_scenes,
 )
 from dataset_diffusion.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from dataset_diffusion.reproduction.recipe import ArchivedImage, Recipe
 from dataset_diffusion.reproduction.scale import Scale
 from dataset_diffusion.reproduction.segmentor import SegmentorJob, file_name, run_job
 from dataset_diffusion.reproduction.variants import REFERENCE, Experiment, Variant
+from dataset_diffusion.reproduction.workers import run_in_processes
+from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.scenes import VALIDATION_SEEDS
 from dataset_diffusion.toy.validation import toy_validation_set
+
+MODEL_JOBS = 100
+"""Jobs of a process that has loaded the model."""
 
 
 @dataclass
@@ -41,9 +42,9 @@ class Figures:
 class Study:
     """Measures variants in a work folder."""
 
-    def __init__(self, model: Model, folder: Path, scale: Scale, jobs: int) -> None:
-        """`jobs` trainings run at once, each with its share of the cores."""
-        self._model, self._folder, self._scale, self._jobs = model, folder, scale, jobs
+    def __init__(self, settings: GenerateSettings, folder: Path, scale: Scale, at_once: int) -> None:
+        """`settings` are those of the reference; `at_once` processes share the cores."""
+        self._settings, self._folder, self._scale, self._at_once = settings, folder, scale, at_once
         self._calibration: list[ArchivedImage] | None = None
         self._thresholds: dict[Recipe, Thresholds] = {}
 
@@ -76,16 +77,21 @@ class Study:
                 figures.thresholds[variant.name] = record["threshold"]
 
     def _test_scenes(self, mode: str) -> list[ArchivedImage]:
-        return archive_scenes(
-            self._model, self._folder / "scenes", TEST_SEEDS[: self._scale.groups * self._scale.scenes], mode
-        )
+        return self._scenes(TEST_SEEDS[: self._scale.groups * self._scale.scenes], mode)
+
+    def _scenes(self, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
+        """Rendered scenes with the attention on them; what is missing is recorded."""
+        folder = self._folder / "scenes"
+        jobs = plan_scenes(self._settings, folder, seeds, mode)
+        run_in_processes(record_scenes, jobs, self._at_once, f"scenes, {mode}", "job", MODEL_JOBS)
+        return read_scenes(folder, seeds, mode)
 
     def _choose(self, recipe: Recipe) -> Thresholds:
         """A recipe's thresholds, chosen on scenes that nothing is measured on, given the paper's prompts."""
         if recipe not in self._thresholds:
             if self._calibration is None:
                 seeds = CALIBRATION_SEEDS[: self._scale.calibration]
-                self._calibration = archive_scenes(self._model, self._folder / "scenes", seeds, APPENDED)
+                self._calibration = self._scenes(seeds, APPENDED)
             self._thresholds[recipe] = choose_thresholds(self._calibration, recipe)
         return self._thresholds[recipe]
 
@@ -96,8 +102,10 @@ class Study:
         for job in waiting:
             if (variant := job.variants[0]).source != "rendered":
                 images = GeneratedImages(self._folder / "generated", variant.mode, job.seed)
-                images.make(self._model, round(self._scale.images * variant.images))
-        run_in_processes(waiting, self._jobs)
+                jobs = images.plan(self._settings, round(self._scale.images * variant.images))
+                what = f"images, {variant.mode}, seed {job.seed}"
+                run_in_processes(generate_images, jobs, self._at_once, what, "job", MODEL_JOBS)
+        run_in_processes(run_job, waiting, self._at_once, "trainings", "training")
         for job in all_jobs:
             for variant in job.variants:
                 record = json.loads(job.result_path(variant).read_bytes())
@@ -118,33 +126,4 @@ class Study:
                     self._choose(shared[0].recipe) if shared[0].source != "rendered" else Thresholds(0.5),
                     self._scale,
                     validation,
-                    threads=max(1, num_cores() // self._jobs),
                 )
-
-
-def run_in_processes(jobs: Sequence[SegmentorJob], at_once: int) -> None:
-    """Run trainings, several at once, with a progress bar; the first that fails ends all."""
-    if not jobs:
-        return
-    with (
-        ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,
-        tqdm(total=len(jobs), desc="trainings", unit="training", dynamic_ncols=True) as bar,
-    ):
-        running = [pool.submit(run_job, job) for job in jobs]
-        try:
-            for finished in as_completed(running):
-                finished.result()
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_jobs() -> int:
-    """On a GPU one training at a time, on a CPU one for each core: small networks gain little from several."""
-    return 1 if torch.cuda.is_available() else num_cores()
