@@ -4,17 +4,21 @@ Images can look right while the attention of their class words localises nothing
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler
 
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, RecordedImage
 from dataset_diffusion.settings.generate import AttentionSettings
-from dataset_diffusion.toy.captions import write_caption
+from dataset_diffusion.toy.captions import CaptionStyle, write_caption
 from dataset_diffusion.toy.scenes import VOC_WORDS, Scene, render_scene
 from dataset_diffusion.toy.training.scenes import encode_images
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 NUM_LABELS = len(VOC_WORDS) + 1
 GAIN_TIMES = (50, 150, 250, 400, 500, 600, 700, 800, 900)
@@ -44,7 +48,7 @@ def labelled_scene(scene: Scene, prompt: str) -> LabelledImage:
 
 
 def record_scenes(
-    pipe: StableDiffusionPipeline, seeds: Iterable[int], num_inference_steps: int, attention: AttentionSettings
+    pipe: "StableDiffusionPipeline", seeds: Iterable[int], num_inference_steps: int, attention: AttentionSettings
 ) -> Iterator[RecordedImage]:
     """The attention of `pipe` on the scenes of `seeds`, given captions with class words, at the sampler's time steps.
 
@@ -57,28 +61,45 @@ def record_scenes(
         yield recorder.record(labelled_scene(scene, prompt), seed)
 
 
-@torch.no_grad()
-def caption_losses(pipe: StableDiffusionPipeline, seeds: Iterable[int]) -> CaptionLosses:
+def caption_losses(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> CaptionLosses:
     """Denoise scenes of `seeds` with their captions and with the empty prompt."""
-    noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
-    times = torch.tensor(GAIN_TIMES, device=pipe.device)
-    losses = []
-    for seed in seeds:
-        scene = render_scene(seed)
-        caption = write_caption(scene.objects, scene.background, random.Random(seed), "appended")
-        latents = encode_images(pipe.vae, scene.image[None]).expand(len(times), -1, -1, -1)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(pipe.device)
-        noisy = noise_schedule.add_noise(latents, noise, times)
-        velocity = noise_schedule.get_velocity(latents, noise, times)
-        both = [
-            (pipe.unet(noisy, times, _encode_text(pipe, text).expand(len(times), -1, -1)).sample - velocity).square()
-            for text in (caption, "")
-        ]
-        losses.append(torch.stack(both).mean(dim=(2, 3, 4)).reshape(2, 3, -1).mean(dim=2))
+    losses = [_denoising_losses(pipe, seed, (_caption(seed, "appended"), "")) for seed in seeds]
     with_caption, without = torch.stack(losses).mean(dim=0).tolist()
     return CaptionLosses(with_caption, without)
 
 
-def _encode_text(pipe: StableDiffusionPipeline, text: str) -> torch.Tensor:
+def class_word_gain(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> float:
+    """How much the class words behind captions tell the model of the scenes: the mean of the denoising loss given the
+    captions alone, minus that given captions and class words, in the third of the time steps with the most noise.
+    """
+    losses = [
+        _denoising_losses(pipe, seed, (_caption(seed, "caption"), _caption(seed, "appended")))[:, -1] for seed in seeds
+    ]
+    caption, appended = torch.stack(losses).mean(dim=0).tolist()
+    return caption - appended
+
+
+def _caption(seed: int, style: CaptionStyle) -> str:
+    scene = render_scene(seed)
+    return write_caption(scene.objects, scene.background, random.Random(seed), style)
+
+
+@torch.no_grad()
+def _denoising_losses(pipe: "StableDiffusionPipeline", seed: int, texts: Sequence[str]) -> torch.Tensor:
+    """The loss on a scene given each of the texts [texts, 3], by thirds of the time steps (little noise first)."""
+    noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
+    times = torch.tensor(GAIN_TIMES, device=pipe.device)
+    latents = encode_images(pipe.vae, render_scene(seed).image[None]).expand(len(times), -1, -1, -1)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(pipe.device)
+    noisy = noise_schedule.add_noise(latents, noise, times)
+    velocity = noise_schedule.get_velocity(latents, noise, times)
+    errors = [
+        (pipe.unet(noisy, times, _encode_text(pipe, text).expand(len(times), -1, -1)).sample - velocity).square()
+        for text in texts
+    ]
+    return torch.stack(errors).mean(dim=(2, 3, 4)).reshape(len(texts), 3, -1).mean(dim=2)
+
+
+def _encode_text(pipe: "StableDiffusionPipeline", text: str) -> torch.Tensor:
     states, _ = pipe.encode_prompt(text, pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False)
     return states

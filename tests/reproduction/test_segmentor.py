@@ -42,7 +42,7 @@ def make_generated(folder: Path, count: int) -> None:
 
 def job(folder: Path, *variants: Variant) -> SegmentorJob:
     validation = toy_validation_set(folder, VALIDATION_SEEDS[: SCALE.validation])
-    return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE, validation, threads=1)
+    return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE, validation)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""The script that measures the paper's claims, in its quick form, as continuous integration runs it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "reproduce.py"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, f"--work-dir={folder}/work", f"--results={folder}/results"],
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
+
+
+def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path: Path) -> None:
+    done = run(tmp_path, "--quick")
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "results" / "reproduction.json").read_text())
+    differences = {
+        claim["worse"]: claim["difference"] for claim in record["claims"] if claim["yardstick"] != "segmentor"
+    }
+    assert differences["power 0"] > 0
+    assert differences["no band"] > 0
+    assert record["prompt_gain"]["mean"] > 0
+    assert len(record["masks"]["reference"]) == 3
+    page = (tmp_path / "results" / "reproduction.md").read_text()
+    assert re.search(r"\| power 0 \| \d", page)
+    for name in ("claims.png", "experiments.png"):
+        with Image.open(tmp_path / "results" / name) as picture:
+            assert picture.width > 500
+
+
+def test_an_unknown_table_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "--only", "nonsense")
+    assert done.returncode == 2
+    assert "invalid choice: 'nonsense'" in done.stderr
+    assert "Traceback" not in done.stderr
