@@ -92,6 +92,9 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
 
     Raises InputError if `settings.path` is no BLIP of the hub and no folder of one, or if there is no such device.
     """
+    # What goes wrong is raised; what is logged besides, nobody can act on.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     device = choose_device(settings.device, "prompts.captioner.device")
     where = f"prompts.captioner.path={settings.path}"
     source: dict[str, Any] = {"pretrained_model_name_or_path": settings.path, "revision": settings.revision}

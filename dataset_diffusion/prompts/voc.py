@@ -84,7 +84,8 @@ def _read_split(root: Path, split: str) -> list[str]:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         splits = sorted(path.stem for path in files[0].parent.glob("*.txt"))
-        raise InputError(f"{files[0]}: no such file; set prompts.split{f' to one of {splits}' if splits else ''}")
+        remedy = f"set prompts.split to one of {', '.join(splits)}" if splits else f"unpack {VOC_SOURCE} again"
+        raise InputError(f"{files[0]}: no such file; {remedy}")
     first_lines: dict[str, int] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
