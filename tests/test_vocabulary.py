@@ -199,7 +199,6 @@ def test_other_words_for_classes() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": []}, "vocabulary.classes: has no list `classes:`"),
         ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat' of class 1"),
         ({"classes": ["cat", ""]}, "vocabulary.classes: class 2: name and word must be text"),
         ({"classes": ["cat", 7]}, "vocabulary.classes: class 2: must be a name or"),
