@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.prompts.entries import require_sample_id, safe_sample_id
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
@@ -121,7 +121,7 @@ def _mask_names(path: Path) -> list[str]:
                 raise InputError(f"{path}: has mode {mask.mode}; a mask has one channel of labels (mode P or L)")
             labels = [label for label, count in enumerate(mask.histogram()) if count]
     except IMAGE_ERRORS as error:
-        raise InputError(f"{path}: not a readable mask ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not a readable mask ({first_line(error)})") from error
     if unknown := [label for label in labels if len(names) <= label != IGNORE_INDEX]:
         raise InputError(f"{path}: has label {unknown[0]}, which is no class of VOC (1 ... {len(names) - 1})")
     return [names[label] for label in labels if label not in (BACKGROUND, IGNORE_INDEX)]

@@ -163,6 +163,12 @@ def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: bool) -> None
     assert plan_prompts(settings, VOC, 4, seed=0).prompts == first[:4]
 
 
+def test_a_seed_of_some_captions_is_theirs_once(tmp_path) -> None:
+    settings = settings_for(tmp_path, [{"id": "a", "caption": "a dog", "seed": 5}, {"id": "b", "caption": "a dog"}])
+    seeds = {prompt.sample_id: prompt.seed for prompt in plan_prompts(settings, VOC, 4, seed=0).prompts}
+    assert seeds == {"a": 5} | {sample_id: sample_seed(0, sample_id) for sample_id in ("b", "a_r1", "b_r1")}
+
+
 def test_a_plan_is_read_by_its_labels_where_words_are_ambiguous(tmp_path) -> None:
     vocabulary = Vocabulary("own", tuple(VocabularyClass(word, word) for word in ("hot", "dog", "hot dog")))
     prompts = (
