@@ -7,3 +7,8 @@ class InputError(Exception):
     The message is one line that names the file, the line or the setting, and says what to do. The commands print
     it without a traceback and exit with status 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says in its first line, or its name if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dataset_diffusion import paths
 from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.prompts.tokens import ClassPrompt, class_prompt, prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -176,7 +176,7 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         )
         pipe.to(device)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model.path={model.path}: cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
     _require_tokenizer(pipe, model)
     if sampler.scheduler is not None:
         class_name, options = SCHEDULERS[sampler.scheduler]
@@ -195,9 +195,13 @@ def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
     if folder is None:
         _require_stable_diffusion(model, model.path)
     try:
-        return transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
     except (OSError, ValueError) as error:
-        raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {first_line(error)}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # What transformers makes up where the files are missing.
+        raise InputError(f"model.path={model.path}: its tokenizer has no words; are its files complete?")
+    return tokenizer
 
 
 def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
@@ -240,7 +244,7 @@ def _find_model_folder(model: ModelSettings) -> Path:
             diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"model.path={model.path}: cannot be downloaded: {_first_line(error)}") from error
+        raise InputError(f"model.path={model.path}: cannot be downloaded: {first_line(error)}") from error
     finally:
         transformers.logging.disable_progress_bar()
 
@@ -268,7 +272,7 @@ def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
         config = diffusers.StableDiffusionPipeline.load_config(source, revision=model.revision)
     except (OSError, ValueError) as error:
         problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
-        raise InputError(f"{where}: {problem}: {_first_line(error)}") from error
+        raise InputError(f"{where}: {problem}: {first_line(error)}") from error
     found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
     if found != PIPELINE_CLASS:
         raise InputError(f"{where}: is a {found}; only a {PIPELINE_CLASS} (Stable Diffusion 1 or 2) works")
@@ -285,7 +289,3 @@ def latent_size(pipe: "diffusers.StableDiffusionPipeline") -> tuple[int, int]:
     """Height and width of the latents that a pipeline's images are made from."""
     size = pipe.unet.config.sample_size
     return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -12,6 +12,8 @@ from dataset_diffusion import __version__
 from dataset_diffusion.cli import generate as cli
 from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -73,6 +75,25 @@ def test_prompts_can_come_from_a_file_in_every_experiment(monkeypatch: pytest.Mo
     for experiment in ("toy", "voc", "coco"):
         (config,) = run(monkeypatch, f"experiment={experiment}", "prompts=file", "prompts.path=a.json")
         assert (config.prompts.source, config.prompts.path) == ("file", "a.json")
+
+
+def test_the_vocabulary_can_be_chosen_in_every_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for experiment, usual in (("toy", "voc"), ("voc", "voc"), ("coco", "coco")):
+        assert run(monkeypatch, f"experiment={experiment}")[0].vocabulary.name == usual
+        for name in ("voc", "coco"):
+            (config,) = run(
+                monkeypatch, "vocabulary.words={sofa: couch}", f"experiment={experiment}", f"vocabulary={name}"
+            )
+            assert (config.vocabulary.name, config.vocabulary.words) == (name, {"sofa": "couch"})
+    (config,) = run(monkeypatch, "vocabulary.classes=[cat,hot air balloon,zebra]")
+    assert config.vocabulary.classes == ["cat", "hot air balloon", "zebra"]
+
+
+def test_each_source_of_captions_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("template", "coco", "voc", "images", "file"):
+        (config,) = run(monkeypatch, "experiment=voc", f"prompts={source}", "prompts.path=here")
+        settings = to_settings(GenerateSettings, config).prompts
+        assert (settings.source, settings.mode, settings.fill) == (source, "caption_and_classes", source != "file")
 
 
 def test_a_sweep_runs_once_for_each_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

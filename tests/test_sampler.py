@@ -11,7 +11,7 @@ from dataset_diffusion import paths
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.masks import class_scores, label_mask
-from dataset_diffusion.sampler import SCHEDULERS, Sampler, load_pipeline, model_fingerprint
+from dataset_diffusion.sampler import SCHEDULERS, Sampler, load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
@@ -316,6 +316,17 @@ def test_a_missing_part(copied, part):
     shutil.rmtree(copied / part)
     with pytest.raises(InputError, match=f"model.path={copied}: "):
         load(copied)
+
+
+def test_the_tokenizer_alone(pipe, folder, copied):
+    alone = load_tokenizer(ModelSettings(path=str(folder)))
+    for text in ("a cat, a dog; cat dog", "Zebra 7"):
+        assert alone(text)["input_ids"] == pipe.tokenizer(text)["input_ids"]
+    assert alone.model_max_length == pipe.tokenizer.model_max_length
+    for file in (copied / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"model\.path=.*: its tokenizer "):
+        load_tokenizer(ModelSettings(path=str(copied)))
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", b"\x00" * 100])

@@ -72,6 +72,7 @@ def test_command_line_text_becomes_typed() -> None:
         ({"seed": "???"}, "seed: is missing; give it as seed=VALUE"),
         ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
         ({"vocabulary": "voc"}, "vocabulary=voc: is a group of settings, not a setting"),
+        ({"vocabulary": {"classes": []}}, "vocabulary.classes=[]: list at least one, as '[cat,hot air balloon]'"),
         ({"vocabulary": {"name": ""}}, "vocabulary.name=: name voc, coco or a .yaml file"),
         ({"output_dir": ""}, "output_dir=: name a folder"),
         ({"model": "x"}, "model=x: is a group of settings, not a setting"),

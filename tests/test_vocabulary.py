@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.vocabulary import VocabularyClass, load_vocabulary
+from dataset_diffusion.settings.generate import VocabularySettings
+from dataset_diffusion.vocabulary import VocabularyClass, choose_vocabulary, load_vocabulary
 
 # PASCAL VOC's published colours, background first.
 VOC_PALETTE = (
@@ -128,6 +129,18 @@ def test_largest_vocabulary_has_distinct_colours(write) -> None:
         ("classes: [{name: 7}]", "class 1: name and word must be text"),
         ("classes: [{name: dog, word: null}]", "class 1: name and word must be text"),
         ("classes: [{name: dog, color: red}]", "class 1: unknown key 'color'"),
+        ("classes: [{name: dog, scene: somewhere}]", r"class 1 \(dog\): scene must be indoors or outdoors"),
+        ("classes: [{name: dog, scene: [indoors]}]", r"class 1 \(dog\): scene must be indoors or outdoors"),
+        (
+            "classes: [{name: dog, colour: red}]",
+            r"class 1 \(dog\): colour must be \[red, green, blue\], each 0 ... 255",
+        ),
+        ("classes: [{name: dog, colour: [1, 2]}]", "colour must be"),
+        ("classes: [{name: dog, colour: [1, 2, 256]}]", "colour must be"),
+        ("classes: [{name: dog, colour: [1, 2, true]}]", "colour must be"),
+        ("classes: [{name: dog, colour: [0, 0, 0]}]", r"dog has the colour \[0, 0, 0\] of background"),
+        ("classes: [dog, {name: cat, colour: [128, 0, 0]}]", r"cat has the colour \[128, 0, 0\] of dog"),
+        ("classes: [dog]\nignore_index: 0", "ignore_index: 0: masks ignore 255"),
         ("classes: [{name: dog, synonyms: puppy}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [{name: dog, synonyms: [1]}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [dog]\nother_phrases: hot dog", "other_phrases must be a list of words"),
@@ -158,3 +171,44 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(InputError, match=r"folder\.yaml: not a readable YAML file"):
         load_vocabulary(str(tmp_path / "folder.yaml"))
+
+
+def test_colours_of_ones_own(write) -> None:
+    vocabulary = load_vocabulary(write("classes:\n- {name: cat, colour: [1, 2, 3]}\n- dog\nignore_index: 255\n"))
+    assert vocabulary.palette == ((0, 0, 0), (1, 2, 3), VOC_PALETTE[2])
+
+
+def test_a_list_of_classes_takes_the_place_of_the_file() -> None:
+    classes = ["cat", {"name": "Balloon", "word": "hot air balloon", "synonyms": ["airship"]}]
+    vocabulary = choose_vocabulary(VocabularySettings(name="coco", classes=classes))
+    assert vocabulary.name == "own"
+    assert vocabulary.label_names == ("background", "cat", "Balloon")
+    assert vocabulary.class_id("airship") == 2
+    assert choose_vocabulary(VocabularySettings("coco")) == load_vocabulary("coco")
+
+
+def test_other_words_for_classes() -> None:
+    voc = choose_vocabulary(VocabularySettings(words={"aeroplane": "Airplane", "diningtable": "table"}))
+    assert voc[1].word == "airplane"
+    assert voc.label_names == VOC_NAMES
+    assert voc.class_prompt([11, 1, 2]) == "table airplane bicycle"
+    # The first words are still read in captions.
+    assert (voc.class_id("aeroplane"), voc.class_id("dining table"), voc.class_id("desk")) == (1, 11, 11)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat' of class 1"),
+        ({"classes": ["cat", ""]}, "vocabulary.classes: class 2: name and word must be text"),
+        ({"classes": ["cat", 7]}, "vocabulary.classes: class 2: must be a name or"),
+        ({"classes": [f"thing {i}" for i in range(255)]}, "vocabulary.classes: 255 classes"),
+        ({"words": {"unicorn": "horse"}}, r"vocabulary\.words\.unicorn: no class of vocabulary voc has that name"),
+        ({"words": {"background": "sky"}}, r"vocabulary\.words\.background: no class"),
+        ({"words": {"sofa": " "}}, r"vocabulary\.words\.sofa: is empty; give a word"),
+        ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair' of class 9"),
+    ],
+)
+def test_settings_that_make_no_vocabulary_are_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_vocabulary(VocabularySettings(**settings))

@@ -72,7 +72,9 @@ def run_command(
 
 def _setting_column(key: str, *, _root_: DictConfig) -> str:
     value = OmegaConf.select(_root_, key, throw_on_missing=False)
-    return f"{key}={'null' if value is None else value}".ljust(33)
+    # As they would be typed.
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return f"{key}={text}".ljust(33)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.prompts.voc import IMAGE_ERRORS
 from dataset_diffusion.settings.generate import CaptionerSettings
@@ -106,7 +106,7 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
         )
         model = transformers.BlipForConditionalGeneration.from_pretrained(**source).to(device).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{where}: cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+        raise InputError(f"{where}: cannot be loaded: {first_line(error)}") from error
 
     @torch.inference_mode()
     def write(paths: Sequence[Path]) -> list[str]:
@@ -138,4 +138,4 @@ def _open(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except IMAGE_ERRORS as error:
-        raise InputError(f"{path}: not a readable image ({str(error).splitlines()[0]}); mend or remove it") from error
+        raise InputError(f"{path}: not a readable image ({first_line(error)}); mend or remove it") from error

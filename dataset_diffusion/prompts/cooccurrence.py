@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.prompts.coco import read_coco_instances
 from dataset_diffusion.prompts.templates import Cooccurrence
 from dataset_diffusion.vocabulary import Vocabulary
@@ -40,7 +40,7 @@ def _read_table(path: Path, vocabulary: Vocabulary) -> list[tuple[int, int, floa
     except FileNotFoundError as error:
         raise InputError(f"prompts.cooccurrence={path}: no such file") from error
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise InputError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not a readable YAML file ({first_line(error)})") from error
     if not isinstance(content, dict) or not content or not all(isinstance(row, dict) for row in content.values()):
         raise InputError(f"{path}: is no table; {TABLE_REMEDY}")
     pairs = []

@@ -51,7 +51,8 @@ def plan_prompts(
     """
     if settings.source == "template":
         return Plan(_by_rule(settings, vocabulary, num_images, seed))
-    where = f"prompts.{'path' if settings.path else 'data_root'}={settings.path or settings.data_root}"
+    of_path = settings.source in ("file", "images")
+    where = f"prompts.path={settings.path}" if of_path else f"prompts.data_root={settings.data_root}"
     entries = _read_entries(settings, vocabulary, progress)
     usable = [entry for entry in entries if entry.class_ids]
     if not usable:
@@ -134,7 +135,8 @@ def _balanced(
 def _prompt(entry: CaptionEntry, repetition: int, seed: int) -> Prompt:
     """A caption that is used again gets another id, and so another seed and another image."""
     sample_id = f"{entry.sample_id}_r{repetition}" if repetition else entry.sample_id
-    sample = sample_seed(seed, sample_id) if entry.seed is None else entry.seed
+    own_seed = None if repetition else entry.seed
+    sample = sample_seed(seed, sample_id) if own_seed is None else own_seed
     return Prompt(sample_id, entry.caption, entry.class_ids, sample, entry.source)
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.prompts.entries import require_sample_id, safe_sample_id
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
@@ -84,7 +84,8 @@ def _read_split(root: Path, split: str) -> list[str]:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         splits = sorted(path.stem for path in files[0].parent.glob("*.txt"))
-        raise InputError(f"{files[0]}: no such file; set prompts.split{f' to one of {splits}' if splits else ''}")
+        remedy = f"set prompts.split to one of {', '.join(splits)}" if splits else f"unpack {VOC_SOURCE} again"
+        raise InputError(f"{files[0]}: no such file; {remedy}")
     first_lines: dict[str, int] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
@@ -120,7 +121,7 @@ def _mask_names(path: Path) -> list[str]:
                 raise InputError(f"{path}: has mode {mask.mode}; a mask has one channel of labels (mode P or L)")
             labels = [label for label, count in enumerate(mask.histogram()) if count]
     except IMAGE_ERRORS as error:
-        raise InputError(f"{path}: not a readable mask ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: not a readable mask ({first_line(error)})") from error
     if unknown := [label for label in labels if len(names) <= label != IGNORE_INDEX]:
         raise InputError(f"{path}: has label {unknown[0]}, which is no class of VOC (1 ... {len(names) - 1})")
     return [names[label] for label in labels if label not in (BACKGROUND, IGNORE_INDEX)]

@@ -44,6 +44,7 @@ class VocabularySettings:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "vocabulary.name", self.name, "name voc, coco or a .yaml file")
+        require(self.classes != [], "vocabulary.classes", self.classes, "list at least one, as '[cat,hot air balloon]'")
 
 
 @dataclass(frozen=True)

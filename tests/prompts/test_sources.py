@@ -1,16 +1,21 @@
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dataset_diffusion.dataset.manifest import encode_plan
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts import captioner
+from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.seeds import sample_seed
 from dataset_diffusion.prompts.sources import Plan, plan_prompts
 from dataset_diffusion.prompts.templates import template_prompts
-from dataset_diffusion.settings.generate import PromptSettings
+from dataset_diffusion.settings.generate import CaptionerSettings, PromptSettings
 from dataset_diffusion.types import Prompt
-from dataset_diffusion.vocabulary import load_vocabulary
+from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
 WEIGHTS = (0.6, 0.3, 0.1)
 VOC = load_vocabulary("voc")
@@ -33,6 +38,15 @@ def test_template_source() -> None:
     assert plan == Plan(tuple(template_prompts(VOC, "generic", WEIGHTS, 10, seed=4)), num_without_class=0)
     toy = plan_prompts(PromptSettings(template="toy"), VOC, 10, seed=4)
     assert toy.prompts == tuple(template_prompts(VOC, "toy", WEIGHTS, 10, seed=4))
+
+
+def test_template_source_with_a_cooccurrence_table(tmp_path) -> None:
+    table = tmp_path / "table.yaml"
+    table.write_text("person: {sofa: 1}\n")
+    settings = PromptSettings(classes_per_image=[0, 1], cooccurrence=str(table))
+    prompts = plan_prompts(settings, VOC, 200, seed=0).prompts
+    pairs = {frozenset(VOC[class_id].name for class_id in p.class_ids) for p in prompts if len(p.class_ids) > 1}
+    assert pairs == {frozenset({"person", "sofa"})}
 
 
 def test_template_source_needs_a_number() -> None:
@@ -100,3 +114,130 @@ def test_repeated_id_that_is_a_filename_is_refused(tmp_path) -> None:
     assert len(plan_prompts(settings, VOC, 2, seed=0).prompts) == 2
     with pytest.raises(InputError, match="rename"):
         plan_prompts(settings, VOC, 3, seed=0)
+
+
+FEW = [{"caption": "a dog", "class_prompt": "dog"}] * 40 + [{"caption": "a cat", "class_prompt": "cat"}]
+
+
+def counts_of(prompts: tuple[Prompt, ...]) -> Counter[int]:
+    return Counter(class_id for prompt in prompts for class_id in prompt.class_ids)
+
+
+def test_captions_by_rule_fill_what_the_source_is_short_of(tmp_path) -> None:
+    settings = replace(settings_for(tmp_path, FEW), fill=True)
+    plan = plan_prompts(settings, VOC, 200, seed=0)
+    counts = counts_of(plan.prompts)
+    assert len(plan.prompts) == len({prompt.sample_id for prompt in plan.prompts}) == 200
+    assert len(counts) == 20
+    assert max(counts.values()) <= 1.5 * min(counts.values())
+    assert plan.pool == Counter({VOC.class_id("dog"): 40, VOC.class_id("cat"): 1})
+    by_rule = [prompt for prompt in plan.prompts if prompt.source == "template"]
+    assert plan.num_by_rule == len(by_rule) > 150
+    finder = ClassFinder(VOC)
+    assert all(finder.find(prompt.caption) == prompt.class_ids for prompt in by_rule)
+    assert all(prompt.seed == sample_seed(0, prompt.sample_id) for prompt in plan.prompts)
+    # Dogs need no filling.
+    assert VOC.class_id("dog") not in counts_of(by_rule)
+    for fewer in (1, 19, 90):
+        assert plan_prompts(settings, VOC, fewer, seed=0).prompts == plan.prompts[:fewer]
+
+
+def test_each_caption_once_needs_no_filling(tmp_path) -> None:
+    settings = replace(settings_for(tmp_path, FEW), fill=True)
+    assert len(plan_prompts(settings, VOC, None, seed=0).prompts) == 41
+
+
+def write_plan(folder: Path, prompts: tuple[Prompt, ...], vocabulary: Vocabulary) -> PromptSettings:
+    path = folder / "prompts.jsonl"
+    path.write_bytes(encode_plan(prompts, vocabulary))
+    return PromptSettings(source="file", path=str(path))
+
+
+@pytest.mark.parametrize("fill", [True, False])
+def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: bool) -> None:
+    """Order, ids, seeds, classes and sources, whatever the seed, and however many images are asked for."""
+    first = plan_prompts(replace(captions, fill=fill), VOC, 30, seed=7).prompts
+    settings = write_plan(tmp_path, first, VOC)
+    for seed, num_images in ((7, None), (0, 30), (0, 500)):
+        assert plan_prompts(settings, VOC, num_images, seed).prompts == first
+    assert plan_prompts(settings, VOC, 4, seed=0).prompts == first[:4]
+
+
+def test_a_seed_of_some_captions_is_theirs_once(tmp_path) -> None:
+    settings = settings_for(tmp_path, [{"id": "a", "caption": "a dog", "seed": 5}, {"id": "b", "caption": "a dog"}])
+    seeds = {prompt.sample_id: prompt.seed for prompt in plan_prompts(settings, VOC, 4, seed=0).prompts}
+    assert seeds == {"a": 5} | {sample_id: sample_seed(0, sample_id) for sample_id in ("b", "a_r1", "b_r1")}
+
+
+def test_a_plan_is_read_by_its_labels_where_words_are_ambiguous(tmp_path) -> None:
+    vocabulary = Vocabulary("own", tuple(VocabularyClass(word, word) for word in ("hot", "dog", "hot dog")))
+    prompts = (
+        Prompt("a", "a hot dog; hot dog", (1, 2), 3, "x"),
+        Prompt("b", " a hot dog; hot dog ", (3,), 4, "y"),
+    )
+    assert plan_prompts(write_plan(tmp_path, prompts, vocabulary), vocabulary, None, 0).prompts == prompts
+
+
+def test_a_plan_of_another_vocabulary_is_refused(tmp_path) -> None:
+    prompts = plan_prompts(PromptSettings(), VOC, 5, seed=0).prompts
+    settings = write_plan(tmp_path, prompts, VOC)
+    other = Vocabulary("other", (*VOC.classes[2:], *VOC.classes[:2]))
+    with pytest.raises(InputError, match=r"prompts\.jsonl: line 1: class_ids .* are not 'bicycle' in vocabulary other"):
+        plan_prompts(settings, other, None, 0)
+
+
+def test_coco_source(tmp_path) -> None:
+    (tmp_path / "annotations").mkdir()
+    captions = [{"image_id": 1, "id": 10, "caption": "Two puppies"}, {"image_id": 2, "id": 11, "caption": "Nothing"}]
+    instances = [{"image_id": 1, "category_id": 18}]
+    contents = {
+        "captions_val2017": {"images": [{"id": 1}, {"id": 2}], "annotations": captions},
+        "instances_val2017": {"annotations": instances, "categories": [{"id": 18, "name": "dog"}]},
+    }
+    for name, content in contents.items():
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(content))
+    settings = PromptSettings(source="coco", data_root=str(tmp_path), split="val2017")
+    plan = plan_prompts(settings, VOC, None, seed=0)
+    sample_id = "000000000001_10"
+    source = "captions_val2017.json: image 1, caption 10"
+    assert plan.prompts == (Prompt(sample_id, "Two puppies", (12,), sample_seed(0, sample_id), source),)
+    assert plan.num_without_class == 1
+    contents["captions_val2017"]["annotations"] = [captions[0], {**captions[0], "caption": "again"}]
+    (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(contents["captions_val2017"]))
+    with pytest.raises(InputError, match="sample id '000000000001_10' is that of two images"):
+        plan_prompts(settings, VOC, None, seed=0)
+
+
+def caption_by_name(paths: Sequence[Path], settings: CaptionerSettings, progress: bool) -> list[str]:
+    assert settings.path == "lab/blip"
+    return [f"a picture of {path.stem}" for path in paths]
+
+
+def test_images_source_finds_the_classes_in_the_captions(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(captioner, "caption_images", caption_by_name)
+    (tmp_path / "pets").mkdir()
+    for name in ("two puppies", "a couch", "a street"):
+        (tmp_path / "pets" / f"{name}.jpg").touch()
+    settings = PromptSettings(source="images", path=str(tmp_path), captioner=CaptionerSettings(path="lab/blip"))
+    plan = plan_prompts(settings, VOC, None, seed=0)
+    found = {prompt.sample_id: (prompt.caption, prompt.class_ids, prompt.source) for prompt in plan.prompts}
+    assert found == {
+        "pets_two_puppies": ("a picture of two puppies", (12,), "pets/two puppies.jpg, caption by blip"),
+        "pets_a_couch": ("a picture of a couch", (18,), "pets/a couch.jpg, caption by blip"),
+    }
+    assert plan.num_without_class == 1
+
+
+def test_voc_source_takes_the_classes_of_the_annotations(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(captioner, "caption_images", caption_by_name)
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("dog\n")
+    (tmp_path / "JPEGImages/dog.jpg").touch()
+    (tmp_path / "Annotations/dog.xml").write_text("<a><object><name>sofa</name></object></a>")
+    settings = PromptSettings(
+        source="voc", data_root=str(tmp_path), split="train", captioner=CaptionerSettings(path="lab/blip")
+    )
+    (prompt,) = plan_prompts(settings, VOC, None, seed=0).prompts
+    assert (prompt.caption, prompt.class_ids) == ("a picture of dog", (18,))
+    assert prompt.source == "JPEGImages/dog.jpg, caption by blip"

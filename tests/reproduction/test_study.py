@@ -43,7 +43,7 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
             done.append(job)
 
     monkeypatch.setattr(study_module, "run_in_processes", run_here)
-    for stop_after in (2, 5):
+    for stop_after in (2, 5):  # noqa: B007  (run_here reads it)
         with pytest.raises(KeyboardInterrupt):
             Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE])
     stop_after = -1
