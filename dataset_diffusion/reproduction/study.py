@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from dataset_diffusion.evaluation.files import write_bytes
 from dataset_diffusion.reproduction.images import (
     APPENDED,
@@ -12,6 +14,7 @@ from dataset_diffusion.reproduction.images import (
     TEST_SEEDS,
     GeneratedImages,
     generate_images,
+    load_model,
     plan_scenes,
     read_scenes,
     record_scenes,
@@ -19,12 +22,11 @@ from dataset_diffusion.reproduction.images import (
 from dataset_diffusion.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from dataset_diffusion.reproduction.recipe import ArchivedImage, Recipe
 from dataset_diffusion.reproduction.scale import Scale
-from dataset_diffusion.reproduction.segmentor import SegmentorJob, file_name, run_job
-from dataset_diffusion.reproduction.variants import REFERENCE, Experiment, Variant
+from dataset_diffusion.reproduction.segmentor import SegmentorJob, file_name, run_job, validation_folder
+from dataset_diffusion.reproduction.variants import CAPTION, REFERENCE, Experiment, Variant
 from dataset_diffusion.reproduction.workers import run_in_processes
 from dataset_diffusion.settings.generate import GenerateSettings
-from dataset_diffusion.toy.scenes import VALIDATION_SEEDS
-from dataset_diffusion.toy.validation import toy_validation_set
+from dataset_diffusion.toy.quality import class_word_gain
 
 MODEL_JOBS = 100
 """Jobs of a process that has loaded the model."""
@@ -37,6 +39,8 @@ class Figures:
     masks: dict[str, list[MaskFigures]] = field(default_factory=dict)
     segmentor: dict[str, list[float]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+    class_word_gain: list[float] = field(default_factory=list)
+    """Of each group of scenes; see toy.quality.class_word_gain."""
 
 
 class Study:
@@ -55,6 +59,8 @@ class Study:
         by_segmentor = [v for table in tables for v in table.variants if table.is_measured(v, "segmentor")]
         figures = Figures()
         self._measure_masks([REFERENCE, *by_masks], figures)
+        if any(variant.mode == CAPTION for variant in by_masks):
+            self._measure_class_words(figures)
         if self._scale.seeds:
             self._measure_segmentors([REFERENCE, *by_segmentor], figures)
         return figures
@@ -76,6 +82,16 @@ class Study:
                 figures.masks[variant.name] = [MaskFigures(**group) for group in record["groups"]]
                 figures.thresholds[variant.name] = record["threshold"]
 
+    def _measure_class_words(self, figures: Figures) -> None:
+        path = self._folder / "class_word_gain.json"
+        if not path.exists():
+            pipe = load_model(self._settings.model.path, self._settings.sampler.scheduler)
+            size = self._scale.scenes
+            groups = [TEST_SEEDS[group * size : (group + 1) * size] for group in range(self._scale.groups)]
+            gains = [class_word_gain(pipe, group) for group in tqdm(groups, desc="class words", unit="group")]
+            write_bytes(path, json.dumps(gains).encode())
+        figures.class_word_gain = json.loads(path.read_bytes())
+
     def _test_scenes(self, mode: str) -> list[ArchivedImage]:
         return self._scenes(TEST_SEEDS[: self._scale.groups * self._scale.scenes], mode)
 
@@ -96,7 +112,7 @@ class Study:
         return self._thresholds[recipe]
 
     def _measure_segmentors(self, variants: Sequence[Variant], figures: Figures) -> None:
-        validation = toy_validation_set(self._folder, VALIDATION_SEEDS[: self._scale.validation])
+        validation = validation_folder(self._folder, self._scale.validation)
         all_jobs = list(self._plan_jobs(variants, validation))
         waiting = [job for job in all_jobs if not job.is_finished()]
         for job in waiting:

@@ -66,6 +66,8 @@ class Claim:
 
 
 REFERENCE = Variant("reference")
+CAPTION = "caption"
+"""The mode of prompts that are captions alone."""
 LATE = (2, 3)
 """The quarters of the time steps with the least noise."""
 
@@ -75,6 +77,7 @@ def _with(name: str, **changes: object) -> Variant:
     return Variant(name, recipe=replace(DEFAULT_RECIPE, **changes))  # type: ignore[arg-type]
 
 
+HALF = Variant("generated, half as many", images=0.5)
 LATE_STEPS = _with("late steps", quarters=LATE)
 REFINED = _with("edges", refined=True)
 LATE_AND_REFINED = _with("late steps, edges", quarters=LATE, refined=True)
@@ -86,7 +89,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         (
             Variant("rendered", source="rendered"),
             Variant("both", source="both"),
-            Variant("generated, half as many", images=0.5),
+            HALF,
             Variant("rendered, half as many", source="rendered", images=0.5),
             Variant("generated, twice as many", images=2.0),
             Variant("rendered, twice as many", source="rendered", images=2.0),
@@ -98,9 +101,11 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "prompt",
         "Text of the prompt",
         (
-            Variant("simple", mode="simple"),
-            Variant("caption", mode="caption"),
-            Variant("classes", mode="classes"),
+            # Half of the images: each mode needs images of its own.
+            Variant("caption and classes", images=0.5),
+            Variant("simple", mode="simple", images=0.5),
+            Variant("caption", mode=CAPTION, images=0.5),
+            Variant("classes", mode="classes", images=0.5),
         ),
     ),
     Experiment(
@@ -123,7 +128,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             _with("cross 16, self 8", self_resolutions=(COARSE,)),
             _with("cross 8, self 8", cross_resolution=COARSE, self_resolutions=(COARSE,)),
         ),
-        masks_only=("cross 8, self 8",),
+        yardsticks=("masks",),
     ),
     Experiment(
         "band",
@@ -173,19 +178,30 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             "first layer",
             "second layer",
             "self-attention 16 and 8",
+            "a threshold for each class",
         ),
     ),
 )
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("Captions with class words make better data than captions", "reference", "caption"),
-    Claim("... than class words alone", "reference", "classes", ("segmentor",)),
-    Claim("... than simple prompts", "reference", "simple", ("segmentor",)),
+    Claim("Captions with class words make better data than captions", "caption and classes", "caption"),
+    Claim("... than class words alone", "caption and classes", "classes", ("segmentor",)),
+    Claim("... than simple prompts", "caption and classes", "simple", ("segmentor",)),
     Claim("Self-attention improves on cross-attention alone", "reference", "power 0"),
     Claim("Power 4 is better than 1", "power 4", "reference"),
     Claim("The class prompt is better than the class words in the whole prompt", "reference", "whole prompt"),
-    Claim("Cross-attention at a quarter of the latents' side is better than coarser", "reference", "cross 8, self 16"),
-    Claim("Self-attention at half of the latents' side is better than coarser", "reference", "cross 16, self 8"),
+    Claim(
+        "Cross-attention at a quarter of the latents' side is better than coarser",
+        "reference",
+        "cross 8, self 16",
+        ("masks",),
+    ),
+    Claim(
+        "Self-attention at half of the latents' side is better than coarser",
+        "reference",
+        "cross 16, self 8",
+        ("masks",),
+    ),
     Claim("The ignored band raises the accuracy of what is kept", "reference", "no band", ("masks",), "kept_accuracy"),
     Claim("The ignored band makes a better segmentor", "reference", "no band", ("segmentor",)),
     Claim("More images are better", "generated, twice as many", "generated, half as many", ("segmentor",)),

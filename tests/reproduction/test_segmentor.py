@@ -18,10 +18,10 @@ from dataset_diffusion.reproduction.segmentor import (
     run_job,
     training_items,
     training_settings,
+    validation_folder,
 )
 from dataset_diffusion.reproduction.variants import REFERENCE, Variant
-from dataset_diffusion.toy.scenes import VALIDATION_SEEDS, render_scene
-from dataset_diffusion.toy.validation import toy_validation_set
+from dataset_diffusion.toy.scenes import render_scene
 
 SCALE = Scale(seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2)
 
@@ -41,7 +41,7 @@ def make_generated(folder: Path, count: int) -> None:
 
 
 def job(folder: Path, *variants: Variant) -> SegmentorJob:
-    validation = toy_validation_set(folder, VALIDATION_SEEDS[: SCALE.validation])
+    validation = validation_folder(folder, SCALE.validation)
     return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE, validation)
 
 
@@ -74,7 +74,8 @@ def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresho
 def test_the_least_confident_of_each_class_are_left_out() -> None:
     labels = np.zeros((1, 1), np.uint8)
     confidences = [(1, 0.9), (1, 0.5), (2, 0.2), (2, 0.3), (1, 0.8), (2, 0.1), (1, 0.7), (1, 0.6)]
-    items = [TrainingItem(str(i), b"", labels, class_id, value) for i, (class_id, value) in enumerate(confidences)]
+    black = np.zeros((1, 1, 3), np.uint8)
+    items = [TrainingItem(str(i), black, labels, class_id, value) for i, (class_id, value) in enumerate(confidences)]
     assert [item.name for item in most_confident(items, 0.8)] == ["0", "2", "3", "4", "6", "7"]
     assert most_confident(items, 1.0) == items
 
@@ -83,6 +84,7 @@ def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
     plain = training_settings(job(tmp_path, REFERENCE), tmp_path)
     assert (plain.iterations, plain.segmentor.depth, plain.segmentor.base_channels) == (2, 18, 16)
     assert not plain.avg_non_ignore
+    assert plain.crop_size == 64
     changed = Variant("x", avg_non_ignore=True, ema=False, self_training=True)
     settings = training_settings(job(tmp_path, changed), tmp_path)
     assert settings.avg_non_ignore
