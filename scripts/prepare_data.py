@@ -18,7 +18,7 @@ from pathlib import Path
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.evaluation.coco import CocoDataset
 from dataset_diffusion.evaluation.datasets import EvaluationDataset
-from dataset_diffusion.evaluation.voc import VocFolder, find_voc
+from dataset_diffusion.evaluation.voc import VocDataset, find_voc
 from dataset_diffusion.vocabulary import load_vocabulary
 
 
@@ -57,7 +57,7 @@ SOURCES = {
             ),
         ),
         num_images=1449,
-        open=lambda folder: VocFolder("voc", find_voc(folder), "val", load_vocabulary("voc").label_names),
+        open=lambda folder: VocDataset("voc", find_voc(folder), "val", load_vocabulary("voc").label_names),
     ),
     "coco": Source(
         archives=(

@@ -6,7 +6,7 @@ import numpy as np
 
 from dataset_diffusion.calibration.recording import LabelledImage
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.voc import VocFolder
+from dataset_diffusion.evaluation.voc import VocDataset
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import Vocabulary
 
@@ -17,7 +17,7 @@ def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int)
     Raises InputError when the folder is not of that layout, a mask has a label that the vocabulary has not, or no mask
     has any.
     """
-    dataset = VocFolder("folder", folder, split, vocabulary.label_names)
+    dataset = VocDataset("folder", folder, split, vocabulary.label_names)
     images: list[LabelledImage] = []
     for index in range(len(dataset.ids)):
         image, labels = dataset.load(index)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.evaluation.coco import CocoDataset
-from dataset_diffusion.evaluation.voc import VocFolder, find_voc
+from dataset_diffusion.evaluation.voc import VocDataset, find_voc
 from dataset_diffusion.segmentation.labels import read_labels
 from dataset_diffusion.settings.evaluate import EvaluateSettings
 from dataset_diffusion.toy.validation import toy_validation_set
@@ -40,13 +40,13 @@ def open_dataset(settings: EvaluateSettings, label_names_of_segmentor: Sequence[
     """
     name, split, cache_dir = settings.dataset.name, settings.dataset.split, Path(settings.cache_dir)
     if name == "toy":
-        return VocFolder(name, toy_validation_set(cache_dir), split, load_vocabulary("voc").label_names)
+        return VocDataset(name, toy_validation_set(cache_dir), split, load_vocabulary("voc").label_names)
     data_root = Path(str(settings.data_root))
     if not data_root.is_dir():
         raise InputError(f"data_root={data_root}: no such folder")
     if name == "voc":
-        return VocFolder(name, find_voc(data_root), split, load_vocabulary("voc").label_names)
+        return VocDataset(name, find_voc(data_root), split, load_vocabulary("voc").label_names)
     if name == "coco":
         return CocoDataset(data_root, split, cache_dir)
     described = (data_root / "dataset.json").exists()
-    return VocFolder(name, data_root, split, read_labels(data_root).names if described else label_names_of_segmentor)
+    return VocDataset(name, data_root, split, read_labels(data_root).names if described else label_names_of_segmentor)

@@ -12,7 +12,7 @@ from dataset_diffusion.evaluation.files import read_image, read_label_mask
 VOC_SOURCE = "VOCtrainval_11-May-2012.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
 
 
-class VocFolder:
+class VocDataset:
     """`ImageSets/Segmentation/<split>.txt` with `JPEGImages/<id>.jpg` and `SegmentationClass/<id>.png` of each id.
 
     Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them, an image or the

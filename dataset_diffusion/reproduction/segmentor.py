@@ -18,7 +18,7 @@ from dataset_diffusion.dataset.writer import encode_image
 from dataset_diffusion.evaluation.evaluate import measure
 from dataset_diffusion.evaluation.files import write_bytes, write_label_mask
 from dataset_diffusion.evaluation.metrics import segmentation_metrics
-from dataset_diffusion.evaluation.voc import VocFolder
+from dataset_diffusion.evaluation.voc import VocDataset
 from dataset_diffusion.masks import label_mask
 from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.reproduction.images import GeneratedImages
@@ -90,7 +90,7 @@ def run_job(job: SegmentorJob) -> None:
         write_folder(work / "dataset", training_items(job), "train")
         exported = train(training_settings(job, work))
         segmentor = load_segmentor(exported)
-        dataset = VocFolder("toy", job.validation, "val", load_vocabulary("voc").label_names)
+        dataset = VocDataset("toy", job.validation, "val", load_vocabulary("voc").label_names)
         for variant in job.variants:
             confusion = measure(segmentor, dataset, range(len(dataset.ids)), tta=variant.tta)
             metrics = segmentation_metrics(confusion)

@@ -11,7 +11,7 @@ from dataset_diffusion.evaluation.datasets import open_dataset
 from dataset_diffusion.evaluation.evaluate import evaluate, evenly_spaced, measure, require_same_labels
 from dataset_diffusion.evaluation.metrics import segmentation_metrics
 from dataset_diffusion.evaluation.predict import IMAGES_AHEAD, predict_dataset
-from dataset_diffusion.evaluation.voc import VocFolder
+from dataset_diffusion.evaluation.voc import VocDataset
 from dataset_diffusion.segmentation.checkpoints import SegmentorFile, save_segmentor
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights, segmentor_config
 from dataset_diffusion.settings.evaluate import EvaluateSettings, EvaluationDatasetSettings
@@ -221,7 +221,7 @@ def test_labels_of_a_folder_are_those_of_its_dataset_json(own_folder):
 
 
 def test_other_labels_than_the_datasets_are_refused(own_folder):
-    dataset = VocFolder("folder", own_folder, "val", ("background", "crop", "weed"))
+    dataset = VocDataset("folder", own_folder, "val", ("background", "crop", "weed"))
     require_same_labels(Path("a.pth"), ("background", "crop", "weed"), dataset)
     with pytest.raises(InputError, match=r"checkpoint=a\.pth has 4 labels, dataset=folder has 3; evaluate on"):
         require_same_labels(Path("a.pth"), ("background", "crop", "weed", "stone"), dataset)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.voc import VocFolder, find_voc
+from dataset_diffusion.evaluation.voc import VocDataset, find_voc
 from dataset_diffusion.vocabulary import load_vocabulary
 
 NAMES = load_vocabulary("voc").label_names
@@ -32,7 +32,7 @@ def faults_of(capsys) -> Callable[[Path], str]:
 
     def faults(root: Path) -> str:
         with pytest.raises(InputError) as caught:
-            VocFolder("voc", root, "val", NAMES)
+            VocDataset("voc", root, "val", NAMES)
         message = str(caught.value)
         assert "\n" not in message
         return capsys.readouterr().err + message
@@ -41,7 +41,7 @@ def faults_of(capsys) -> Callable[[Path], str]:
 
 
 def test_reads_images_and_masks(voc):
-    folder = VocFolder("voc", voc, "val", NAMES)
+    folder = VocDataset("voc", voc, "val", NAMES)
     assert folder.ids == ("2007_000033", "2007_000042", "2008_000009")
     image, labels = folder.load(1)
     assert image.dtype == labels.dtype == np.uint8

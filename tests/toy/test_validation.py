@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.voc import VocFolder
+from dataset_diffusion.evaluation.voc import VocDataset
 from dataset_diffusion.toy import validation
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
 from dataset_diffusion.toy.validation import toy_validation_set
@@ -16,7 +16,7 @@ SEEDS = VALIDATION_SEEDS[:4]
 def test_the_folder_has_the_scenes_of_its_seeds(tmp_path):
     root = toy_validation_set(tmp_path / "cache", SEEDS)
 
-    folder = VocFolder("toy", root, "val", load_vocabulary("voc").label_names)
+    folder = VocDataset("toy", root, "val", load_vocabulary("voc").label_names)
     assert len(folder.ids) == 4
     for index, seed in enumerate(SEEDS):
         image, labels = folder.load(index)
