@@ -28,8 +28,8 @@ from dataset_diffusion.reproduction.workers import run_in_processes
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.quality import class_word_gain
 
-MODEL_JOBS = 100
-"""Jobs of a process that has loaded the model."""
+MODEL_JOBS, TRAINING_JOBS = 100, 20
+"""Jobs of a process that has loaded the model, and of one that has imported what trainings need."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Study:
                 jobs = images.plan(self._settings, round(self._scale.images * variant.images))
                 what = f"images, {variant.mode}, seed {job.seed}"
                 run_in_processes(generate_images, jobs, self._at_once, what, "job", MODEL_JOBS)
-        run_in_processes(run_job, waiting, self._at_once, "trainings", "training")
+        run_in_processes(run_job, waiting, self._at_once, "trainings", "training", TRAINING_JOBS)
         for job in all_jobs:
             for variant in job.variants:
                 record = json.loads(job.result_path(variant).read_bytes())
