@@ -24,7 +24,7 @@ def work(cfg: DictConfig) -> None:
     settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
-    from dataset_diffusion.calibration.quality import mask_quality, score
+    from dataset_diffusion.calibration.quality import attention_on_objects, mask_quality, score
     from dataset_diffusion.sampler import load_pipeline
     from dataset_diffusion.toy.quality import NUM_LABELS, caption_losses, record_scenes
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
@@ -50,6 +50,8 @@ def work(cfg: DictConfig) -> None:
     for power in POWERS:
         qualities = mask_quality(score(recorded, power, settings.mask.refine), masks, NUM_LABELS)
         print(f"{power:5} " + "".join(f"{quality.metrics.miou:7.3f}" for quality in qualities))
+    shares = ", ".join(f"{100 * attention_on_objects(recorded, power):.0f}% at power {power}" for power in POWERS)
+    print(f"self-attention of an object's positions that stays on the object: {shares}")
     print(caption_losses(pipe, seeds[:NUM_LOSS_SCENES]))
 
 

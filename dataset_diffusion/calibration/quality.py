@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.attention.aggregate import class_evidence, exponentiate, map_size
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
 from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.settings.generate import MaskSettings
-from dataset_diffusion.types import IGNORE_INDEX, ClassScores
+from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores
 
 LabelledScores = tuple[np.ndarray, ClassScores]
 """An image's exact labels [H, W] uint8, and the scores of the classes in it."""
@@ -39,6 +40,27 @@ def score(recorded: Iterable[RecordedImage], power: int, refine: bool) -> list[L
             scores = refine_scores(item.image, scores, min(evidence.shape[1:]))
         labelled.append((item.labels, scores))
     return labelled
+
+
+def attention_on_objects(recorded: Iterable[RecordedImage], power: int) -> float:
+    """The share in [0, 1] of the self-attention, raised to a power, of positions within a class that stays on it.
+
+    It tells how far the power may go: where the share comes near that of the class's area, evidence is spread over the
+    whole image. Only positions all of whose pixels have one label, a class, are counted. Images need a whole number of
+    pixels for each position.
+    """
+    shares = []
+    for item in recorded:
+        attention = item.attention.self_attention
+        height, width = map_size(len(attention), aspect=item.labels.shape[0] / item.labels.shape[1])
+        rows, columns = item.labels.shape[0] // height, item.labels.shape[1] // width
+        cells = item.labels.reshape(height, rows, width, columns).swapaxes(1, 2).reshape(height * width, -1)
+        labels = cells[:, 0]
+        within = (cells == labels[:, None]).all(axis=1) & (labels != BACKGROUND) & (labels != IGNORE_INDEX)
+        same_label = torch.from_numpy((labels[:, None] == labels[within][None]).astype(np.float32))
+        staying = exponentiate(attention.cpu(), same_label.T, power)  # [positions within, N]: what arrives from each
+        shares += staying[np.arange(within.sum()), np.flatnonzero(within)].tolist()
+    return float(np.mean(shares))
 
 
 def mask_quality(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dataset_diffusion.calibration.choice import Choice, band_around, best_threshold, widest_band
-from dataset_diffusion.calibration.quality import MaskQuality, mask_quality, score
+from dataset_diffusion.calibration.quality import MaskQuality, attention_on_objects, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import segmentation_metrics
 from dataset_diffusion.settings.generate import MaskSettings
@@ -47,6 +47,25 @@ def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) 
     background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
     assert quality.metrics.iou[0] == pytest.approx(background)
     assert np.nansum(quality.metrics.iou[1:]) == 0
+
+
+def test_attention_on_objects_is_all_of_it_or_the_share_of_the_area() -> None:
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:, :4] = 5
+    labels[0, 0] = 255  # its position does not count
+
+    def share(attention: torch.Tensor, power: int) -> float:
+        image = np.zeros((8, 8, 3), np.uint8)
+        item = RecordedImage(image, labels, (5,), ((0,),), AttentionMaps(torch.zeros(1, 4, 4), attention))
+        return attention_on_objects([item], power)
+
+    uniform = torch.full((16, 16), 1 / 16)
+    assert share(torch.eye(16), 3) == 1.0
+    # Of 16 positions 8 have label 5 at their upper left corner, and one of these 255.
+    assert share(uniform, 1) == pytest.approx(7 / 16)
+    assert share(0.5 * torch.eye(16) + 0.5 * uniform, 1) == pytest.approx(0.5 + 0.5 * 7 / 16)
+    assert share(0.5 * torch.eye(16) + 0.5 * uniform, 2) == pytest.approx(0.25 + 0.75 * 7 / 16)
+    assert share(uniform, 0) == 1.0
 
 
 def test_pixels_without_an_exact_label_are_not_counted() -> None:
