@@ -58,7 +58,9 @@ class SegmentorJob:
 
     def result_path(self, variant: Variant) -> Path:
         """The file that a finished test leaves."""
-        return self.folder / "results" / f"{file_name(variant)}_seed{self.seed}.json"
+        # Results of another schedule are others.
+        scale = f"{self.scale.images}_images_{self.scale.iterations}_iterations_{self.scale.validation}_tested"
+        return self.folder / "segmentors" / scale / f"{file_name(variant)}_seed{self.seed}.json"
 
     def is_finished(self) -> bool:
         """Whether all its files are there."""

@@ -1,7 +1,7 @@
 """Measure every variant by its yardsticks; whatever was measured already is read."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -52,11 +52,16 @@ class Study:
         self._calibration: list[ArchivedImage] | None = None
         self._thresholds: dict[Recipe, Thresholds] = {}
 
-    def measure(self, experiments: Iterable[Experiment]) -> Figures:
-        """All rows of the tables, and the reference."""
+    def measure(self, experiments: Iterable[Experiment], segmentor_rows: Collection[str] | None = None) -> Figures:
+        """All rows of the tables, and the reference; by the second yardstick only `segmentor_rows`, if given."""
         tables = list(experiments)
         by_masks = [v for table in tables for v in table.variants if table.is_measured(v, "masks")]
-        by_segmentor = [v for table in tables for v in table.variants if table.is_measured(v, "segmentor")]
+        by_segmentor = [
+            variant
+            for table in tables
+            for variant in table.variants
+            if table.is_measured(variant, "segmentor") and (segmentor_rows is None or variant.name in segmentor_rows)
+        ]
         figures = Figures()
         self._measure_masks([REFERENCE, *by_masks], figures)
         if any(variant.mode == CAPTION for variant in by_masks):

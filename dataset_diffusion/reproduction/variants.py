@@ -212,6 +212,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("EMA makes a better segmentor", "reference", "without EMA", ("segmentor",), source="users"),
 )
 
+MAIN_ROWS: tuple[str, ...] = ("rendered", "power 0", "late steps, edges")
+"""Rows of which a segmentor is trained where there is an hour, not a night."""
+
 NEW_IDEAS: tuple[str, ...] = tuple(
     variant.name for experiment in EXPERIMENTS if experiment.name == "beyond" for variant in experiment.variants
 )

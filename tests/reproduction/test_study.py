@@ -57,6 +57,9 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     assert figures.masks["no band"][0].share_ignored == 0 < figures.masks["reference"][0].share_ignored
     stop_after = len(done)
     assert Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE]) == figures
+    fewer = Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE], segmentor_rows=["no band"])
+    assert list(fewer.segmentor) == ["reference", "no band"]
+    assert fewer.masks == figures.masks
 
 
 def test_images_of_a_larger_number_begin_with_those_of_a_smaller(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataset_diffusion.reproduction.masks import MaskFigures
 from dataset_diffusion.reproduction.segmentor import file_name
 from dataset_diffusion.reproduction.study import Figures
 from dataset_diffusion.reproduction.tables import claims_table, experiment_table, new_ideas_table, outcomes
-from dataset_diffusion.reproduction.variants import CLAIMS, EXPERIMENTS, REFERENCE, experiment
+from dataset_diffusion.reproduction.variants import CLAIMS, EXPERIMENTS, MAIN_ROWS, REFERENCE, experiment
 
 VARIANTS = [REFERENCE, *(variant for table in EXPERIMENTS for variant in table.variants)]
 
@@ -22,6 +22,7 @@ def figures() -> Figures:
 
 def test_names_are_distinct_in_tables_and_in_files() -> None:
     assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
+    assert set(MAIN_ROWS) <= {variant.name for variant in VARIANTS}
     assert len({file_name(variant) for variant in VARIANTS}) == len(VARIANTS)
 
 
