@@ -19,6 +19,6 @@ class Scale:
     validation: int
 
 
-FULL = Scale(seeds=3, groups=5, scenes=40, calibration=100, images=150, iterations=2500, validation=300)
+FULL = Scale(seeds=3, groups=5, scenes=40, calibration=100, images=150, iterations=1500, validation=300)
 QUICK = Scale(seeds=0, groups=3, scenes=10, calibration=12, images=0, iterations=0, validation=0)
 """The masks' quality alone, on few scenes."""

@@ -212,7 +212,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("EMA makes a better segmentor", "reference", "without EMA", ("segmentor",), source="users"),
 )
 
-MAIN_ROWS: tuple[str, ...] = ("rendered", "power 0", "late steps, edges")
+MAIN_ROWS: tuple[str, ...] = ("rendered", "power 0", "late steps, edges", "by labelled pixels")
 """Rows of which a segmentor is trained where there is an hour, not a night."""
 
 NEW_IDEAS: tuple[str, ...] = tuple(
