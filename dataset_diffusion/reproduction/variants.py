@@ -191,13 +191,13 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("Power 4 is better than 1", "power 4", "reference"),
     Claim("The class prompt is better than the class words in the whole prompt", "reference", "whole prompt"),
     Claim(
-        "Cross-attention at a quarter of the latents' side is better than coarser",
+        "Finer cross-attention (16 x 16, not 8 x 8) is better",
         "reference",
         "cross 8, self 16",
         ("masks",),
     ),
     Claim(
-        "Self-attention at half of the latents' side is better than coarser",
+        "Finer self-attention (16 x 16, not 8 x 8) is better",
         "reference",
         "cross 16, self 8",
         ("masks",),

@@ -69,14 +69,20 @@ def caption_losses(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> Cap
 
 
 def class_word_gain(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> float:
-    """How much the class words behind captions tell the model of the scenes: the mean of the denoising loss given the
-    captions alone, minus that given captions and class words, in the third of the time steps with the most noise.
+    """How much the class words behind captions tell the model of the scenes whose captions leave a class word out.
+
+    The mean of the denoising loss given the captions alone, minus that given captions and class words, in the third of
+    the time steps with the most noise; 0 if no caption leaves one out.
     """
-    losses = [
-        _denoising_losses(pipe, seed, (_caption(seed, "caption"), _caption(seed, "appended")))[:, -1] for seed in seeds
-    ]
-    caption, appended = torch.stack(losses).mean(dim=0).tolist()
-    return caption - appended
+    gains = []
+    for seed in seeds:
+        caption = _caption(seed, "caption")
+        words = (VOC_WORDS[item.class_id - 1] for item in render_scene(seed).objects)
+        if all(word in caption for word in words):
+            continue
+        alone, appended = _denoising_losses(pipe, seed, (caption, _caption(seed, "appended")))[:, -1].tolist()
+        gains.append(alone - appended)
+    return sum(gains) / max(1, len(gains))
 
 
 def _caption(seed: int, style: CaptionStyle) -> str:

@@ -61,4 +61,4 @@ def test_an_idea_is_kept_only_if_it_gains_on_both_yardsticks() -> None:
     assert "| edges | +5.0 ± 0.0 | +2.0 ± 6.6 | no |" in new_ideas_table(both)
     both.segmentor["edges"] = [0.35, 0.36, 0.38]
     assert "| yes |" in next(line for line in new_ideas_table(both).splitlines() if line.startswith("| edges |"))
-    assert "| late steps | – | – | no |" in new_ideas_table(both)
+    assert "| late steps | – | – | – |" in new_ideas_table(both)
