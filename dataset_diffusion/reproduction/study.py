@@ -64,7 +64,7 @@ class Study:
         ]
         figures = Figures()
         self._measure_masks([REFERENCE, *by_masks], figures)
-        if any(variant.mode == CAPTION for variant in by_masks):
+        if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
             self._measure_class_words(figures)
         if self._scale.seeds:
             self._measure_segmentors([REFERENCE, *by_segmentor], figures)
