@@ -50,6 +50,8 @@ class Experiment:
 
     def is_measured(self, variant: Variant, yardstick: Yardstick) -> bool:
         """Whether a row of this table has a figure of a yardstick."""
+        if yardstick == "masks" and (variant.soft or variant.kept_share < 1):
+            return False  # the masks are the reference's, only fewer of them or more
         return yardstick in self.yardsticks and not (yardstick == "segmentor" and variant.name in self.masks_only)
 
 
