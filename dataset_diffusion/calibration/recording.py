@@ -98,11 +98,7 @@ class NoisedRecorder:
         layers = select_layers(self.layers(item.image), self._attention, self.latent_size(item.image))
         recording = Recording(layers, self.encode_text(class_text.text))
         (by_step,) = self.record_steps(item.image, item.prompt, [recording], seed)
-        mean = AttentionMaps(
-            cross=torch.stack([maps.cross for maps in by_step]).mean(dim=0).cpu(),
-            self_attention=torch.stack([maps.self_attention for maps in by_step]).mean(dim=0).cpu(),
-        )
-        return RecordedImage(item.image, item.labels, item.class_ids, class_text.spans, mean)
+        return RecordedImage(item.image, item.labels, item.class_ids, class_text.spans, mean_maps(by_step))
 
     @torch.no_grad()
     def record_steps(
@@ -160,3 +156,11 @@ class NoisedRecorder:
         if size != image.shape[:2]:
             pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
         return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+
+
+def mean_maps(maps: Sequence[AttentionMaps]) -> AttentionMaps:
+    """The mean of maps of equal sizes, on the CPU."""
+    return AttentionMaps(
+        cross=torch.stack([item.cross for item in maps]).mean(dim=0).cpu(),
+        self_attention=torch.stack([item.self_attention for item in maps]).mean(dim=0).cpu(),
+    )

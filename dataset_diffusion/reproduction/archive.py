@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dataset_diffusion.attention.aggregate import class_attention
 from dataset_diffusion.attention.recorder import AttentionLayer, AttentionRecorder
-from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, Recording
+from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, Recording, mean_maps
 from dataset_diffusion.evaluation.files import write_bytes
 from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.types import AttentionMaps
@@ -150,15 +150,8 @@ def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *
     by_step = recorder.record_steps(item.image, item.prompt, [planned.recording for planned in plan], seed)
     num_steps = len(recorder.times)
     steps = [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]
-    quarters = [[_mean([maps[step] for step in quarter]) for maps in by_step] for quarter in steps]
+    quarters = [[mean_maps([maps[step] for step in quarter]) for maps in by_step] for quarter in steps]
     return archive(plan, quarters, item=0)
-
-
-def _mean(maps: Sequence[AttentionMaps]) -> AttentionMaps:
-    return AttentionMaps(
-        cross=torch.stack([item.cross for item in maps]).mean(dim=0),
-        self_attention=torch.stack([item.self_attention for item in maps]).mean(dim=0),
-    )
 
 
 class QuarterlyRecorder:
