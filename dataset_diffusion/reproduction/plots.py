@@ -30,7 +30,7 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
     for panel in panels.flat[len(tables) :]:
         panel.axis("off")
     for panel, table in zip(panels.flat, tables, strict=False):
-        names = [REFERENCE.name, *(variant.name for variant in table.variants)]
+        names = [variant.name for variant in (table.reference, *table.variants)]
         for yardstick, offset in OFFSETS.items():
             points = [(place, values(figures, name, yardstick)) for place, name in enumerate(names)]
             known = [(place, interval(measured)) for place, measured in points if measured is not None]

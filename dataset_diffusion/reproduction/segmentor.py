@@ -39,9 +39,9 @@ RENDERED_STRIDE = 100_000
 SOFT_STEP = 0.1
 """Between the thresholds of the three masks that make a soft label."""
 NO_EMA_HORIZON = 1e-9
-SIDE = 64
-"""Of the images that are trained and tested on: half of the toy world's, a quarter of the work."""
-SMALL_SEGMENTOR = (f"crop_size={SIDE}", "segmentor.output_stride=8", "segmentor.base_channels=16", "lr=6e-3")
+FULL_SIDE, SMALL_SIDE = 128, 64
+"""Of the images that are trained and tested on: as the toy world has them; half of that, a quarter of the work."""
+SMALL_SEGMENTOR = (f"crop_size={SMALL_SIDE}", "segmentor.output_stride=8", "segmentor.base_channels=16", "lr=6e-3")
 """What a training has otherwise than `experiment=toy`, so that it takes about a minute on two cores."""
 
 
@@ -54,12 +54,22 @@ class SegmentorJob:
     seed: int
     thresholds: Thresholds
     scale: Scale
-    validation: Path
+
+    @property
+    def full_schedule(self) -> bool:
+        """Whether it is trained as `experiment=toy` says."""
+        return self.variants[0].full_schedule
+
+    @property
+    def side(self) -> int:
+        """Of the images that are trained and tested on, in pixels."""
+        return FULL_SIDE if self.full_schedule else SMALL_SIDE
 
     def result_path(self, variant: Variant) -> Path:
         """The file that a finished test leaves."""
         # Results of another schedule are others.
-        scale = f"{self.scale.images}_images_{self.scale.iterations}_iterations_{self.scale.validation}_tested"
+        schedule = "full_schedule" if self.full_schedule else f"{self.scale.iterations}_iterations"
+        scale = f"{self.scale.images}_images_{schedule}_{self.scale.validation}_tested"
         return self.folder / "segmentors" / scale / f"{file_name(variant)}_seed{self.seed}.json"
 
     def is_finished(self) -> bool:
@@ -89,10 +99,11 @@ def run_job(job: SegmentorJob) -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     with (work / "log.txt").open("w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        write_folder(work / "dataset", training_items(job), "train")
+        write_folder(work / "dataset", training_items(job), "train", job.side)
         exported = train(training_settings(job, work))
         segmentor = load_segmentor(exported)
-        dataset = VocDataset("toy", job.validation, "val", load_vocabulary("voc").label_names)
+        validation = validation_folder(job.folder, job.scale.validation, job.side)
+        dataset = VocDataset("toy", validation, "val", load_vocabulary("voc").label_names)
         for variant in job.variants:
             confusion = measure(segmentor, dataset, range(len(dataset.ids)), tta=variant.tta)
             metrics = segmentation_metrics(confusion)
@@ -101,27 +112,27 @@ def run_job(job: SegmentorJob) -> None:
     shutil.rmtree(work)
 
 
-def validation_folder(folder: Path, count: int) -> Path:
+def validation_folder(folder: Path, count: int, side: int) -> Path:
     """The folder of the first validation scenes, made unless it is there."""
-    root = folder / "validation"
+    root = folder / f"validation_{side}"
     if not (root / "ImageSets" / "Segmentation" / "val.txt").exists():
-        write_folder(root, rendered_items(VALIDATION_SEEDS[:count]), "val")
+        write_folder(root, rendered_items(VALIDATION_SEEDS[:count]), "val", side)
     return root
 
 
 def training_settings(job: SegmentorJob, work: Path) -> TrainSettings:
-    """Those of `experiment=toy`, with a smaller network and fewer iterations."""
+    """Those of `experiment=toy`; unless the schedule is the full one, a smaller network and fewer iterations."""
     variant = job.variants[0]
     overrides = [
-        *SMALL_SEGMENTOR,
         f"dataset_dir={work / 'dataset'}",
         f"work_dir={work / 'run'}",
-        f"iterations={job.scale.iterations}",
-        f"checkpoint_interval={job.scale.iterations}",
         f"seed={job.seed}",
         f"avg_non_ignore={variant.avg_non_ignore}",
         f"self_training={variant.self_training}",
     ]
+    if not job.full_schedule:
+        iterations = job.scale.iterations
+        overrides += [*SMALL_SEGMENTOR, f"iterations={iterations}", f"checkpoint_interval={iterations}"]
     if not variant.ema:
         overrides.append(f"ema_horizon={NO_EMA_HORIZON}")
     with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
@@ -175,11 +186,11 @@ def most_confident(items: list[TrainingItem], kept_share: float) -> list[Trainin
     return [item for item in items if item.name in kept]
 
 
-def write_folder(folder: Path, items: Iterable[TrainingItem], split: str) -> None:
-    """A folder as dd-train and dd-eval read it, with images and masks reduced to SIDE; its split comes last."""
+def write_folder(folder: Path, items: Iterable[TrainingItem], split: str, side: int) -> None:
+    """A folder as dd-train and dd-eval read it, with images and masks reduced to `side`; its split comes last."""
     names = []
     for item in items:
-        image, labels = shrink(item.image, item.labels, SIDE)
+        image, labels = shrink(item.image, item.labels, side)
         write_bytes(folder / "JPEGImages" / f"{item.name}.jpg", encode_image(image))
         write_label_mask(folder / "SegmentationClass" / f"{item.name}.png", labels)
         names.append(item.name)

@@ -53,13 +53,13 @@ class Study:
         self._thresholds: dict[Recipe, Thresholds] = {}
 
     def measure(self, experiments: Iterable[Experiment], segmentor_rows: Collection[str] | None = None) -> Figures:
-        """All rows of the tables, and the reference; by the second yardstick only `segmentor_rows`, if given."""
+        """All rows of the tables, and their references; by the second yardstick only `segmentor_rows`, if given."""
         tables = list(experiments)
         by_masks = [v for table in tables for v in table.variants if table.is_measured(v, "masks")]
         by_segmentor = [
             variant
             for table in tables
-            for variant in table.variants
+            for variant in (table.reference, *table.variants)
             if table.is_measured(variant, "segmentor") and (segmentor_rows is None or variant.name in segmentor_rows)
         ]
         figures = Figures()
@@ -117,8 +117,9 @@ class Study:
         return self._thresholds[recipe]
 
     def _measure_segmentors(self, variants: Sequence[Variant], figures: Figures) -> None:
-        validation = validation_folder(self._folder, self._scale.validation)
-        all_jobs = list(self._plan_jobs(variants, validation))
+        all_jobs = list(self._plan_jobs(variants))
+        for side in {job.side for job in all_jobs}:
+            validation_folder(self._folder, self._scale.validation, side)
         waiting = [job for job in all_jobs if not job.is_finished()]
         for job in waiting:
             if (variant := job.variants[0]).source != "rendered":
@@ -132,7 +133,7 @@ class Study:
                 record = json.loads(job.result_path(variant).read_bytes())
                 figures.segmentor.setdefault(variant.name, []).append(record["miou"])
 
-    def _plan_jobs(self, variants: Sequence[Variant], validation: Path) -> Iterable[SegmentorJob]:
+    def _plan_jobs(self, variants: Sequence[Variant]) -> Iterable[SegmentorJob]:
         """One training for all variants that differ in their test alone; all of one seed before the next."""
         by_training: dict[Variant, dict[str, Variant]] = {}
         for variant in variants:
@@ -146,5 +147,4 @@ class Study:
                     seed,
                     self._choose(shared[0].recipe) if shared[0].source != "rendered" else Thresholds(0.5),
                     self._scale,
-                    validation,
                 )

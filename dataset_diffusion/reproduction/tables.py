@@ -57,12 +57,13 @@ def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome
 
 
 def experiment_table(figures: Figures, table: Experiment) -> str:
-    """A row for the reference and for each variant, with means and 95% intervals, in percent."""
+    """A row for the table's reference and for each variant, with means and 95% intervals, in percent."""
     by_masks = "masks" in table.yardsticks
     by_segmentor = "segmentor" in table.yardsticks and bool(figures.segmentor)
     header = ["", "masks: mIoU without band", "kept mIoU", "kept accuracy", "ignored"] if by_masks else [""]
     header += ["segmentor: mIoU", "difference to the reference"] if by_segmentor else []
-    rows = [_row(figures, variant, by_masks, by_segmentor) for variant in (REFERENCE, *table.variants)]
+    variants = (table.reference, *table.variants)
+    rows = [_row(figures, variant, table.reference.name, by_masks, by_segmentor) for variant in variants]
     return f"**{table.title}** (`{COMMAND} {table.name}`)\n\n{_markdown(header, rows)}"
 
 
@@ -114,7 +115,7 @@ def _table_of(claim: Claim) -> str:
     return next(table.name for table in EXPERIMENTS if rows <= {variant.name for variant in table.variants})
 
 
-def _row(figures: Figures, variant: Variant, by_masks: bool, by_segmentor: bool) -> list[str]:
+def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool, by_segmentor: bool) -> list[str]:
     cells = [variant.name]
     if by_masks:
         names: tuple[tuple[str, Callable[[Interval], str]], ...] = (
@@ -128,10 +129,10 @@ def _row(figures: Figures, variant: Variant, by_masks: bool, by_segmentor: bool)
             cells.append(NO_FIGURE if measured is None else text(interval(measured)))
     if by_segmentor:
         measured = values(figures, variant.name, "segmentor")
-        reference = values(figures, REFERENCE.name, "segmentor")
+        reference = values(figures, reference_name, "segmentor")
         if measured is None or reference is None:
             return [*cells, NO_FIGURE, NO_FIGURE]
-        is_reference = variant.name == REFERENCE.name
+        is_reference = variant.name == reference_name
         difference = "" if is_reference else _signed(paired_difference(measured, reference))
         cells += [_plus_minus(interval(measured)), difference]
     return cells

@@ -1,13 +1,16 @@
 """Training sets of the second yardstick, and a whole job in a few iterations."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
 from dataset_diffusion.dataset.writer import encode_image
 from dataset_diffusion.evaluation.files import write_bytes
+from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.reproduction.archive import CLASS_PROMPT, ArchivedAttention
 from dataset_diffusion.reproduction.masks import Thresholds
 from dataset_diffusion.reproduction.scale import Scale
@@ -18,9 +21,10 @@ from dataset_diffusion.reproduction.segmentor import (
     run_job,
     training_items,
     training_settings,
-    validation_folder,
 )
 from dataset_diffusion.reproduction.variants import REFERENCE, Variant
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.train import TrainSettings
 from dataset_diffusion.toy.scenes import render_scene
 
 SCALE = Scale(seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2)
@@ -41,8 +45,7 @@ def make_generated(folder: Path, count: int) -> None:
 
 
 def job(folder: Path, *variants: Variant) -> SegmentorJob:
-    validation = validation_folder(folder, SCALE.validation)
-    return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE, validation)
+    return SegmentorJob(folder, variants, 0, Thresholds(0.5), SCALE)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,17 @@ def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
     assert settings.avg_non_ignore
     assert settings.self_training
     assert settings.ema_horizon < 1e-6 < plain.ema_horizon
+
+
+def test_the_full_schedule_is_that_of_the_toy_experiment(tmp_path: Path) -> None:
+    full = job(tmp_path, Variant("full", full_schedule=True))
+    settings = training_settings(full, tmp_path)
+    with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
+        toy = to_settings(TrainSettings, compose("config"))
+    folders = {"dataset_dir": settings.dataset_dir, "work_dir": settings.work_dir}
+    assert settings == replace(toy, avg_non_ignore=False, **folders)
+    assert full.side == settings.crop_size == render_scene(0).image.shape[0]
+    assert full.result_path(REFERENCE) != job(tmp_path, REFERENCE).result_path(REFERENCE)
 
 
 def test_a_job_trains_once_tests_each_variant_and_leaves_its_results_alone(tmp_path: Path) -> None:
