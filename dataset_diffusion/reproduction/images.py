@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 APPENDED = "caption_and_classes"
 CALIBRATION_SEEDS = HELD_OUT_SEEDS[5000:]
 TEST_SEEDS = HELD_OUT_SEEDS[:5000]
-
+SCENES_DIR = "scenes"
 
 JOB_SCENES, JOB_BATCHES = 10, 2
 """What a process records or generates before the next progress is shown."""

@@ -21,9 +21,9 @@ from dataset_diffusion.evaluation.metrics import segmentation_metrics
 from dataset_diffusion.evaluation.voc import VocDataset
 from dataset_diffusion.masks import label_mask
 from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.reproduction.images import GeneratedImages
+from dataset_diffusion.reproduction.images import SCENES_DIR, GeneratedImages, read_scenes
 from dataset_diffusion.reproduction.masks import Thresholds
-from dataset_diffusion.reproduction.recipe import make_scores
+from dataset_diffusion.reproduction.recipe import ArchivedImage, make_scores
 from dataset_diffusion.reproduction.scale import Scale
 from dataset_diffusion.reproduction.variants import Variant
 from dataset_diffusion.segmentation.predict import load_segmentor
@@ -145,11 +145,20 @@ def training_items(job: SegmentorJob) -> list[TrainingItem]:
     count = round(job.scale.images * variant.images)
     items: list[TrainingItem] = []
     if variant.source in {"generated", "both"}:
-        items += generated_items(job, count)
+        items += attention_items(job, GeneratedImages(job.folder / "generated", variant.mode, job.seed).read(count))
+    if variant.source == "recorded":
+        seeds = rendered_seeds(job.seed, count)
+        scenes = read_scenes(job.folder / SCENES_DIR, seeds, variant.mode)
+        items += attention_items(job, ((f"scene_{seed}", scene) for seed, scene in zip(seeds, scenes, strict=True)))
     if variant.source in {"rendered", "both"}:
-        first = job.seed * RENDERED_STRIDE
-        items += rendered_items(TRAINING_SEEDS[first : first + count])
+        items += rendered_items(rendered_seeds(job.seed, count))
     return items
+
+
+def rendered_seeds(seed: int, count: int) -> range:
+    """The scenes that trainings of a seed have."""
+    first = seed * RENDERED_STRIDE
+    return TRAINING_SEEDS[first : first + count]
 
 
 def rendered_items(seeds: Sequence[int]) -> Iterator[TrainingItem]:
@@ -159,21 +168,20 @@ def rendered_items(seeds: Sequence[int]) -> Iterator[TrainingItem]:
         yield TrainingItem(f"scene_{scene_seed}", scene.image, scene.label_mask, scene.objects[0].class_id)
 
 
-def generated_items(job: SegmentorJob, count: int) -> list[TrainingItem]:
-    """Generated images with the masks of the variant's recipe."""
+def attention_items(job: SegmentorJob, images: Iterable[tuple[str, ArchivedImage]]) -> list[TrainingItem]:
+    """Images, each with its name, and the masks of the variant's recipe."""
     variant, common = job.variants[0], job.thresholds.common
     masks = {"": band_around(common, variant.band)}
     if variant.soft:
         shifted = {"low": common - SOFT_STEP, "middle": common, "high": common + SOFT_STEP}
         masks = {name: MaskSettings(threshold, threshold) for name, threshold in shifted.items()}
-    images = GeneratedImages(job.folder / "generated", variant.mode, job.seed)
     items = []
-    for sample_id, image in images.read(count):
+    for image_name, image in images:
         scores = job.thresholds.apply(make_scores(image, variant.recipe))
         for name, settings in masks.items():
             mask = label_mask(scores, settings.threshold, settings.uncertainty_threshold)
             confidence = float(np.mean(mask.confidence))
-            items.append(TrainingItem(f"{sample_id}{name}", image.image, mask.labels, image.class_ids[0], confidence))
+            items.append(TrainingItem(f"{image_name}{name}", image.image, mask.labels, image.class_ids[0], confidence))
     return most_confident(items, variant.kept_share)
 
 

@@ -11,6 +11,7 @@ from dataset_diffusion.evaluation.files import write_bytes
 from dataset_diffusion.reproduction.images import (
     APPENDED,
     CALIBRATION_SEEDS,
+    SCENES_DIR,
     TEST_SEEDS,
     GeneratedImages,
     generate_images,
@@ -22,7 +23,13 @@ from dataset_diffusion.reproduction.images import (
 from dataset_diffusion.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from dataset_diffusion.reproduction.recipe import ArchivedImage, Recipe
 from dataset_diffusion.reproduction.scale import Scale
-from dataset_diffusion.reproduction.segmentor import SegmentorJob, file_name, run_job, validation_folder
+from dataset_diffusion.reproduction.segmentor import (
+    SegmentorJob,
+    file_name,
+    rendered_seeds,
+    run_job,
+    validation_folder,
+)
 from dataset_diffusion.reproduction.variants import CAPTION, REFERENCE, Experiment, Variant
 from dataset_diffusion.reproduction.workers import run_in_processes
 from dataset_diffusion.settings.generate import GenerateSettings
@@ -102,10 +109,12 @@ class Study:
 
     def _scenes(self, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
         """Rendered scenes with the attention on them; what is missing is recorded."""
-        folder = self._folder / "scenes"
-        jobs = plan_scenes(self._settings, folder, seeds, mode)
+        self._record(seeds, mode)
+        return read_scenes(self._folder / SCENES_DIR, seeds, mode)
+
+    def _record(self, seeds: Sequence[int], mode: str) -> None:
+        jobs = plan_scenes(self._settings, self._folder / SCENES_DIR, seeds, mode)
         run_in_processes(record_scenes, jobs, self._at_once, f"scenes, {mode}", "job", MODEL_JOBS)
-        return read_scenes(folder, seeds, mode)
 
     def _choose(self, recipe: Recipe) -> Thresholds:
         """A recipe's thresholds, chosen on scenes that nothing is measured on, given the paper's prompts."""
@@ -122,7 +131,10 @@ class Study:
             validation_folder(self._folder, self._scale.validation, side)
         waiting = [job for job in all_jobs if not job.is_finished()]
         for job in waiting:
-            if (variant := job.variants[0]).source != "rendered":
+            variant = job.variants[0]
+            if variant.source == "recorded":
+                self._record(rendered_seeds(job.seed, round(self._scale.images * variant.images)), variant.mode)
+            elif variant.source != "rendered":
                 images = GeneratedImages(self._folder / "generated", variant.mode, job.seed)
                 jobs = images.plan(self._settings, round(self._scale.images * variant.images))
                 what = f"images, {variant.mode}, seed {job.seed}"

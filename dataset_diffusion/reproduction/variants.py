@@ -6,7 +6,7 @@ from typing import Literal
 from dataset_diffusion.reproduction.archive import COARSE, FINE, FULL_PROMPT
 from dataset_diffusion.reproduction.recipe import Recipe
 
-Source = Literal["generated", "rendered", "both"]
+Source = Literal["generated", "rendered", "both", "recorded"]
 Yardstick = Literal["masks", "segmentor"]
 
 
@@ -18,10 +18,11 @@ class Variant:
     """A way to make a training set, and to train and test on it.
 
     `mode` is the text of the prompts; `recipe` and `band` (the distance of the two thresholds) make the masks. There
-    are `images` times the scale's number of images, from `source`: generated, rendered with exact masks, or as many of
-    both. Of each class's images the `kept_share` with the highest confidence is trained on. `soft`: each image comes
-    three times, with a lower threshold, the usual one, and a higher one: in the mean, a soft label. `full_schedule`:
-    with the segmentor and the schedule of `experiment=toy`, not the small ones.
+    are `images` times the scale's number of images, from `source`: generated, rendered with exact masks, as many of
+    both, or the rendered ones with masks from the attention recorded on them. Of each class's images the `kept_share`
+    with the highest confidence is trained on. `soft`: each image comes three times, with a lower threshold, the usual
+    one, and a higher one: in the mean, a soft label. `full_schedule`: with the segmentor and the schedule of
+    `experiment=toy`, not the small ones.
     """
 
     name: str
@@ -102,6 +103,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("generated, twice as many", images=2.0),
             Variant("rendered, twice as many", source="rendered", images=2.0),
             replace(LATE_AND_REFINED, name="generated, best masks, twice as many", images=2.0),
+            Variant("rendered, masks from attention", source="recorded"),
+            replace(LATE_AND_REFINED, name="rendered, best masks from attention", source="recorded"),
         ),
         yardsticks=("segmentor",),
     ),
@@ -228,6 +231,27 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("Exact masks of rendered images are better than generated data", "rendered", "reference", ("segmentor",)),
     Claim("Both together are better than rendered images alone", "both", "rendered", ("segmentor",)),
     Claim("EMA makes a better segmentor", "reference", "without EMA", ("segmentor",), source="users"),
+    Claim(
+        "On the same rendered images exact masks are better than those from attention",
+        "rendered",
+        "rendered, masks from attention",
+        ("segmentor",),
+        source="ours",
+    ),
+    Claim(
+        "With masks from attention rendered images are better than generated ones",
+        "rendered, masks from attention",
+        "reference",
+        ("segmentor",),
+        source="ours",
+    ),
+    Claim(
+        "Late steps and edges make better masks of rendered images",
+        "rendered, best masks from attention",
+        "rendered, masks from attention",
+        ("segmentor",),
+        source="ours",
+    ),
 )
 
 MAIN_ROWS: tuple[str, ...] = ("rendered", "power 0", "late steps, edges", "by labelled pixels")

@@ -30,18 +30,23 @@ from dataset_diffusion.toy.scenes import render_scene
 SCALE = Scale(seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2)
 
 
-def make_generated(folder: Path, count: int) -> None:
-    """Images as GeneratedImages keeps them: a class that fills the upper half, and attention that says so."""
-    folder = folder / "generated" / "caption_and_classes" / "seed0"
+def upper_half(num_classes: int = 1) -> ArchivedAttention:
+    """Attention that says of each class that it fills the upper half."""
     scores = np.linspace(1, 0, 16, dtype=np.float32)[:, None].repeat(16, axis=1)
-    attention = ArchivedAttention(
-        {(CLASS_PROMPT, 16): scores[None, None, None]}, {16: np.eye(256, dtype=np.float32)[None, None]}
+    return ArchivedAttention(
+        {(CLASS_PROMPT, 16): np.stack([scores] * num_classes)[None, None]},
+        {16: np.eye(256, dtype=np.float32)[None, None]},
     )
+
+
+def make_generated(folder: Path, count: int) -> None:
+    """Images as GeneratedImages keeps them, with attention on the upper half."""
+    folder = folder / "generated" / "caption_and_classes" / "seed0"
     for index in range(count):
         name = f"{index:06d}"
         write_bytes(folder / "JPEGImages" / f"{name}.jpg", encode_image(render_scene(index).image))
         write_bytes(folder / "facts" / f"{name}.json", json.dumps({"class_ids": [index % 2 + 1]}).encode())
-        attention.write(folder / "attention" / f"{name}.npz")
+        upper_half().write(folder / "attention" / f"{name}.npz")
 
 
 def job(folder: Path, *variants: Variant) -> SegmentorJob:
@@ -62,6 +67,19 @@ def test_training_sets_have_the_images_of_their_source(tmp_path: Path, variant: 
     make_generated(tmp_path, 5)
     items = training_items(job(tmp_path, variant))
     assert [item.name for item in items] == names
+
+
+def test_recorded_scenes_have_their_image_and_the_mask_of_its_attention(tmp_path: Path) -> None:
+    scenes = [render_scene(seed) for seed in (0, 1)]
+    for seed, scene in enumerate(scenes):
+        class_ids = {placed.class_id for placed in scene.objects}
+        upper_half(len(class_ids)).write(tmp_path / "scenes" / "caption_and_classes" / f"{seed}.npz")
+    items = training_items(job(tmp_path, Variant("e", source="recorded", images=0.5)))
+    assert [item.name for item in items] == ["scene_0", "scene_1"]
+    for item, scene in zip(items, scenes, strict=True):
+        assert np.array_equal(item.image, scene.image)
+        assert 0 not in item.labels[:48]
+        assert not item.labels[-48:].any()
 
 
 def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresholds(tmp_path: Path) -> None:
