@@ -8,19 +8,25 @@
 Two yardsticks. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
 recorded attention are compared with the exact ones. Segmentor: one is trained on generated images and their masks, and
 tested on rendered scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
-goes on where it was stopped. It writes reproduction.json, reproduction.md and plots to --results.
+goes on where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
+shipped model, to results/ and to the README, anything else to the work folder.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from dataset_diffusion.attention.recorder import find_attention_layers
+from dataset_diffusion.dataset.files import explaining_write_errors
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.reproduction.archive import COARSE, FINE
 from dataset_diffusion.reproduction.images import load_model
 from dataset_diffusion.reproduction.plots import plot_claims, plot_experiments, plot_numbers
 from dataset_diffusion.reproduction.scale import FULL, QUICK
@@ -35,12 +41,14 @@ from dataset_diffusion.reproduction.tables import (
 )
 from dataset_diffusion.reproduction.variants import EXPERIMENTS, MAIN_ROWS, experiment
 from dataset_diffusion.reproduction.workers import default_at_once
-from dataset_diffusion.sampler import model_fingerprint
+from dataset_diffusion.sampler import latent_size, model_fingerprint
 from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 README_MARKS = ("<!-- reproduction -->", "<!-- end of reproduction -->")
+SHIPPED_MODEL = "toy"
 MAIN_TABLES = ("power", "band")
 """What --quick measures, by masks alone; what class words tell the model, it measures by the loss."""
 THE_PAPERS_WAY = ("attention.skip_steps=0", "mask.refine=false")
@@ -56,30 +64,32 @@ def main() -> None:
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
     tables = [experiment(name) for name in names]
     start = time.monotonic()
-    # Another model has other results: each has a folder of its own.
-    weights = model_fingerprint(load_model(settings.model.path, None), settings.model)["revision"][-12:]
-    folder = args.work_dir / weights / ("quick" if args.quick else "full")
+    weights = weights_of(settings)
+    folder = args.work_dir / digest(settings, weights) / ("quick" if args.quick else "full")
+    published = not (args.only or args.quick or args.main) and args.model == SHIPPED_MODEL
+    results = args.results or (ROOT / "results" if published else folder / "results")
     study = Study(settings, folder, scale, args.jobs or default_at_once())
+    with explaining_write_errors(f"--results={results}"):
+        results.mkdir(parents=True, exist_ok=True)
     figures = study.measure(tables, MAIN_ROWS if args.main else None)
     found = outcomes(figures)
-    args.results.mkdir(parents=True, exist_ok=True)
-    record = {"scale": asdict(scale), "model": settings.model.path, **asdict(figures), "claims": claims_record(found)}
-    (args.results / "reproduction.json").write_text(json.dumps(record, indent=1) + "\n")
+    record = {"scale": asdict(scale), "model": weights, **asdict(figures), "claims": claims_record(found)}
+    (results / "reproduction.json").write_text(json.dumps(record, indent=1) + "\n")
     summary = [claims_table(found)]
     if figures.class_word_gain:
         summary.append(class_words_line(figures))
     if "beyond" in names:
         summary.append(new_ideas_table(figures))
     text = "\n".join([*summary, *(experiment_table(figures, table) for table in tables)])
-    (args.results / "reproduction.md").write_text(text)
-    plot_claims(found, args.results / "claims.png")
-    plot_experiments(figures, tables, args.results / "experiments.png")
+    (results / "reproduction.md").write_text(text)
+    plot_claims(found, results / "claims.png")
+    plot_experiments(figures, tables, results / "experiments.png")
     if figures.segmentor and "data" in names and not args.main:
-        plot_numbers(figures, scale, args.results / "numbers.png")
-    if not args.only and not args.quick:
+        plot_numbers(figures, scale, results / "numbers.png")
+    if published and not args.results:
         update_readme("\n".join(summary))
     print(text)
-    print(f"{len(tables)} tables in {(time.monotonic() - start) / 60:.1f} minutes; wrote {args.results}")
+    print(f"{len(tables)} tables in {(time.monotonic() - start) / 60:.1f} minutes; wrote {results}")
     if args.quick:
         sys.exit(check_main_claims(found, figures.class_word_gain))
 
@@ -87,22 +97,49 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--main", action="store_true", help="train segmentors of the main rows alone")
-    parser.add_argument("--quick", action="store_true", help="masks alone, on few scenes")
-    parser.add_argument(
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--main", action="store_true", help="train segmentors of the main rows alone")
+    part.add_argument("--quick", action="store_true", help="masks alone, on few scenes")
+    part.add_argument(
         "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="some of the tables"
     )
-    parser.add_argument("--model", default="toy", help="a pipeline folder trained on the toy world (default: toy)")
-    parser.add_argument("--jobs", type=int, help="processes at once (default: one a core, one with a GPU)")
+    parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
+    parser.add_argument("--jobs", type=positive, help="processes at once (default: one a core, one with a GPU)")
     parser.add_argument("--work-dir", type=Path, default=Path("runs/reproduction"), help="(default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="(default: %(default)s)")
+    parser.add_argument("--results", type=Path, help="another folder for what is written")
     return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
 
 
 def reference_settings(model: str) -> GenerateSettings:
     """Those of the reference of every table: `experiment=toy`, without what is not in the paper."""
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
-        return to_settings(GenerateSettings, compose("config", [f"model.path={model}", *THE_PAPERS_WAY]))
+        settings = to_settings(GenerateSettings, compose("config", list(THE_PAPERS_WAY)))
+    return replace(settings, model=replace(settings.model, path=model))
+
+
+def weights_of(settings: GenerateSettings) -> str:
+    """The digest of a model's weights; raises InputError if it is not of the toy model's shape."""
+    pipe = load_model(settings.model.path, settings.sampler.scheduler)
+    sides = {layer.resolution for layer in find_attention_layers(pipe.unet, latent_size(pipe))}
+    if not {FINE, COARSE} <= sides:
+        raise InputError(
+            f"--model={settings.model.path}: has attention at {sorted(sides)}, not at {FINE} and {COARSE}; "
+            "a model is needed that scripts/train_toy_model.py made"
+        )
+    return str(model_fingerprint(pipe, settings.model)["revision"])
+
+
+def digest(settings: GenerateSettings, weights: str) -> str:
+    """Of all that recordings and images depend on: where it is another, they lie in another folder."""
+    groups = (asdict(group) for group in (settings.prompts, settings.sampler, settings.attention))
+    return hashlib.sha256(json.dumps([weights, settings.batch_size, *groups]).encode()).hexdigest()[:12]
 
 
 def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
@@ -123,7 +160,7 @@ def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
 
 def update_readme(summary: str) -> None:
     """Put the summary between the marks of the README, where the script lies in a checkout of it."""
-    if README.exists():
+    if README.exists() and all(mark in README.read_text() for mark in README_MARKS):
         before, _, rest = README.read_text().partition(README_MARKS[0])
         _, _, after = rest.partition(README_MARKS[1])
         README.write_text(f"{before}{README_MARKS[0]}\n\n{summary}\n{README_MARKS[1]}{after}")
@@ -141,4 +178,8 @@ def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(f"reproduce.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +41,20 @@ def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path
             assert picture.width > 500
 
 
-def test_an_unknown_table_is_one_line(tmp_path: Path) -> None:
-    done = run(tmp_path, "--only", "nonsense")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only", "nonsense"), "invalid choice: 'nonsense'"),
+        (("--quick", "--only", "power"), "not allowed with argument"),
+        (("--jobs", "0"), "0 is not above zero"),
+        (("--model", "a, (b)=c"), "a, (b)=c"),
+    ],
+)
+def test_bad_arguments_are_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = run(tmp_path, *arguments)
     assert done.returncode == 2
-    assert "invalid choice: 'nonsense'" in done.stderr
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("reproduce.py: error: ")
+    assert message in errors[0]
     assert "Traceback" not in done.stderr

@@ -158,6 +158,8 @@ class QuarterlyRecorder:
     """Within its `with` block, records each quarter of a UNet's `num_calls` calls by itself."""
 
     def __init__(self, unet: nn.Module, recordings: Sequence[Recording], num_calls: int) -> None:
+        if num_calls % QUARTERS:
+            raise ValueError(f"{num_calls} calls cannot be divided into {QUARTERS} quarters")
         self._unet = unet
         self._num_calls = num_calls
         self._calls = 0

@@ -1,11 +1,11 @@
 """The second yardstick: a segmentor trained on a variant's images and masks, tested on rendered scenes."""
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
@@ -24,6 +24,7 @@ from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.reproduction.images import SCENES_DIR, GeneratedImages, read_scenes
 from dataset_diffusion.reproduction.masks import Thresholds
 from dataset_diffusion.reproduction.recipe import ArchivedImage, make_scores
+from dataset_diffusion.reproduction.records import read_record, write_record
 from dataset_diffusion.reproduction.scale import Scale
 from dataset_diffusion.reproduction.variants import Variant
 from dataset_diffusion.segmentation.predict import load_segmentor
@@ -35,7 +36,7 @@ from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, rende
 from dataset_diffusion.vocabulary import load_vocabulary
 
 RENDERED_STRIDE = 100_000
-"""Between the scenes of two seeds."""
+"""Between the scenes of two seeds. The shipped model was trained on fewer, the first ones."""
 SOFT_STEP = 0.1
 """Between the thresholds of the three masks that make a soft label."""
 NO_EMA_HORIZON = 1e-9
@@ -65,16 +66,31 @@ class SegmentorJob:
         """Of the images that are trained and tested on, in pixels."""
         return FULL_SIDE if self.full_schedule else SMALL_SIDE
 
-    def result_path(self, variant: Variant) -> Path:
-        """The file that a finished test leaves."""
-        # Results of another schedule are others.
-        schedule = "full_schedule" if self.full_schedule else f"{self.scale.iterations}_iterations"
-        scale = f"{self.scale.images}_images_{schedule}_{self.scale.validation}_tested"
-        return self.folder / "segmentors" / scale / f"{file_name(variant)}_seed{self.seed}.json"
+    def result(self, variant: Variant) -> dict[str, Any] | None:
+        """The figures of a variant's test; None if it is not finished."""
+        return read_record(self._path(variant), self._made_by(variant))
+
+    def write_result(self, variant: Variant, figures: dict[str, Any]) -> None:
+        """Keep the figures of a variant's test."""
+        write_record(self._path(variant), self._made_by(variant), figures)
 
     def is_finished(self) -> bool:
-        """Whether all its files are there."""
-        return all(self.result_path(variant).exists() for variant in self.variants)
+        """Whether all its tests are."""
+        return all(self.result(variant) is not None for variant in self.variants)
+
+    def _path(self, variant: Variant) -> Path:
+        return self.folder / "segmentors" / f"{file_name(variant)}_seed{self.seed}.json"
+
+    def _made_by(self, variant: Variant) -> dict[str, Any]:
+        """All that figures depend on, other than the model and how images are made, which the folder is for."""
+        return {
+            "variant": asdict(replace(variant, name="")),
+            "thresholds": asdict(self.thresholds),
+            "images": round(self.scale.images * variant.images),
+            "first_rendered": rendered_seeds(self.seed, 1)[0],
+            "iterations": None if self.full_schedule else self.scale.iterations,
+            "validation": self.scale.validation,
+        }
 
 
 @dataclass(frozen=True)
@@ -107,14 +123,14 @@ def run_job(job: SegmentorJob) -> None:
         for variant in job.variants:
             confusion = measure(segmentor, dataset, range(len(dataset.ids)), tta=variant.tta)
             metrics = segmentation_metrics(confusion)
-            record = {"miou": metrics.miou, "pixel_accuracy": metrics.pixel_accuracy, "iou": metrics.iou.tolist()}
-            write_bytes(job.result_path(variant), json.dumps(record).encode())
+            figures = {"miou": metrics.miou, "pixel_accuracy": metrics.pixel_accuracy, "iou": metrics.iou.tolist()}
+            job.write_result(variant, figures)
     shutil.rmtree(work)
 
 
 def validation_folder(folder: Path, count: int, side: int) -> Path:
     """The folder of the first validation scenes, made unless it is there."""
-    root = folder / f"validation_{side}"
+    root = folder / f"validation_{count}_{side}"
     if not (root / "ImageSets" / "Segmentation" / "val.txt").exists():
         write_folder(root, rendered_items(VALIDATION_SEEDS[:count]), "val", side)
     return root
@@ -156,8 +172,8 @@ def training_items(job: SegmentorJob) -> list[TrainingItem]:
 
 
 def rendered_seeds(seed: int, count: int) -> range:
-    """The scenes that trainings of a seed have."""
-    first = seed * RENDERED_STRIDE
+    """The scenes that trainings of a seed have, none of which the model was trained on."""
+    first = (seed + 1) * RENDERED_STRIDE
     return TRAINING_SEEDS[first : first + count]
 
 

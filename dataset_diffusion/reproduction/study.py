@@ -1,15 +1,13 @@
 """Measure every variant by its yardsticks; whatever was measured already is read."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset_diffusion.evaluation.files import write_bytes
+from dataset_diffusion.dataset.files import explaining_write_errors, held_by_one_process
 from dataset_diffusion.reproduction.images import (
-    APPENDED,
     CALIBRATION_SEEDS,
     SCENES_DIR,
     TEST_SEEDS,
@@ -22,6 +20,7 @@ from dataset_diffusion.reproduction.images import (
 )
 from dataset_diffusion.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from dataset_diffusion.reproduction.recipe import ArchivedImage, Recipe
+from dataset_diffusion.reproduction.records import read_record, write_record
 from dataset_diffusion.reproduction.scale import Scale
 from dataset_diffusion.reproduction.segmentor import (
     SegmentorJob,
@@ -30,7 +29,7 @@ from dataset_diffusion.reproduction.segmentor import (
     run_job,
     validation_folder,
 )
-from dataset_diffusion.reproduction.variants import CAPTION, REFERENCE, Experiment, Variant
+from dataset_diffusion.reproduction.variants import CAPTION, Experiment, Variant
 from dataset_diffusion.reproduction.workers import run_in_processes
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.quality import class_word_gain
@@ -56,53 +55,59 @@ class Study:
     def __init__(self, settings: GenerateSettings, folder: Path, scale: Scale, at_once: int) -> None:
         """`settings` are those of the reference; `at_once` processes share the cores."""
         self._settings, self._folder, self._scale, self._at_once = settings, folder, scale, at_once
-        self._calibration: list[ArchivedImage] | None = None
-        self._thresholds: dict[Recipe, Thresholds] = {}
+        self._calibration: dict[str, list[ArchivedImage]] = {}
+        self._thresholds: dict[tuple[str, Recipe], Thresholds] = {}
+        with explaining_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, experiments: Iterable[Experiment], segmentor_rows: Collection[str] | None = None) -> Figures:
-        """All rows of the tables, and their references; by the second yardstick only `segmentor_rows`, if given."""
-        tables = list(experiments)
-        by_masks = [v for table in tables for v in table.variants if table.is_measured(v, "masks")]
-        by_segmentor = [
+        """All rows of the tables; by the second yardstick only `segmentor_rows`, if given."""
+        rows = [(table, variant) for table in experiments for variant in (table.reference, *table.variants)]
+        by_masks = list(dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "masks")))
+        by_segmentor = dict.fromkeys(
             variant
-            for table in tables
-            for variant in (table.reference, *table.variants)
+            for table, variant in rows
             if table.is_measured(variant, "segmentor") and (segmentor_rows is None or variant.name in segmentor_rows)
-        ]
+        )
         figures = Figures()
-        self._measure_masks([REFERENCE, *by_masks], figures)
-        if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
-            self._measure_class_words(figures)
-        if self._scale.seeds:
-            self._measure_segmentors([REFERENCE, *by_segmentor], figures)
+        with held_by_one_process(self._folder, f"{self._folder}: another reproduction writes in it; wait for it"):
+            self._measure_masks(by_masks, figures)
+            if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
+                self._measure_class_words(figures)
+            if self._scale.seeds:
+                self._measure_segmentors(list(by_segmentor), figures)
         return figures
 
     def _measure_masks(self, variants: Sequence[Variant], figures: Figures) -> None:
+        scale = {name: getattr(self._scale, name) for name in ("groups", "scenes", "calibration")}
         for mode in dict.fromkeys(variant.mode for variant in variants):
             scenes: list[ArchivedImage] | None = None
             for variant in (v for v in variants if v.mode == mode):
                 path = self._folder / "masks" / f"{file_name(variant)}.json"
-                if not path.exists():
+                made_by = {"recipe": asdict(variant.recipe), "mode": mode, "band": variant.band, **scale}
+                record = read_record(path, made_by)
+                if record is None:
                     scenes = scenes or self._test_scenes(mode)
-                    thresholds = self._choose(variant.recipe)
+                    thresholds = self._choose(variant)
                     size = self._scale.scenes
                     groups = [scenes[start : start + size] for start in range(0, len(scenes), size)]
                     measured = [measure_masks(group, variant.recipe, thresholds, variant.band) for group in groups]
                     record = {"threshold": thresholds.common, "groups": [asdict(group) for group in measured]}
-                    write_bytes(path, json.dumps(record, indent=1).encode())
-                record = json.loads(path.read_bytes())
+                    write_record(path, made_by, record)
                 figures.masks[variant.name] = [MaskFigures(**group) for group in record["groups"]]
                 figures.thresholds[variant.name] = record["threshold"]
 
     def _measure_class_words(self, figures: Figures) -> None:
         path = self._folder / "class_word_gain.json"
-        if not path.exists():
+        size = self._scale.scenes
+        groups = [TEST_SEEDS[group * size : (group + 1) * size] for group in range(self._scale.groups)]
+        made_by = {"groups": len(groups), "scenes": size}
+        gains = read_record(path, made_by)
+        if gains is None:
             pipe = load_model(self._settings.model.path, self._settings.sampler.scheduler)
-            size = self._scale.scenes
-            groups = [TEST_SEEDS[group * size : (group + 1) * size] for group in range(self._scale.groups)]
             gains = [class_word_gain(pipe, group) for group in tqdm(groups, desc="class words", unit="group")]
-            write_bytes(path, json.dumps(gains).encode())
-        figures.class_word_gain = json.loads(path.read_bytes())
+            write_record(path, made_by, gains)
+        figures.class_word_gain = gains
 
     def _test_scenes(self, mode: str) -> list[ArchivedImage]:
         return self._scenes(TEST_SEEDS[: self._scale.groups * self._scale.scenes], mode)
@@ -116,14 +121,15 @@ class Study:
         jobs = plan_scenes(self._settings, self._folder / SCENES_DIR, seeds, mode)
         run_in_processes(record_scenes, jobs, self._at_once, f"scenes, {mode}", "job", MODEL_JOBS)
 
-    def _choose(self, recipe: Recipe) -> Thresholds:
-        """A recipe's thresholds, chosen on scenes that nothing is measured on, given the paper's prompts."""
-        if recipe not in self._thresholds:
-            if self._calibration is None:
+    def _choose(self, variant: Variant) -> Thresholds:
+        """A variant's thresholds, chosen on scenes that nothing is measured on, with prompts of its mode."""
+        key = (variant.mode, variant.recipe)
+        if key not in self._thresholds:
+            if variant.mode not in self._calibration:
                 seeds = CALIBRATION_SEEDS[: self._scale.calibration]
-                self._calibration = self._scenes(seeds, APPENDED)
-            self._thresholds[recipe] = choose_thresholds(self._calibration, recipe)
-        return self._thresholds[recipe]
+                self._calibration[variant.mode] = self._scenes(seeds, variant.mode)
+            self._thresholds[key] = choose_thresholds(self._calibration[variant.mode], variant.recipe)
+        return self._thresholds[key]
 
     def _measure_segmentors(self, variants: Sequence[Variant], figures: Figures) -> None:
         all_jobs = list(self._plan_jobs(variants))
@@ -142,8 +148,9 @@ class Study:
         run_in_processes(run_job, waiting, self._at_once, "trainings", "training", TRAINING_JOBS)
         for job in all_jobs:
             for variant in job.variants:
-                record = json.loads(job.result_path(variant).read_bytes())
-                figures.segmentor.setdefault(variant.name, []).append(record["miou"])
+                result = job.result(variant)
+                assert result is not None  # it was trained above
+                figures.segmentor.setdefault(variant.name, []).append(result["miou"])
 
     def _plan_jobs(self, variants: Sequence[Variant]) -> Iterable[SegmentorJob]:
         """One training for all variants that differ in their test alone; all of one seed before the next."""
@@ -157,6 +164,6 @@ class Study:
                     self._folder,
                     shared,
                     seed,
-                    self._choose(shared[0].recipe) if shared[0].source != "rendered" else Thresholds(0.5),
+                    self._choose(shared[0]) if shared[0].source != "rendered" else Thresholds(0.5),
                     self._scale,
                 )

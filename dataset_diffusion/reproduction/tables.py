@@ -112,7 +112,9 @@ def new_ideas_table(figures: Figures) -> str:
 def _table_of(claim: Claim) -> str:
     """The experiment whose rows decide a claim."""
     rows = {claim.better, claim.worse} - {REFERENCE.name}
-    return next(table.name for table in EXPERIMENTS if rows <= {variant.name for variant in table.variants})
+    return next(
+        table.name for table in EXPERIMENTS if rows <= {variant.name for variant in (table.reference, *table.variants)}
+    )
 
 
 def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool, by_segmentor: bool) -> list[str]:

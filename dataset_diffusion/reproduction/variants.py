@@ -110,14 +110,14 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     Experiment(
         "prompt",
-        "Text of the prompt",
+        "Text of the prompt (half of the images)",
         (
-            # Half of the images: each mode needs images of its own.
-            Variant("caption and classes", images=0.5),
             Variant("simple", mode="simple", images=0.5),
             Variant("caption", mode=CAPTION, images=0.5),
             Variant("classes", mode="classes", images=0.5),
         ),
+        # Half of the images: each mode needs images of its own.
+        reference=Variant("caption and classes", images=0.5),
     ),
     Experiment(
         "power",
@@ -254,7 +254,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
 )
 
-MAIN_ROWS: tuple[str, ...] = ("rendered", "power 0", "late steps, edges", "by labelled pixels")
+MAIN_ROWS: tuple[str, ...] = ("reference", "rendered", "power 0", "late steps, edges", "by labelled pixels")
 """Rows of which a segmentor is trained where there is an hour, not a night."""
 
 NEW_IDEAS: tuple[str, ...] = tuple(

@@ -18,20 +18,23 @@ def run_in_processes(
 ) -> None:
     """Call `work` with each job, several at once, with a progress bar; the first that fails ends all.
 
-    Each process has its share of the cores, and ends after `jobs_a_process` jobs.
+    Each process has its share of the cores, and does about `jobs_a_process` jobs: then new ones are started.
     """
     if not jobs:
         return
+    # Not max_tasks_per_child: in Python 3.11 a pool whose processes end may start no others, and wait for ever (CPython
+    # issue 115634).
+    size = at_once * jobs_a_process
+    with tqdm(total=len(jobs), desc=what, unit=unit, dynamic_ncols=True) as bar:
+        for start in range(0, len(jobs), size):
+            _run(work, jobs[start : start + size], at_once, bar)
+
+
+def _run(work: Callable[[Job], None], jobs: Sequence[Job], at_once: int, bar: "tqdm[None]") -> None:
     threads = max(1, num_cores() // at_once)
-    with (
-        ProcessPoolExecutor(
-            at_once,
-            mp_context=get_context("spawn"),
-            initializer=partial(torch.set_num_threads, threads),
-            max_tasks_per_child=jobs_a_process,
-        ) as pool,
-        tqdm(total=len(jobs), desc=what, unit=unit, dynamic_ncols=True) as bar,
-    ):
+    with ProcessPoolExecutor(
+        at_once, mp_context=get_context("spawn"), initializer=partial(torch.set_num_threads, threads)
+    ) as pool:
         running = [pool.submit(work, job) for job in jobs]
         try:
             for finished in as_completed(running):
