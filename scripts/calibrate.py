@@ -1,6 +1,6 @@
 """Find the power, threshold and ignored band that give a model's best masks, on a small folder of labelled images.
 
-    python scripts/calibrate.py DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary=mine.yaml
+    python scripts/calibrate.py DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
     python scripts/calibrate.py datasets/toy_real              the toy world's model, on rendered scenes
 
 DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
@@ -26,11 +26,14 @@ MOST_IGNORED = 0.1
 
 def main() -> None:
     """Take the folder off the command line; the rest is dd-generate's."""
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-") or "=" in sys.argv[1]:
+    if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
-        sys.exit(0 if {"-h", "--help"} & set(sys.argv[1:]) else 2)
+        return
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-") or ("=" in sys.argv[1] and not Path(sys.argv[1]).exists()):
+        print("calibrate.py: error: first comes the folder of labelled images; --help says more", file=sys.stderr)
+        sys.exit(2)
     folder = Path(sys.argv.pop(1))
-    run_command("calibrate.py", "generate", lambda cfg: work(cfg, folder))
+    run_command("calibrate.py", "generate", lambda cfg: work(cfg, folder), after_interrupt="nothing is kept of it")
 
 
 def work(cfg: DictConfig, folder: Path) -> None:
@@ -38,7 +41,7 @@ def work(cfg: DictConfig, folder: Path) -> None:
     settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
-    from dataset_diffusion.calibration.choice import bands, best_of_each_power, widest_band
+    from dataset_diffusion.calibration.choice import bands, best_band, best_of_each_power
     from dataset_diffusion.calibration.folder import labelled_images
     from dataset_diffusion.calibration.recording import NoisedRecorder
     from dataset_diffusion.sampler import load_pipeline
@@ -66,7 +69,7 @@ def work(cfg: DictConfig, folder: Path) -> None:
             f"  {mask.uncertainty_threshold:.3f} ... {mask.threshold:.3f}: {100 * choice.quality.share_ignored:4.1f}% "
             f"ignored; of the others {100 * metrics.pixel_accuracy:.1f}% are right, mIoU {metrics.miou:.3f}"
         )
-    chosen = widest_band(widths, MOST_IGNORED)
+    chosen = best_band(widths, MOST_IGNORED)
     print(f"The best that ignores at most {100 * MOST_IGNORED:.0f}% of the pixels:")
     print(
         f"  attention.power={chosen.power} mask.threshold={chosen.mask.threshold} "

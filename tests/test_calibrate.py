@@ -75,7 +75,25 @@ def test_a_folder_that_does_not_do_is_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_folder_it_says_how_it_is_called() -> None:
-    done = calibrate()
+@pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])
+def test_without_a_folder_it_is_one_line(arguments: tuple[str, ...]) -> None:
+    done = calibrate(*arguments)
     assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "calibrate.py: error: first comes the folder of labelled images; --help says more"
+    ]
+
+
+def test_a_folder_with_another_split_is_told_what_is_missing(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    folder = write_folder(tmp_path / "labelled", label=1)
+    splits = folder / "ImageSets" / "Segmentation"
+    (splits / "train.txt").rename(splits / "val.txt")
+    done = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
+
+
+def test_help_says_how_it_is_called() -> None:
+    done = calibrate("--help")
+    assert done.returncode == 0
     assert "python scripts/calibrate.py DIR" in done.stdout

@@ -56,10 +56,11 @@ def bands(recorded: Sequence[RecordedImage], choice: Choice, num_labels: int) ->
     return [Choice(choice.power, mask, quality) for mask, quality in zip(masks, qualities, strict=True)]
 
 
-def widest_band(choices: Sequence[Choice], most_ignored: float) -> Choice:
+def best_band(choices: Sequence[Choice], most_ignored: float) -> Choice:
     """The best masks among those that leave no more than a share of the pixels to be ignored.
 
-    Without a limit there would be no best one: the more doubtful pixels are ignored, the better are the others.
+    Without a limit there would be no best one: the more doubtful pixels are ignored, the better are the others. One of
+    the choices has no band.
     """
-    allowed = [choice for choice in choices if choice.quality.share_ignored <= most_ignored] or choices[:1]
+    allowed = [choice for choice in choices if choice.quality.share_ignored <= most_ignored]
     return max(allowed, key=lambda choice: choice.quality.metrics.miou)

@@ -17,6 +17,9 @@ def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int)
     Raises InputError when the folder is not of that layout, a mask has a label that the vocabulary has not, or no mask
     has any.
     """
+    ids = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not ids.exists():
+        raise InputError(f"{ids}: no such file; it lists the ids of the labelled images, one a line")
     dataset = VocDataset("folder", folder, split, vocabulary.label_names)
     images: list[LabelledImage] = []
     for index in range(len(dataset.ids)):

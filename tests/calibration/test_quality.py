@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dataset_diffusion.calibration.choice import Choice, band_around, best_threshold, widest_band
+from dataset_diffusion.calibration.choice import Choice, band_around, best_band, best_threshold
 from dataset_diffusion.calibration.quality import MaskQuality, attention_on_objects, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import segmentation_metrics
@@ -101,5 +101,5 @@ def test_bands_and_their_choice() -> None:
         return Choice(1, MaskSettings(0.5, 0.5), quality)
 
     none, narrow, wide = choice(0.5, 0.0), choice(0.6, 0.08), choice(0.7, 0.3)
-    assert widest_band([none, narrow, wide], most_ignored=0.1) is narrow
-    assert widest_band([none, narrow, wide], most_ignored=0.01) is none
+    assert best_band([none, narrow, wide], most_ignored=0.1) is narrow
+    assert best_band([none, narrow, wide], most_ignored=0.01) is none
