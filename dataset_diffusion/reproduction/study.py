@@ -160,6 +160,8 @@ class Study:
         for seed in range(self._scale.seeds):
             for same in by_training.values():
                 shared = tuple(same.values())
+                if shared[0].once and seed > 0:
+                    continue
                 yield SegmentorJob(
                     self._folder,
                     shared,

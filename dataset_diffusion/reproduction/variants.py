@@ -22,7 +22,7 @@ class Variant:
     both, or the rendered ones with masks from the attention recorded on them. Of each class's images the `kept_share`
     with the highest confidence is trained on. `soft`: each image comes three times, with a lower threshold, the usual
     one, and a higher one: in the mean, a soft label. `full_schedule`: with the segmentor and the schedule of
-    `experiment=toy`, not the small ones.
+    `experiment=toy`, not the small ones. `once`: with the first seed alone.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Variant:
     self_training: bool = False
     tta: bool = False
     full_schedule: bool = False
+    once: bool = False
 
 
 REFERENCE = Variant("reference")
@@ -197,7 +198,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "With the segmentor and the schedule of `experiment=toy`, and twice the images",
         (
             replace(LATE_AND_REFINED, name="full schedule, late steps, edges", images=2.0, full_schedule=True),
-            replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered"),
+            replace(FULL_SCHEDULE, name="full schedule, power 0", recipe=Recipe(power=0), once=True),
+            replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered", once=True),
         ),
         reference=FULL_SCHEDULE,
         yardsticks=("segmentor",),
