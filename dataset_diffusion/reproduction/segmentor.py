@@ -83,8 +83,10 @@ class SegmentorJob:
 
     def _made_by(self, variant: Variant) -> dict[str, Any]:
         """All that figures depend on, other than the model and how images are made, which the folder is for."""
+        facts = asdict(replace(variant, name=""))
+        del facts["once"]
         return {
-            "variant": asdict(replace(variant, name="")),
+            "variant": facts,
             "thresholds": asdict(self.thresholds),
             "images": round(self.scale.images * variant.images),
             "first_rendered": rendered_seeds(self.seed, 1)[0],

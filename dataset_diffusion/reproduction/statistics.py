@@ -39,11 +39,8 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired_difference(better: Sequence[float], worse: Sequence[float]) -> Interval:
-    """The interval of the mean difference, seed by seed: the two have the same images and the same random numbers.
-
-    Where one has fewer, over the seeds that both have.
-    """
-    return interval([a - b for a, b in zip(better, worse, strict=False)])
+    """The interval of the mean difference, seed by seed: the two have the same images and the same random numbers."""
+    return interval([a - b for a, b in zip(better, worse, strict=True)])
 
 
 def verdict(difference: Interval) -> Verdict:

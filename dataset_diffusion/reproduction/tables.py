@@ -135,7 +135,7 @@ def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool
         if measured is None or reference is None:
             return [*cells, NO_FIGURE, NO_FIGURE]
         is_reference = variant.name == reference_name
-        difference = "" if is_reference else _signed(paired_difference(measured, reference))
+        difference = "" if is_reference else _signed(paired_difference(measured, reference[: len(measured)]))
         cells += [_plus_minus(interval(measured)), difference]
     return cells
 
