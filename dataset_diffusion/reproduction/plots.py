@@ -6,9 +6,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dataset_diffusion.reproduction.scale import Scale
-from dataset_diffusion.reproduction.statistics import interval
 from dataset_diffusion.reproduction.study import Figures
-from dataset_diffusion.reproduction.tables import Outcome, values
+from dataset_diffusion.reproduction.tables import Outcome, mean
 from dataset_diffusion.reproduction.variants import REFERENCE, Experiment, Yardstick
 
 COLOURS: dict[Yardstick, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
@@ -32,8 +31,8 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
     for panel, table in zip(panels.flat, tables, strict=False):
         names = [variant.name for variant in (table.reference, *table.variants)]
         for yardstick, offset in OFFSETS.items():
-            points = [(place, values(figures, name, yardstick)) for place, name in enumerate(names)]
-            known = [(place, interval(measured)) for place, measured in points if measured is not None]
+            points = [(place, mean(figures, name, yardstick)) for place, name in enumerate(names)]
+            known = [(place, measured) for place, measured in points if measured is not None]
             if yardstick not in table.yardsticks or not known:
                 continue
             panel.errorbar(
@@ -59,9 +58,9 @@ def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     panel = figure.subplots()
     for label, names in NUMBERS.items():
-        measured = [values(figures, name, "segmentor") for name in names]
+        measured = [mean(figures, name, "segmentor") for name in names]
         counts = [scale.images / 2, scale.images, 2 * scale.images]
-        known = [(count, interval(m)) for count, m in zip(counts, measured, strict=True) if m is not None]
+        known = [(count, value) for count, value in zip(counts, measured, strict=True) if value is not None]
         panel.errorbar(
             [count for count, _ in known],
             [value.mean for _, value in known],

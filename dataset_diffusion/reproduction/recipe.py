@@ -14,7 +14,7 @@ from dataset_diffusion.types import AttentionMaps, ClassScores
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which of the attention is averaged, and what is made of it. The defaults are those of the reproduction's reference.
+    """Which of the attention is averaged, and what is made of it. The defaults are the reference's.
 
     `self_resolutions`: of several, each spreads the evidence, and the results are averaged. `layers` and `quarters` are
     those that are averaged (indices; None: all). `refined`: the scores follow the image's edges. `class_thresholds`:

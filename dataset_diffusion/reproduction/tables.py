@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dataset_diffusion.reproduction.statistics import Interval, interval, paired_difference, verdict
+from dataset_diffusion.reproduction.statistics import CommonVariance, Interval, interval, paired_difference, verdict
 from dataset_diffusion.reproduction.study import Figures
 from dataset_diffusion.reproduction.variants import (
     CLAIMS,
@@ -19,6 +19,9 @@ from dataset_diffusion.reproduction.variants import (
 
 COMMAND = "python scripts/reproduce.py --only"
 NO_FIGURE = "–"
+FULL_SCHEDULE_ROWS = {
+    row.name for table in EXPERIMENTS for row in (table.reference, *table.variants) if row.full_schedule
+}
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,54 @@ def values(figures: Figures, name: str, yardstick: Yardstick, figure: str = "mio
     return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
 
 
+def mean(figures: Figures, name: str, yardstick: Yardstick, figure: str = "miou") -> Interval | None:
+    """The mean of a row's figure with its interval; None where it was not measured."""
+    measured = values(figures, name, yardstick, figure)
+    if measured is None:
+        return None
+    variance = _common_variance(figures, name) if yardstick == "segmentor" else None
+    return variance.mean(measured) if variance else interval(measured)
+
+
+def difference(
+    figures: Figures, better: str, worse: str, yardstick: Yardstick, figure: str = "miou"
+) -> Interval | None:
+    """The difference of two rows' means with its interval; None where one was not measured.
+
+    Of groups of scenes each pair of rows has its own variance; of trainings, which are few, all have the same.
+    """
+    pair = values(figures, better, yardstick, figure), values(figures, worse, yardstick, figure)
+    if pair[0] is None or pair[1] is None:
+        return None
+    count = min(len(pair[0]), len(pair[1]))
+    first, second = pair[0][:count], pair[1][:count]
+    variance = _common_variance(figures, better) if yardstick == "segmentor" else None
+    return variance.difference(first, second) if variance else paired_difference(first, second)
+
+
+def _common_variance(figures: Figures, name: str) -> CommonVariance | None:
+    """That of the rows which are trained like one, with all seeds; None if the row has fewer."""
+    seeds = max(len(measured) for measured in figures.segmentor.values())
+    if len(figures.segmentor[name]) < seeds:
+        return None
+    alike = [
+        # Rows that differ by name alone are one.
+        tuple(100 * value for value in measured)
+        for other, measured in figures.segmentor.items()
+        if len(measured) == seeds and (other in FULL_SCHEDULE_ROWS) == (name in FULL_SCHEDULE_ROWS)
+    ]
+    return CommonVariance.of(list(dict.fromkeys(alike)))
+
+
 def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:
     """What the figures say of each claim, by each of its yardsticks that was measured."""
     found = []
     for claim in claims:
         for yardstick in claim.yardsticks:
             figure = claim.figure if yardstick == "masks" else "miou"
-            pair = [values(figures, name, yardstick, figure) for name in (claim.better, claim.worse)]
-            if pair[0] is not None and pair[1] is not None:
-                found.append(Outcome(claim, yardstick, paired_difference(pair[0], pair[1])))
+            points = difference(figures, claim.better, claim.worse, yardstick, figure)
+            if points is not None:
+                found.append(Outcome(claim, yardstick, points))
     return found
 
 
@@ -127,16 +169,13 @@ def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool
             ("share_ignored", lambda value: f"{value.mean:.1f}"),
         )
         for figure, text in names:
-            measured = values(figures, variant.name, "masks", figure)
-            cells.append(NO_FIGURE if measured is None else text(interval(measured)))
+            measured = mean(figures, variant.name, "masks", figure)
+            cells.append(NO_FIGURE if measured is None else text(measured))
     if by_segmentor:
-        measured = values(figures, variant.name, "segmentor")
-        reference = values(figures, reference_name, "segmentor")
-        if measured is None or reference is None:
-            return [*cells, NO_FIGURE, NO_FIGURE]
-        is_reference = variant.name == reference_name
-        difference = "" if is_reference else _signed(paired_difference(measured, reference[: len(measured)]))
-        cells += [_plus_minus(interval(measured)), difference]
+        measured = mean(figures, variant.name, "segmentor")
+        points = difference(figures, variant.name, reference_name, "segmentor")
+        cells.append(NO_FIGURE if measured is None else _plus_minus(measured))
+        cells.append("" if variant.name == reference_name else NO_FIGURE if points is None else _signed(points))
     return cells
 
 
