@@ -60,7 +60,7 @@ def main() -> None:
     """Measure, write, and say what holds."""
     args = parse_arguments()
     settings = reference_settings(args.model)
-    scale = QUICK if args.quick else FULL
+    scale = QUICK if args.quick else replace(FULL, seeds=args.seeds)
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
     tables = [experiment(name) for name in names]
     start = time.monotonic()
@@ -102,6 +102,12 @@ def parse_arguments() -> argparse.Namespace:
     part.add_argument("--quick", action="store_true", help="masks alone, on few scenes")
     part.add_argument(
         "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="some of the tables"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=FULL.seeds,
+        help="of images and trainings; may be raised later (default: 3)",
     )
     parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
     parser.add_argument("--jobs", type=positive, help="processes at once (default: one a core, one with a GPU)")

@@ -178,6 +178,10 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
             "unrecognized arguments: --num-images; settings are written without dashes, as num_images=VALUE; "
             "dd-generate --help lists them",
         ),
+        (
+            ["-m", "--cfg", "job"],
+            "--cfg prints the settings of one run, not of a sweep (-m); dd-generate --help lists them",
+        ),
         (["model=toy"], "model=toy: is a group of settings, not a setting"),
     ],
 )

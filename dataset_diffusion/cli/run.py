@@ -112,6 +112,8 @@ def _parse_command_line(name: str, arguments: Sequence[str], config_root: str) -
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--multirun", "-m", action="store_true")
     parsed = parser.parse_intermixed_args(arguments)
+    if parsed.cfg and parsed.multirun:
+        parser.error("--cfg prints the settings of one run, not of a sweep (-m)")
     _require_readable(name, parsed.overrides, config_root)
     return parsed
 
