@@ -73,17 +73,12 @@ def difference(
 
 
 def _common_variance(figures: Figures, name: str) -> CommonVariance | None:
-    """That of the rows which are trained like one, with all seeds; None if the row has fewer."""
-    seeds = max(len(measured) for measured in figures.segmentor.values())
-    if len(figures.segmentor[name]) < seeds:
+    """That of all rows with the small schedule; None of a row with the full one."""
+    if name in FULL_SCHEDULE_ROWS:
         return None
-    alike = [
-        # Rows that differ by name alone are one.
-        tuple(100 * value for value in measured)
-        for other, measured in figures.segmentor.items()
-        if len(measured) == seeds and (other in FULL_SCHEDULE_ROWS) == (name in FULL_SCHEDULE_ROWS)
-    ]
-    return CommonVariance.of(list(dict.fromkeys(alike)))
+    alike = [measured for other, measured in figures.segmentor.items() if other not in FULL_SCHEDULE_ROWS]
+    # Rows that differ by name alone are one.
+    return CommonVariance.of(list(dict.fromkeys(tuple(100 * value for value in measured) for measured in alike)))
 
 
 def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:

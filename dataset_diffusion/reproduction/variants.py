@@ -90,7 +90,7 @@ HALF = Variant("generated, half as many", images=0.5)
 LATE_STEPS = _with("late steps", quarters=LATE)
 REFINED = _with("edges", refined=True)
 LATE_AND_REFINED = _with("late steps, edges", quarters=LATE, refined=True)
-FULL_SCHEDULE = Variant("full schedule", images=2.0, full_schedule=True)
+FULL_SCHEDULE = Variant("full schedule", images=2.0, full_schedule=True, once=True)
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
@@ -195,11 +195,11 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     Experiment(
         "schedule",
-        "With the segmentor and the schedule of `experiment=toy`, and twice the images",
+        "Whether the order is that with the segmentor and schedule of `experiment=toy` (twice the images, one seed)",
         (
-            replace(LATE_AND_REFINED, name="full schedule, late steps, edges", images=2.0, full_schedule=True),
-            replace(FULL_SCHEDULE, name="full schedule, power 0", recipe=Recipe(power=0), once=True),
-            replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered", once=True),
+            replace(FULL_SCHEDULE, name="full schedule, late steps, edges", recipe=LATE_AND_REFINED.recipe),
+            replace(FULL_SCHEDULE, name="full schedule, power 0", recipe=Recipe(power=0)),
+            replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered"),
         ),
         reference=FULL_SCHEDULE,
         yardsticks=("segmentor",),
@@ -248,7 +248,7 @@ CLAIMS: tuple[Claim, ...] = (
         source="ours",
     ),
     Claim(
-        "Late steps and edges make better masks of rendered images",
+        "Late steps and edges make a better segmentor of rendered images",
         "rendered, best masks from attention",
         "rendered, masks from attention",
         ("segmentor",),

@@ -59,9 +59,9 @@ def test_a_table_has_a_row_for_each_variant_and_shows_what_is_missing() -> None:
 
 def test_a_table_with_a_reference_of_its_own_has_differences_to_that() -> None:
     full = figures()
-    full.segmentor |= {"full schedule": [0.4, 0.41, 0.42], "full schedule, rendered": [0.5]}
+    full.segmentor |= {"full schedule": [0.4], "full schedule, rendered": [0.5]}
     text = experiment_table(full, experiment("schedule"))
-    assert "| full schedule | 41.0 ± 2.5 |  |" in text  # the rows of the small schedule vary otherwise
+    assert "| full schedule | 40.0 |  |" in text
     assert "| full schedule, rendered | 50.0 | +10.0 |" in text
     assert "| reference |" not in text
 
