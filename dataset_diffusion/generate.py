@@ -19,7 +19,6 @@ from dataset_diffusion.dataset.report import REPORT_FILE, render_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
 from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.prompts.report import PLAN_REPORT_FILE, PlanReport, report_plan
 from dataset_diffusion.prompts.sources import Plan, plan_prompts
@@ -145,8 +144,6 @@ def label_sample(
     """The mask of a sample from its attention (arXiv 2309.14303); `spans` are the tokens of each of its classes."""
     evidence = class_evidence(sample.attention, spans, attention.power)
     scores = class_scores(evidence, sample.prompt.class_ids, sample.image.shape[:2])
-    if mask.refine:
-        scores = refine_scores(sample.image, scores, min(evidence.shape[1:]))
     return label_mask(scores, mask.threshold, mask.uncertainty_threshold)
 
 

@@ -80,7 +80,6 @@ class Sampler:
         self._pipe = pipe
         self._prompt_mode = prompt_mode
         self._settings = sampler
-        self._attention = attention
         self._vocabulary = vocabulary
         size = latent_size(pipe)
         self._layers = select_layers(find_attention_layers(pipe.unet, size), attention, size)
@@ -109,19 +108,13 @@ class Sampler:
         if not any(prompt.class_ids for prompt in prompts):
             images, maps = self._images(prompts), [self._empty_maps()] * len(prompts)
         else:
-            embeddings = self._class_embeddings(prompts)
-            with AttentionRecorder(self._pipe.unet, self._layers, embeddings, self._skipped_calls()) as recorder:
+            with AttentionRecorder(self._pipe.unet, self._layers, self._class_embeddings(prompts)) as recorder:
                 images = self._images(prompts)
             maps = recorder.maps()
         return [
             Sample(prompt, image, attention if prompt.class_ids else self._empty_maps())
             for prompt, image, attention in zip(prompts, images, maps, strict=True)
         ]
-
-    def _skipped_calls(self) -> int:
-        """The number of UNet calls whose attention is left out; some schedulers make more of them than steps."""
-        self._pipe.scheduler.set_timesteps(self._settings.num_inference_steps)
-        return int(self._attention.skip_steps * len(self._pipe.scheduler.timesteps))
 
     def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""

@@ -54,7 +54,7 @@ def work(cfg: DictConfig, folder: Path) -> None:
     recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
 
     num_labels = len(vocabulary.label_names)
-    powers = best_of_each_power(recorded, num_labels, settings.mask.refine)
+    powers = best_of_each_power(recorded, num_labels)
     print(f"{len(recorded)} images of {folder}. Without an ignored band, at the best threshold of each power:")
     for choice in powers:
         print(

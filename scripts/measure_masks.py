@@ -35,7 +35,7 @@ def work(cfg: DictConfig) -> None:
     scenes = record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
     recorded = list(tqdm(scenes, total=len(seeds), unit="scene"))
     power = settings.attention.power
-    (shipped,) = mask_quality(score(recorded, power, settings.mask.refine), [settings.mask], NUM_LABELS)
+    (shipped,) = mask_quality(score(recorded, power), [settings.mask], NUM_LABELS)
     names = choose_vocabulary(settings.vocabulary).label_names
     for name, iou in zip(names, shipped.metrics.iou, strict=True):
         print(f"{name:12} {100 * iou:5.1f}")
@@ -48,7 +48,7 @@ def work(cfg: DictConfig) -> None:
     print("power " + "".join(f"{threshold:7.2f}" for threshold in THRESHOLDS))
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
     for power in POWERS:
-        qualities = mask_quality(score(recorded, power, settings.mask.refine), masks, NUM_LABELS)
+        qualities = mask_quality(score(recorded, power), masks, NUM_LABELS)
         print(f"{power:5} " + "".join(f"{quality.metrics.miou:7.3f}" for quality in qualities))
     shares = ", ".join(f"{100 * attention_on_objects(recorded, power):.0f}% at power {power}" for power in POWERS)
     print(f"self-attention of an object's positions that stays on the object: {shares}")

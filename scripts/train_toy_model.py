@@ -159,7 +159,7 @@ class Reporter:
         recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
         for power in POWERS:
             masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-            qualities = mask_quality(score(recorded, power, refine=False), masks, NUM_LABELS)
+            qualities = mask_quality(score(recorded, power), masks, NUM_LABELS)
             figures = (f"{q.metrics.miou:.3f} at {t}" for q, t in zip(qualities, THRESHOLDS, strict=True))
             tqdm.write(f"  masks, power {power}: mIoU " + ", ".join(figures))
         draw_samples(pipe).save(self.folder / "samples.png")

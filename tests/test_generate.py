@@ -122,7 +122,7 @@ def test_the_manifest_tells_what_the_files_hold(fake: type[FakeSampler]) -> None
 def test_the_description_tells_how_the_folder_was_made(fake: type[FakeSampler]) -> None:
     generate(SETTINGS, progress=False)
     description = json.loads(Path("data/dataset.json").read_text())
-    assert description["settings"]["mask"] == {"threshold": 0.6, "uncertainty_threshold": 0.5, "refine": False}
+    assert description["settings"]["mask"] == {"threshold": 0.6, "uncertainty_threshold": 0.5}
     assert description["model"] == REVISION
     assert description["versions"]["torch"] == torch.__version__
     vocabulary = description["vocabulary"]

@@ -102,17 +102,11 @@ class AttentionRecorder:
     to the bit. With classifier-free guidance the UNet's batch is the unconditional half followed by the conditional
     one (2B); without it there is only the latter (B).
 
-    The first `skip_calls` UNet calls inside the block are not recorded.
-
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
     sum for each kind, [B, N, N] and [B, N, T], whatever the number of steps, and the scores of one head.
     """
 
-    def __init__(
-        self, unet: nn.Module, layers: Sequence[AttentionLayer], class_embeddings: Tensor, skip_calls: int = 0
-    ) -> None:
-        self._unet = unet
-        self._calls_to_skip = skip_calls
+    def __init__(self, unet: nn.Module, layers: Sequence[AttentionLayer], class_embeddings: Tensor) -> None:
         self._class_embeddings = class_embeddings
         self._modules = [(unet.get_submodule(layer.name), layer.is_cross) for layer in layers]
         batch, tokens, _ = class_embeddings.shape
@@ -124,8 +118,6 @@ class AttentionRecorder:
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        if self._calls_to_skip:
-            self._handles.append(self._unet.register_forward_hook(self._end_call))
         for module, is_cross in self._modules:
             hook = self._record_cross if is_cross else self._record_self
             self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
@@ -143,17 +135,12 @@ class AttentionRecorder:
         cross = self._cross.mean().transpose(1, 2).unflatten(2, self._cross_size).contiguous()
         return [AttentionMaps(*pair) for pair in zip(cross, self._self.mean(), strict=True)]
 
-    def _end_call(self, *_: object) -> None:
-        self._calls_to_skip = max(0, self._calls_to_skip - 1)
-
     def _record_self(self, layer: Attention, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor) -> None:
-        if not self._calls_to_skip:
-            hidden = self._conditional_half(args, kwargs)
-            self._self.add(layer, hidden, hidden)
+        hidden = self._conditional_half(args, kwargs)
+        self._self.add(layer, hidden, hidden)
 
     def _record_cross(self, layer: Attention, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor) -> None:
-        if not self._calls_to_skip:
-            self._cross.add(layer, self._conditional_half(args, kwargs), self._class_embeddings)
+        self._cross.add(layer, self._conditional_half(args, kwargs), self._class_embeddings)
 
     def _conditional_half(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         hidden = args[0] if args else kwargs["hidden_states"]

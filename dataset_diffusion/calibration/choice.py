@@ -1,7 +1,7 @@
 """The settings that give the best masks on images whose masks are known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dataset_diffusion.calibration.quality import LabelledScores, MaskQuality, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
@@ -38,21 +38,21 @@ def band_around(threshold: float, width: float) -> MaskSettings:
     )
 
 
-def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int, refine: bool) -> list[Choice]:
+def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int) -> list[Choice]:
     """For each of POWERS the best threshold, without an ignored band."""
     choices = []
     for power in POWERS:
-        labelled = score(recorded, power, refine)
+        labelled = score(recorded, power)
         threshold = best_threshold(labelled, num_labels)
-        mask = MaskSettings(threshold, threshold, refine)
+        mask = MaskSettings(threshold, threshold)
         choices.append(Choice(power, mask, mask_quality(labelled, [mask], num_labels)[0]))
     return choices
 
 
 def bands(recorded: Sequence[RecordedImage], choice: Choice, num_labels: int) -> list[Choice]:
     """Ignored bands of different widths around the threshold of a choice, from none to the widest."""
-    masks = [replace(band_around(choice.mask.threshold, width), refine=choice.mask.refine) for width in BANDS]
-    qualities = mask_quality(score(recorded, choice.power, choice.mask.refine), masks, num_labels)
+    masks = [band_around(choice.mask.threshold, width) for width in BANDS]
+    qualities = mask_quality(score(recorded, choice.power), masks, num_labels)
     return [Choice(choice.power, mask, quality) for mask, quality in zip(masks, qualities, strict=True)]
 
 

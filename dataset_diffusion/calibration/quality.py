@@ -9,7 +9,6 @@ import torch
 from dataset_diffusion.attention.aggregate import class_evidence, exponentiate, map_size
 from dataset_diffusion.calibration.recording import RecordedImage
 from dataset_diffusion.evaluation.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
-from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores
@@ -30,15 +29,12 @@ class MaskQuality:
     share_ignored: float
 
 
-def score(recorded: Iterable[RecordedImage], power: int, refine: bool) -> list[LabelledScores]:
-    """The class scores of recorded images as dd-generate makes them, by attention.power and mask.refine."""
+def score(recorded: Iterable[RecordedImage], power: int) -> list[LabelledScores]:
+    """The class scores of recorded images as dd-generate makes them with attention.power."""
     labelled = []
     for item in recorded:
         evidence = class_evidence(item.attention, item.spans, power)
-        scores = class_scores(evidence, item.class_ids, item.labels.shape)
-        if refine:
-            scores = refine_scores(item.image, scores, min(evidence.shape[1:]))
-        labelled.append((item.labels, scores))
+        labelled.append((item.labels, class_scores(evidence, item.class_ids, item.labels.shape)))
     return labelled
 
 

@@ -82,10 +82,8 @@ class NoisedRecorder:
         self.pipe = pipe
         self._attention = attention
         pipe.scheduler.set_timesteps(num_inference_steps)
-        times = pipe.scheduler.timesteps.to(pipe.device).long()
-        self._num_skipped = int(attention.skip_steps * len(times))
-        self.times: Tensor = times[self._num_skipped :]
-        """The sampler's time steps whose attention is recorded [S], most noise first."""
+        self.times: Tensor = pipe.scheduler.timesteps.to(pipe.device).long()
+        """The sampler's time steps [S], most noise first."""
         self._noise = DDPMScheduler.from_config(pipe.scheduler.config)
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
 
@@ -106,9 +104,8 @@ class NoisedRecorder:
     ) -> list[list[AttentionMaps]]:
         """The maps of each recording at each time step."""
         latents = self._encode_image(image)
-        # A step's noise is its own, whichever steps are recorded.
-        shape = (self._num_skipped + len(self.times), *latents.shape[1:])
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)[self._num_skipped :]
+        shape = (len(self.times), *latents.shape[1:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)
         noisy = self._noise.add_noise(latents.expand_as(noise), noise, self.times)
         states = self.encode_text(prompt)
         maps: list[list[AttentionMaps]] = [[] for _ in recordings]

@@ -22,13 +22,10 @@ NUMBERS = {
 
 def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path) -> None:
     """A panel for each table: mIoU of each row by both yardsticks, with 95% intervals."""
-    columns = 2
-    rows = -(-len(tables) // columns)
-    figure = Figure(figsize=(12, 2.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for panel in panels.flat[len(tables) :]:
-        panel.axis("off")
-    for panel, table in zip(panels.flat, tables, strict=False):
+    heights = [len(table.variants) + 4 for table in tables]  # with room for the title and the axis
+    figure = Figure(figsize=(9, 0.27 * sum(heights)), layout="constrained")
+    panels = figure.subplots(len(tables), squeeze=False, height_ratios=heights)
+    for panel, table in zip(panels.flat, tables, strict=True):
         names = [variant.name for variant in (table.reference, *table.variants)]
         for yardstick, offset in OFFSETS.items():
             points = [(place, mean(figures, name, yardstick)) for place, name in enumerate(names)]
@@ -45,11 +42,11 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
                 label=yardstick,
             )
         panel.set_yticks(range(len(names)), names)
-        panel.invert_yaxis()
-        panel.set_title(table.title, fontsize=10)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_title(table.title, fontsize=10, loc="left")
         panel.set_xlabel("mIoU, %")
         panel.grid(axis="x", alpha=0.3)
-        panel.legend(fontsize=8)
+        panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 

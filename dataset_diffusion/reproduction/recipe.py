@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from dataset_diffusion.attention.aggregate import class_evidence, resize
-from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, min_max
 from dataset_diffusion.reproduction.archive import CLASS_PROMPT, FINE, ArchivedAttention
+from dataset_diffusion.reproduction.guided_filter import refine_scores
 from dataset_diffusion.types import AttentionMaps, ClassScores
 
 

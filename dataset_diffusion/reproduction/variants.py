@@ -195,7 +195,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     ),
     Experiment(
         "schedule",
-        "Whether the order is that with the segmentor and schedule of `experiment=toy` (twice the images, one seed)",
+        "With the segmentor and schedule of `experiment=toy` (twice the images, one seed)",
         (
             replace(FULL_SCHEDULE, name="full schedule, late steps, edges", recipe=LATE_AND_REFINED.recipe),
             replace(FULL_SCHEDULE, name="full schedule, power 0", recipe=Recipe(power=0)),

@@ -148,34 +148,28 @@ class AttentionSettings:
     Resolutions are sides of square maps; None takes the model's best: a quarter of the latent's side for
     cross-attention, at least 16, and half of it for self-attention (16 and 32 for 64 x 64 latents), or the nearest
     that it has.
-    `power` is the exponent tau of the self-attention matrix; 0 uses cross-attention alone. `skip_steps` is the share of
-    the sampling steps whose attention is left out, those with the most noise; the paper leaves out none.
+    `power` is the exponent tau of the self-attention matrix; 0 uses cross-attention alone.
     """
 
     self_resolution: int | None = None
     cross_resolution: int | None = None
     power: int = 4
-    skip_steps: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("self_resolution", "cross_resolution"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"attention.{name}", value, "must be 1 or more, or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")
-        require(0 <= self.skip_steps < 1, "attention.skip_steps", self.skip_steps, "must lie in [0, 1), as 0.5")
 
 
 @dataclass(frozen=True)
 class MaskSettings:
     """A pixel is its best class where that class's score is >= `threshold`, background where it is below
     `uncertainty_threshold`, and ignored in between (arXiv 2309.14303; its released values are the defaults).
-
-    With `refine` the scores follow the edges of the image (a guided filter; not in the paper).
     """
 
     threshold: float = 0.6
     uncertainty_threshold: float = 0.5
-    refine: bool = False
 
     def __post_init__(self) -> None:
         for name in ("threshold", "uncertainty_threshold"):

@@ -34,7 +34,7 @@ def scenes() -> list[Scene]:
 def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]) -> None:
     items = [recorded(scene, perfect=True) for scene in scenes]
     settings = [MaskSettings(0.5, 0.5), MaskSettings(0.65, 0.35)]
-    without_band, with_band = mask_quality(score(items, 0, refine=False), settings, NUM_LABELS)
+    without_band, with_band = mask_quality(score(items, 0), settings, NUM_LABELS)
     assert without_band.metrics.miou > 0.8
     assert without_band.share_ignored == 0
     assert with_band.metrics.miou > without_band.metrics.miou  # the band lies on the edges, where the grid errs
@@ -43,7 +43,7 @@ def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]
 
 def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) -> None:
     items = [recorded(scene, perfect=False) for scene in scenes]
-    (quality,) = mask_quality(score(items, 0, refine=False), [MaskSettings(0.5, 0.5)], NUM_LABELS)
+    (quality,) = mask_quality(score(items, 0), [MaskSettings(0.5, 0.5)], NUM_LABELS)
     background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
     assert quality.metrics.iou[0] == pytest.approx(background)
     assert np.nansum(quality.metrics.iou[1:]) == 0
@@ -75,7 +75,7 @@ def test_pixels_without_an_exact_label_are_not_counted() -> None:
     half_known = RecordedImage(BLACK, np.array([[1, 255, 0, 255]], np.uint8), (1,), ((0,),), item.attention)
     masks = [MaskSettings(0.5, 0.5), MaskSettings(1.0, 0.0)]
     (known, ignoring), (known_half, known_half_ignoring) = (
-        mask_quality(score([i], 0, refine=False), masks, 2) for i in (item, half_known)
+        mask_quality(score([i], 0), masks, 2) for i in (item, half_known)
     )
     assert known.metrics.pixel_accuracy == 0.5
     assert known_half.metrics.pixel_accuracy == 0.5
@@ -88,7 +88,7 @@ def test_the_best_threshold_lies_between_the_two_levels_of_a_map() -> None:
     labels = np.array([[1, 1, 0, 0]], np.uint8)
     cross = torch.tensor([[[1.0, 0.7, 0.3, 0.0]]])
     item = RecordedImage(BLACK, labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
-    assert best_threshold(score([item], 0, refine=False), 2) == 0.325  # the lowest of those that give the exact mask
+    assert best_threshold(score([item], 0), 2) == 0.325  # the lowest of those that give the exact mask
 
 
 def test_bands_and_their_choice() -> None:

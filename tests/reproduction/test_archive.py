@@ -1,6 +1,5 @@
 """Archived attention: the mean over layers and quarters is what dd-generate records; class words are found again."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,26 +68,6 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
         quarters = cross.mean(axis=0)
         assert not np.allclose(quarters[0], quarters[3], atol=1e-6)
     assert not [module for module in pipe.unet.modules() if module._forward_hooks or module._forward_pre_hooks]
-
-
-def test_skipping_half_of_the_steps_leaves_the_mean_of_the_last_two_quarters(pipe: StableDiffusionPipeline) -> None:
-    late = replace(SIXTEEN, skip_steps=0.5)
-    sampler = Sampler(pipe, SETTINGS, late, load_vocabulary("voc"))
-    class_texts = [sampler.class_prompt(prompt) for prompt in PROMPTS]
-    states = encode(pipe, [text.text for text in class_texts])
-    layers = find_attention_layers(pipe.unet, (16, 16))
-    plan = plan_recordings(layers, states, [text.spans for text in class_texts], None, [])
-    with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=8) as recorder:
-        (sample, _) = sampler.sample(PROMPTS)
-    archived = archive(plan, recorder.quarters(0), 0)
-    mean = torch.from_numpy(archived.self_attention[16][:, 2:].mean(axis=(0, 1)))
-    torch.testing.assert_close(sample.attention.self_attention, mean, atol=1e-6, rtol=1e-5)
-
-    item = LabelledImage(sample.image, np.zeros((32, 32), np.uint8), (8,), ("cat",), prompt="a cat; cat")
-    recorded = NoisedRecorder(pipe, 8, late).record(item, seed=5).attention
-    archived = archive_labelled(NoisedRecorder(pipe, 8, SIXTEEN), item, seed=5, appended=False)
-    mean = torch.from_numpy(archived.self_attention[16][:, 2:].mean(axis=(0, 1)))
-    torch.testing.assert_close(recorded.self_attention, mean, atol=1e-6, rtol=1e-5)
 
 
 def test_a_sampling_of_another_length_is_an_error(pipe: StableDiffusionPipeline) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from dataset_diffusion.attention.aggregate import class_evidence
-from dataset_diffusion.guided_filter import refine_scores
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.reproduction.archive import CLASS_PROMPT, FULL_PROMPT, ArchivedAttention
+from dataset_diffusion.reproduction.guided_filter import refine_scores
 from dataset_diffusion.reproduction.masks import Thresholds, choose_thresholds, measure_masks
 from dataset_diffusion.reproduction.recipe import ArchivedImage, Recipe, make_scores, shift_scores
 from dataset_diffusion.types import AttentionMaps, ClassScores

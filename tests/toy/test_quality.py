@@ -23,6 +23,6 @@ def test_attention_of_the_shipped_model_finds_objects() -> None:
     items = list(record_scenes(pipe, HELD_OUT_SEEDS[:6], 4, AttentionSettings()))
     for item in items:
         torch.testing.assert_close(item.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-4, rtol=0)
-    (quality,) = mask_quality(score(items, 1, refine=False), [MaskSettings(0.5, 0.5)], NUM_LABELS)
+    (quality,) = mask_quality(score(items, 1), [MaskSettings(0.5, 0.5)], NUM_LABELS)
     background = np.mean([(item.labels == 0).mean() for item in items])
     assert quality.metrics.miou > background / NUM_LABELS + 0.1  # masks of background alone

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dataset_diffusion.guided_filter import guided_filter, refine_scores
+from dataset_diffusion.reproduction.guided_filter import guided_filter, refine_scores
 from dataset_diffusion.types import ClassScores
 
 
