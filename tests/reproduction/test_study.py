@@ -1,6 +1,7 @@
 """A study goes on where it was stopped, and a finished one does nothing again."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     fewer = Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE], segmentor_rows=["reference", "no band"])
     assert list(fewer.segmentor) == ["reference", "no band"]
     assert fewer.masks == figures.masks
+
+
+def test_a_row_that_is_tried_once_has_the_first_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_here(work: Callable, jobs: Sequence, at_once: int, what: str, unit: str, jobs_a_process: int = 1) -> None:
+        for job in jobs:
+            for variant in job.variants:
+                job.write_result(variant, {"miou": 0.1 * (job.seed + 1)})
+
+    monkeypatch.setattr(study_module, "run_in_processes", run_here)
+    rows = (Variant("once", source="rendered", once=True), Variant("EMA", source="rendered", ema=False))
+    table = Experiment("t", "T", rows, Variant("reference", source="rendered"), yardsticks=("segmentor",))
+    figures = Study(settings(), tmp_path, replace(SCALE, seeds=2), at_once=1).measure([table])
+    assert figures.segmentor == {"reference": [0.1, 0.2], "once": [0.1], "EMA": [0.1, 0.2]}
 
 
 def test_images_of_a_larger_number_begin_with_those_of_a_smaller(tmp_path: Path) -> None:
