@@ -65,7 +65,8 @@ def main() -> None:
     start = time.monotonic()
     weights = weights_of(settings)
     folder = args.work_dir / digest(settings, weights) / ("quick" if args.quick else "full")
-    published = not (args.only or args.quick or args.main) and args.model == SHIPPED_MODEL
+    is_whole = not (args.only or args.quick or args.main) and args.seeds >= FULL.seeds
+    published = is_whole and args.model == SHIPPED_MODEL
     results = args.results or (ROOT / "results" if published else folder / "results")
     study = Study(settings, folder, scale, args.jobs or default_at_once())
     with explaining_write_errors(f"--results={results}"):
