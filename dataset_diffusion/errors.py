@@ -12,3 +12,10 @@ class InputError(Exception):
 def first_line(error: BaseException) -> str:
     """What an exception says in its first line, or its name if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, without the path that an OSError repeats."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return first_line(error)

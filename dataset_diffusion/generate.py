@@ -13,16 +13,17 @@ from tqdm import tqdm
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
-from dataset_diffusion.dataset.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
 from dataset_diffusion.dataset.report import REPORT_FILE, render_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
-from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
+from dataset_diffusion.generators.stable_diffusion import Sampler
 from dataset_diffusion.masks import class_scores, label_mask
-from dataset_diffusion.prompts.report import PLAN_REPORT_FILE, PlanReport, report_plan
+from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
 from dataset_diffusion.prompts.sources import Plan, plan_prompts
-from dataset_diffusion.sampler import Sampler, load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
 from dataset_diffusion.types import LabelMask, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary

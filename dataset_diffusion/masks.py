@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_diffusion.attention.aggregate import resize
+from dataset_diffusion.tensors import resize
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores, LabelMask
 
 FLAT = 1e-5

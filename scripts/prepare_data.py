@@ -1,7 +1,7 @@
 """Make PASCAL VOC 2012 or COCO 2017 ready for `dd-eval`.
 
-    python scripts/prepare_data.py voc data/voc       then: dd-eval dataset=voc data_root=data/voc
-    python scripts/prepare_data.py coco data/coco     then: dd-eval dataset=coco data_root=data/coco
+    python -m scripts.prepare_data voc data/voc       then: dd-eval dataset=voc data_root=data/voc
+    python -m scripts.prepare_data coco data/coco     then: dd-eval dataset=coco data_root=data/coco
 
 Says which archives to download into the folder, compares their checksums, unpacks them, and checks that the validation
 images and masks are all there. What is there already is not unpacked again.
@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_diffusion.archives import find_voc
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.coco import CocoDataset
-from dataset_diffusion.evaluation.datasets import EvaluationDataset
-from dataset_diffusion.evaluation.voc import VocDataset, find_voc
+from dataset_diffusion.labelled.coco import CocoDataset
+from dataset_diffusion.labelled.opening import EvaluationDataset
+from dataset_diffusion.labelled.voc_style import VocDataset
 from dataset_diffusion.vocabulary import load_vocabulary
 
 

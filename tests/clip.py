@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from dataset_diffusion.clip_vocabulary import clip_tokenizer
+from scripts.clip_vocabulary import clip_tokenizer
 
 CLIP_BPE = Path(__file__).parent / "data" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.dataset import files as files_module
-from dataset_diffusion.dataset.validate import find_faults
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import batches, generate
+from dataset_diffusion.labelled.faults import find_faults
 from dataset_diffusion.prompts.tokens import ClassPrompt
 from dataset_diffusion.settings.generate import (
     GenerateSettings,

@@ -11,8 +11,8 @@ from PIL import Image
 
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.cli import generate as cli
-from dataset_diffusion.dataset.writer import encode_image
-from dataset_diffusion.sampler import load_pipeline
+from dataset_diffusion.generators.loading import load_pipeline
+from dataset_diffusion.images import encode_image
 from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
 from tests.tiny_blip import build_tiny_blip
 from tests.tiny_pipeline import build_tiny_pipeline

@@ -15,7 +15,7 @@ from dataset_diffusion.attention.recorder import find_attention_layers, select_l
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import AttentionSettings
 from scripts import make_random_sd
-from scripts.make_random_sd import ARCHITECTURES
+from scripts.benchmarks.random_models import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[1]
 LATENT_SIZE = (64, 64)
@@ -98,7 +98,7 @@ def test_a_resolution_the_model_has_not_is_refused(unet: UNet2DConditionModel) -
 def test_dd_generate_at_real_size(size: str, tmp_path: Path) -> None:
     """Needs 2.5 GiB of disk, 5 GiB of memory and two minutes of CPU time."""
     model, output = tmp_path / "model", tmp_path / "dataset"
-    run_python("scripts/make_random_sd.py", "--size", size, "--dtype", "bfloat16", str(model))
+    run_python("-m", "scripts.benchmarks.random_models", "--size", size, "--dtype", "bfloat16", str(model))
     run_python(
         *("-m", "dataset_diffusion.cli.generate", "experiment=voc", f"model.path={model}", f"output_dir={output}"),
         *("num_images=1", "sampler.num_inference_steps=2", "model.dtype=bfloat16", "model.device=cpu"),

@@ -6,9 +6,9 @@ The paper calls it self-attention exponentiation.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dataset_diffusion.tensors import resize
 from dataset_diffusion.types import AttentionMaps
 
 
@@ -43,13 +43,6 @@ def exponentiate(self_attention: Tensor, class_maps: Tensor, power: int) -> Tens
     for _ in range(power):
         class_maps = class_maps @ self_attention.T
     return class_maps
-
-
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize [K, h, w] bicubically to [K, *size]; K may be 0. Values may overshoot their range a little."""
-    if len(maps) == 0:  # interpolate() refuses it
-        return maps.new_zeros((0, *size))
-    return F.interpolate(maps.unsqueeze(0), size=size, mode="bicubic", align_corners=False).squeeze(0)
 
 
 def map_size(num_positions: int, aspect: float) -> tuple[int, int]:

@@ -8,8 +8,8 @@ import torch
 
 from dataset_diffusion.attention.aggregate import class_evidence, exponentiate, map_size
 from dataset_diffusion.calibration.recording import RecordedImage
-from dataset_diffusion.evaluation.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
 from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.metrics import SegmentationMetrics, confusion_matrix, segmentation_metrics
 from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores
 

@@ -22,8 +22,8 @@ from dataset_diffusion.attention.recorder import (
     find_attention_layers,
     select_layers,
 )
+from dataset_diffusion.generators.stable_diffusion import latent_size
 from dataset_diffusion.prompts.tokens import class_prompt
-from dataset_diffusion.sampler import latent_size
 from dataset_diffusion.settings.generate import AttentionSettings
 from dataset_diffusion.types import AttentionMaps
 

@@ -17,8 +17,9 @@ def work(cfg: DictConfig) -> None:
     settings = to_settings(EvaluateSettings, cfg)
     # Imported only now: torch and mmseg take seconds, which neither --help nor a wrong setting should wait for.
     from dataset_diffusion.evaluation.evaluate import evaluate
+    from dataset_diffusion.segmentation.segmentor import load_segmentor
 
-    evaluate(settings)
+    evaluate(settings, load_segmentor)
 
 
 if __name__ == "__main__":

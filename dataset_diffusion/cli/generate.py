@@ -17,7 +17,9 @@ def work(cfg: DictConfig) -> None:
     settings = to_settings(GenerateSettings, cfg)
     # Imported only now: torch and diffusers take seconds, which neither --help nor a wrong setting should wait for.
     from dataset_diffusion.generate import generate, write_plan
+    from dataset_diffusion.generators.loading import silence_libraries
 
+    silence_libraries()
     print(write_plan(settings) if settings.dry_run else generate(settings))
 
 

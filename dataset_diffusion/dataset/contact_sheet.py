@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset_diffusion.dataset.drawing import draw_mask, draw_overlay, shrink
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import SampleRecord
-from dataset_diffusion.dataset.writer import VocFolder
+from dataset_diffusion.drawing import draw_mask, draw_overlay, shrink
 from dataset_diffusion.types import IGNORE_INDEX
 
 CONTACT_SHEET_FILE = "contact_sheet.png"

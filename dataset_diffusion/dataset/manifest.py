@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset_diffusion.dataset.files import explaining_write_errors, write_atomically
-from dataset_diffusion.dataset.writer import WrittenFiles
+from dataset_diffusion.dataset.folder import WrittenFiles
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import explaining_write_errors, write_atomically
 from dataset_diffusion.types import IGNORE_INDEX, LabelMask, Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 

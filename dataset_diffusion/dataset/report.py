@@ -15,8 +15,8 @@ from PIL import Image
 
 from dataset_diffusion.dataset.contact_sheet import draw_panels
 from dataset_diffusion.dataset.description import flatten
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import SampleRecord
-from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.vocabulary import Vocabulary
 
 REPORT_FILE = "report.html"

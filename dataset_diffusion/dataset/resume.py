@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_vocabulary, flatten, read_description
-from dataset_diffusion.dataset.files import is_temporary
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import PLAN_FILE, SampleRecord, encode_plan
-from dataset_diffusion.dataset.writer import VocFolder
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.report import PLAN_REPORT_FILE
+from dataset_diffusion.files import is_temporary
+from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary

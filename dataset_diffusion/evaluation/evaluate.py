@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from dataset_diffusion import __version__
-from dataset_diffusion.dataset.files import encode_json, opened_folder
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.datasets import EvaluationDataset, open_dataset
-from dataset_diffusion.evaluation.files import write_bytes, write_label_mask
-from dataset_diffusion.evaluation.metrics import confusion_matrix
 from dataset_diffusion.evaluation.overlay import overlay_sheet
-from dataset_diffusion.evaluation.predict import PredictedImage, Segmentor, predict_dataset
-from dataset_diffusion.evaluation.report import format_table, format_worst_confusions, metrics_record
-from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.evaluation.prediction import PredictedImage, Segmentor, predict_dataset
+from dataset_diffusion.evaluation.tables import format_table, format_worst_confusions, metrics_record
+from dataset_diffusion.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.images import write_label_mask
+from dataset_diffusion.labelled.opening import EvaluationDataset, open_dataset
+from dataset_diffusion.metrics import confusion_matrix
 from dataset_diffusion.settings.evaluate import EvaluateSettings
 
 NUM_OVERLAYS = 24
@@ -56,18 +55,20 @@ class PredictionWriter:
         overlays = sorted(self._overlays, key=lambda item: item.index)
         content = io.BytesIO()
         overlay_sheet(overlays, self._dataset.ids, self._dataset.label_names).save(content, format="PNG")
-        write_bytes(self._output_dir / "overlay.png", content.getvalue())
+        write_atomically(self._output_dir / "overlay.png", content.getvalue())
 
 
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str], Segmentor]) -> dict[str, Any]:
     """Evaluate as the settings say; print the tables, write `metrics.json`, and return what it holds.
+
+    `load_segmentor` reads a checkpoint file onto a device.
 
     Raises InputError when the checkpoint, the dataset or the output folder cannot be used.
     """
     checkpoint = Path(settings.checkpoint)
     if not checkpoint.is_file():
         raise InputError(f"checkpoint={checkpoint}: no such file; run dd-train, or name the segmentor.pth that it made")
-    segmentor: Segmentor = load_segmentor(checkpoint, settings.device)
+    segmentor = load_segmentor(checkpoint, settings.device)
     dataset = open_dataset(settings, segmentor.label_names)
     require_same_labels(checkpoint, segmentor.label_names, dataset)
     output_dir = output_folder(settings)
@@ -85,7 +86,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
             "num_pixels": int(confusion.sum()),
             **metrics_record(confusion, dataset.label_names),
         }
-        write_bytes(output_dir / "metrics.json", encode_json(record))
+        write_atomically(output_dir / "metrics.json", encode_json(record))
     _print_report(settings, dataset, confusion, output_dir)
     return record
 

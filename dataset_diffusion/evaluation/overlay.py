@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset_diffusion.dataset.drawing import shrink
-from dataset_diffusion.dataset.writer import full_palette
-from dataset_diffusion.evaluation.files import LABEL_COLOURS
-from dataset_diffusion.evaluation.predict import PredictedImage
+from dataset_diffusion.drawing import shrink
+from dataset_diffusion.evaluation.prediction import PredictedImage
+from dataset_diffusion.images import LABEL_COLOURS, full_palette
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 
 COLUMNS = ("image", "truth", "prediction")

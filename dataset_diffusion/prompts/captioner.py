@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.hardware import find_device
-from dataset_diffusion.prompts.voc import IMAGE_ERRORS
+from dataset_diffusion.images import IMAGE_ERRORS
 from dataset_diffusion.settings.generate import CaptionerSettings
 
 # The number of beams of BLIP's own captions.

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dataset_diffusion.errors import InputError, first_line
-from dataset_diffusion.prompts.coco import read_coco_instances
+from dataset_diffusion.prompts.coco_captions import read_coco_instances
 from dataset_diffusion.prompts.templates import Cooccurrence
 from dataset_diffusion.vocabulary import Vocabulary
 

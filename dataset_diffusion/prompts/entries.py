@@ -4,9 +4,8 @@ import re
 from dataclasses import dataclass
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import SAMPLE_ID
 
-# A sample id becomes a file name: it must be one on every system.
-_SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 SAMPLE_ID_REMEDY = "use letters, digits, '_', '-' and '.' (first a letter, digit or '_'), 200 at most"
 
 
@@ -27,7 +26,7 @@ class CaptionEntry:
 
 def require_sample_id(where: str, sample_id: str) -> str:
     """Return `sample_id`; raises the InputError "<where> '<id>': <remedy>" if it is no file name on every system."""
-    if not _SAMPLE_ID.fullmatch(sample_id):
+    if not SAMPLE_ID.fullmatch(sample_id):
         raise InputError(f"{where} {sample_id!r}: {SAMPLE_ID_REMEDY}")
     return sample_id
 

@@ -10,12 +10,12 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps
 from dataset_diffusion.prompts.caption_file import read_caption_file
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.coco import read_coco_captions
+from dataset_diffusion.prompts.coco_captions import read_coco_captions
 from dataset_diffusion.prompts.cooccurrence import read_cooccurrence
 from dataset_diffusion.prompts.entries import CaptionEntry
 from dataset_diffusion.prompts.seeds import sample_seed
 from dataset_diffusion.prompts.templates import SOURCE, TemplateWriter, template_prompts
-from dataset_diffusion.prompts.voc import AnnotatedImage, list_images, read_voc_images
+from dataset_diffusion.prompts.voc_images import AnnotatedImage, list_images, read_voc_images
 from dataset_diffusion.settings.generate import CaptionerSettings, PromptSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary

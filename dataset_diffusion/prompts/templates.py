@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.english import with_article
 from dataset_diffusion.prompts.seeds import named_rng, sample_seed
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary
@@ -31,12 +32,6 @@ _ATTRIBUTE_CHANCE = 0.35
 _PLACE_CHANCE = 0.75
 _LIGHT_CHANCE = 0.3
 _VIEWPOINT_CHANCE = 0.3
-# Words that are plural in form: "a scissors" is not English.
-_PAIRS = frozenset({"scissors", "skis", "glasses", "sunglasses", "trousers", "jeans", "shorts", "pliers", "headphones"})
-# Spelt with one sound and spoken with the other: "a unicycle", "an hourglass".
-_CONSONANT_SOUNDS = ("uni", "use", "uti", "uk", "eu", "ewe", "one")
-_VOWEL_SOUNDS = ("hour", "honest", "heir")
-
 Cooccurrence = Mapping[int, Mapping[int, float]]
 """How often two classes come together, both ways: table[a][b] is table[b][a]; pairs that never do are missing."""
 
@@ -144,15 +139,6 @@ class TemplateWriter:
         if len(scenes) > 1:
             return self._places["anywhere"]
         return [place for scene in (*(scenes or ("indoors", "outdoors")), "anywhere") for place in self._places[scene]]
-
-
-def with_article(words: str) -> str:
-    """ "car" -> "a car", "orange" -> "an orange", "unicycle" -> "a unicycle", "skis" -> "a pair of skis"."""
-    if words.split()[-1].lower() in _PAIRS:
-        return f"a pair of {words}"
-    first = words.lower()
-    vowel = first.startswith(_VOWEL_SOUNDS) or (first[0] in "aeiou" and not first.startswith(_CONSONANT_SOUNDS))
-    return f"{'an' if vowel else 'a'} {words}"
 
 
 def _affinity(class_id: int, image: Sequence[int], cooccurrence: Cooccurrence) -> float:

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.templates import with_article
+from dataset_diffusion.prompts.english import with_article
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

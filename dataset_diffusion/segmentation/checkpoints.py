@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dataset_diffusion import __version__
-from dataset_diffusion.dataset.files import write_atomically
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import write_atomically
 from dataset_diffusion.segmentation.model import Architecture, architecture_from_json
 
 SEGMENTOR_FILE = "segmentor.pth"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from dataset_diffusion.labelled.label_names import Labels
 from dataset_diffusion.segmentation.data import load_mask_steps, training_steps
-from dataset_diffusion.segmentation.labels import Labels
 from dataset_diffusion.segmentation.model import Architecture, segmentor_config
 from dataset_diffusion.settings.train import TrainSettings
 

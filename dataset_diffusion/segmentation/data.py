@@ -15,7 +15,7 @@ import numpy as np
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
 from torch.utils.data import DataLoader
 
-from dataset_diffusion.segmentation.labels import Labels
+from dataset_diffusion.labelled.label_names import Labels
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 
 import_mmseg()

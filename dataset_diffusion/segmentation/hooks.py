@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from dataset_diffusion.dataset.files import explaining_write_errors, write_atomically
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import explaining_write_errors, write_atomically
 from dataset_diffusion.segmentation.checkpoints import (
     LAST_CHECKPOINT_FILE,
     checkpoint_iterations,

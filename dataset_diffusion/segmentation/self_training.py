@@ -8,10 +8,10 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset_diffusion.dataset.files import explaining_write_errors, write_atomically
-from dataset_diffusion.dataset.writer import encode_mask
+from dataset_diffusion.files import explaining_write_errors, write_atomically
+from dataset_diffusion.images import encode_mask
 from dataset_diffusion.segmentation.data import VocData
-from dataset_diffusion.segmentation.predict import Segmentor
+from dataset_diffusion.segmentation.segmentor import Segmentor
 from dataset_diffusion.types import IGNORE_INDEX
 
 

@@ -16,16 +16,19 @@ from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.visualization import Visualizer
 
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE
-from dataset_diffusion.dataset.files import (
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import (
     encode_json,
     explaining_write_errors,
     held_by_one_process,
     is_temporary,
     write_atomically,
 )
-from dataset_diffusion.dataset.validate import require_valid
-from dataset_diffusion.errors import InputError
 from dataset_diffusion.hardware import find_device
+from dataset_diffusion.labelled.faults import require_valid
+from dataset_diffusion.labelled.label_names import Labels, read_labels
+from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.processes import joined_processes
 from dataset_diffusion.segmentation.checkpoints import (
     SEGMENTOR_FILE,
     SegmentorFile,
@@ -37,17 +40,14 @@ from dataset_diffusion.segmentation.checkpoints import (
 from dataset_diffusion.segmentation.config import ema_momentum, mmseg_config
 from dataset_diffusion.segmentation.data import VocData, training_loader, validation_loader
 from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, CheckpointHook, IterationSeedHook, ProgressHook
-from dataset_diffusion.segmentation.labels import Labels, read_labels
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights
 from dataset_diffusion.segmentation.precision import uses_bfloat16
-from dataset_diffusion.segmentation.predict import load_segmentor
 from dataset_diffusion.segmentation.pretrained import load_backbone, read_backbone
-from dataset_diffusion.segmentation.processes import joined_processes
 from dataset_diffusion.segmentation.runner import SegmentationRunner
+from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.self_training import relabel
 from dataset_diffusion.settings.train import TOY_VALIDATION, TrainSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
-from dataset_diffusion.toy.validation import toy_validation_set
 from dataset_diffusion.vocabulary import load_vocabulary
 
 SETTINGS_FILE = "training.json"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dataset_diffusion.settings.generate import require
+from dataset_diffusion.settings.checks import require
 
 DATASETS = ("toy", "voc", "coco", "folder")
 

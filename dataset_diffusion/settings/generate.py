@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.settings.checks import one_of, require
 
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "coco", "voc", "images", "file")
@@ -18,17 +18,6 @@ _NEEDED = {
 }
 """What a source cannot do without, each with the remedy where it is missing."""
 WRITER_FORMATS = ("voc",)
-
-
-def require(condition: bool, setting: str, value: object, remedy: str) -> None:
-    """Raise the InputError "setting=value: remedy" unless the condition holds."""
-    if not condition:
-        raise InputError(f"{setting}={'null' if value is None else value}: {remedy}")
-
-
-def one_of(choices: tuple[str, ...]) -> str:
-    """The remedy for a value that is none of `choices`."""
-    return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from dataset_diffusion.settings.generate import one_of, require
+from dataset_diffusion.settings.checks import one_of, require
 
 DEPTHS = (18, 50, 101)
 OUTPUT_STRIDES = (8, 16)

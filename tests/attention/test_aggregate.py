@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dataset_diffusion.attention.aggregate import class_attention, class_evidence, exponentiate, map_size, resize
+from dataset_diffusion.attention.aggregate import class_attention, class_evidence, exponentiate, map_size
+from dataset_diffusion.tensors import resize
 from dataset_diffusion.types import AttentionMaps
 
 

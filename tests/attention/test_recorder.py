@@ -15,7 +15,7 @@ from dataset_diffusion.attention.recorder import (
     select_layers,
 )
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.sampler import SCHEDULERS, load_pipeline
+from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps
 from tests.tiny_pipeline import LATENT_SIZE, build_tiny_pipeline, tiny_unet

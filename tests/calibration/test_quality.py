@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from dataset_diffusion.calibration.choice import Choice, band_around, best_band, best_threshold
 from dataset_diffusion.calibration.quality import MaskQuality, attention_on_objects, mask_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
-from dataset_diffusion.evaluation.metrics import segmentation_metrics
+from dataset_diffusion.metrics import segmentation_metrics
 from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, Scene, render_scene
 from dataset_diffusion.types import AttentionMaps

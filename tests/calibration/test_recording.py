@@ -10,8 +10,8 @@ from diffusers import StableDiffusionPipeline
 from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
 from dataset_diffusion.calibration import recording
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
+from dataset_diffusion.generators.loading import load_pipeline
 from dataset_diffusion.prompts.tokens import class_prompt
-from dataset_diffusion.sampler import load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from tests.tiny_pipeline import build_tiny_pipeline
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_diffusion.dataset.folder import WrittenFiles
 from dataset_diffusion.dataset.manifest import (
     MANIFEST_FILE,
     ClassRecord,
@@ -13,7 +14,6 @@ from dataset_diffusion.dataset.manifest import (
     encode_plan,
     record_sample,
 )
-from dataset_diffusion.dataset.writer import WrittenFiles
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.caption_file import read_caption_file
 from dataset_diffusion.types import LabelMask, Prompt

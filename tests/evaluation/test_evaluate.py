@@ -7,13 +7,14 @@ import torch
 from PIL import Image
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.datasets import open_dataset
 from dataset_diffusion.evaluation.evaluate import evaluate, evenly_spaced, measure, require_same_labels
-from dataset_diffusion.evaluation.metrics import segmentation_metrics
-from dataset_diffusion.evaluation.predict import IMAGES_AHEAD, predict_dataset
-from dataset_diffusion.evaluation.voc import VocDataset
+from dataset_diffusion.evaluation.prediction import IMAGES_AHEAD, predict_dataset
+from dataset_diffusion.labelled.opening import open_dataset
+from dataset_diffusion.labelled.voc_style import VocDataset
+from dataset_diffusion.metrics import segmentation_metrics
 from dataset_diffusion.segmentation.checkpoints import SegmentorFile, save_segmentor
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights, segmentor_config
+from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.settings.evaluate import EvaluateSettings, EvaluationDatasetSettings
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -172,7 +173,7 @@ def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions
     checkpoint = export_segmentor(tmp_path / "segmentor.pth", names)
     settings = settings_for(own_folder, "folder", checkpoint=checkpoint, save_predictions=True)
 
-    record = evaluate(settings)
+    record = evaluate(settings, load_segmentor)
 
     printed = capsys.readouterr().out
     output_dir = tmp_path / "eval_folder"
@@ -194,7 +195,7 @@ def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions
     with Image.open(output_dir / "overlay.png") as sheet:
         assert sheet.width > 4 * 3 * 160
 
-    again = evaluate(settings)
+    again = evaluate(settings, load_segmentor)
     assert again == record, "nothing in the record depends on the time or the run"
 
 
@@ -207,7 +208,7 @@ def test_predictions_of_another_dataset_are_not_mixed_with_these(tmp_path, own_f
         own_folder, "folder", checkpoint=checkpoint, output_dir=str(output_dir), save_predictions=True
     )
     with pytest.raises(InputError, match=r"has 2007_000033\.png, which is no image of dataset=folder"):
-        evaluate(settings)
+        evaluate(settings, load_segmentor)
 
 
 def test_labels_of_a_folder_are_those_of_its_dataset_json(own_folder):

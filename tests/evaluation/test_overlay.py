@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dataset_diffusion.evaluation.overlay import overlay_labels, overlay_sheet
-from dataset_diffusion.evaluation.predict import PredictedImage
+from dataset_diffusion.evaluation.prediction import PredictedImage
 from dataset_diffusion.vocabulary import load_vocabulary
 
 NAMES = load_vocabulary("voc").label_names

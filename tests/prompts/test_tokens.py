@@ -7,10 +7,10 @@ import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
-from dataset_diffusion.clip_vocabulary import clip_tokenizer
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.tokens import class_prompt, count_shortened, full_text, prompt_text
 from dataset_diffusion.vocabulary import load_vocabulary
+from scripts.clip_vocabulary import clip_tokenizer
 from tests.clip import CLIP_BPE, real_clip_tokenizer
 
 VOC_WORDS = [entry.word for entry in load_vocabulary("voc").classes]

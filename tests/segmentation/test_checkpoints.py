@@ -13,8 +13,8 @@ import torch
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import latest_checkpoint, load_strictly, to_plain
-from dataset_diffusion.segmentation.predict import load_segmentor
 from dataset_diffusion.segmentation.pretrained import read_backbone
+from dataset_diffusion.segmentation.segmentor import load_segmentor
 from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, TINY, random_model, write_random_segmentor
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_diffusion.labelled.label_names import Labels
 from dataset_diffusion.segmentation.data import (
     DrawSampler,
     VocData,
@@ -12,7 +13,6 @@ from dataset_diffusion.segmentation.data import (
     training_steps,
     validation_loader,
 )
-from dataset_diffusion.segmentation.labels import Labels
 from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, SIZE, write_tiny_voc
 
 LABELS = Labels(LABEL_NAMES, PALETTE)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dataset_diffusion.segmentation.checkpoints import load_strictly
-from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.train import RELABELLED_DIR
 from tests.segmentation.tiny_voc import overrides, tiny_settings
 

@@ -20,7 +20,7 @@ from PIL import Image
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.segmentation.checkpoints import latest_checkpoint, load_strictly, read_segmentor
 from dataset_diffusion.segmentation.config import POLY_POWER, ema_momentum
-from dataset_diffusion.segmentation.predict import load_segmentor
+from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.train import train
 from dataset_diffusion.settings.train import TrainSettings
 from tests.segmentation.outcome import require_equal, scalars

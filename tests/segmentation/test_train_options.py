@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset_diffusion.dataset.files import held_by_one_process
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import held_by_one_process
 from dataset_diffusion.segmentation.checkpoints import load_strictly, read_segmentor
-from dataset_diffusion.segmentation.predict import Segmentor, load_segmentor
+from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import RELABELLED_DIR, train
 from tests.segmentation.outcome import require_equal, scalars
 from tests.segmentation.tiny_voc import tiny_settings, write_tiny_voc

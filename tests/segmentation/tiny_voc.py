@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset_diffusion.dataset.writer import VocFolder
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.segmentation.checkpoints import SegmentorFile, save_segmentor
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights, segmentor_config
 from dataset_diffusion.settings.train import SegmentorSettings, TrainSettings

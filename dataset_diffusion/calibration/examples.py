@@ -1,0 +1,35 @@
+"""Labelled images of a VOC-style folder."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset_diffusion.calibration.recording import LabelledImage
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled.voc_style import VocDataset
+from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
+from dataset_diffusion.vocabulary import Vocabulary
+
+
+def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int) -> list[LabelledImage]:
+    """The first images of a split that have a class in their mask, `most` at most; class words are their prompts.
+
+    Raises InputError when the folder is not of that layout, a mask has a label that the vocabulary has not, or no mask
+    has any.
+    """
+    ids = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not ids.exists():
+        raise InputError(f"{ids}: no such file; it lists the ids of the labelled images, one a line")
+    dataset = VocDataset("folder", folder, split, vocabulary.label_names)
+    images: list[LabelledImage] = []
+    for index in range(len(dataset.ids)):
+        image, labels = dataset.load(index)
+        class_ids = tuple(int(label) for label in np.unique(labels) if label not in {BACKGROUND, IGNORE_INDEX})
+        if class_ids:
+            words = tuple(vocabulary[class_id].word for class_id in class_ids)
+            images.append(LabelledImage(image, labels, class_ids, words, prompt=" ".join(words)))
+        if len(images) == most:
+            break
+    if not images:
+        raise InputError(f"{folder}: no mask of split {split} has a class; label some images, twenty will do")
+    return images

@@ -1,0 +1,82 @@
+"""Find the power, threshold and ignored band that give a model's best masks, on a small folder of labelled images.
+
+    dd-calibrate DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
+    dd-calibrate datasets/toy_real the toy world's model, on rendered scenes
+
+DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
+Each image's latents are noised to the sampler's time steps, the UNet runs on them with the image's class words as its
+prompt, and masks of the recorded attention are compared with the exact ones. The other settings are those of
+dd-generate (the classes of `vocabulary` are the labels 1, 2, ... of the masks). The last lines are what to give to it.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
+
+SPLIT = "train"
+MAX_IMAGES = 100
+MOST_IGNORED = 0.1
+"""Of the bands that ignore no more than this share of the pixels, the best is proposed."""
+
+
+def main() -> None:
+    """Take the folder off the command line; the rest is dd-generate's."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-") or ("=" in sys.argv[1] and not Path(sys.argv[1]).exists()):
+        print("dd-calibrate: error: first comes the folder of labelled images; --help says more", file=sys.stderr)
+        sys.exit(2)
+    folder = Path(sys.argv.pop(1))
+    run_command("dd-calibrate", "generate", lambda cfg: work(cfg, folder), after_interrupt="nothing is kept of it")
+
+
+def work(cfg: DictConfig, folder: Path) -> None:
+    """Record the images once, then compare settings of the masks."""
+    settings = to_settings(GenerateSettings, cfg)
+    from tqdm import tqdm
+
+    from dataset_diffusion.calibration.choice import bands, best_band, best_of_each_power
+    from dataset_diffusion.calibration.examples import labelled_images
+    from dataset_diffusion.calibration.recording import NoisedRecorder
+    from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+    from dataset_diffusion.vocabulary import choose_vocabulary
+
+    silence_libraries()
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    images = labelled_images(folder, SPLIT, vocabulary, MAX_IMAGES)
+    pipe = load_pipeline(settings.model, settings.sampler)
+    recorder = NoisedRecorder(pipe, settings.sampler.num_inference_steps, settings.attention)
+    recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
+
+    num_labels = len(vocabulary.label_names)
+    powers = best_of_each_power(recorded, num_labels)
+    print(f"{len(recorded)} images of {folder}. Without an ignored band, at the best threshold of each power:")
+    for choice in powers:
+        print(
+            f"  power {choice.power}: mIoU {choice.quality.metrics.miou:.3f} at mask.threshold={choice.mask.threshold}"
+        )
+    best = max(powers, key=lambda choice: choice.quality.metrics.miou)
+    widths = bands(recorded, best, num_labels)
+    print(f"With power {best.power} and a band of pixels that are ignored:")
+    for choice in widths:
+        metrics, mask = choice.quality.metrics, choice.mask
+        print(
+            f"  {mask.uncertainty_threshold:.3f} ... {mask.threshold:.3f}: {100 * choice.quality.share_ignored:4.1f}% "
+            f"ignored; of the others {100 * metrics.pixel_accuracy:.1f}% are right, mIoU {metrics.miou:.3f}"
+        )
+    chosen = best_band(widths, MOST_IGNORED)
+    print(f"The best that ignores at most {100 * MOST_IGNORED:.0f}% of the pixels:")
+    print(
+        f"  attention.power={chosen.power} mask.threshold={chosen.mask.threshold} "
+        f"mask.uncertainty_threshold={chosen.mask.uncertainty_threshold}"
+    )
+
+
+if __name__ == "__main__":
+    main()

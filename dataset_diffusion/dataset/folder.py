@@ -1,0 +1,72 @@
+"""The dataset folder in the layout of PASCAL VOC."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset_diffusion.files import explaining_write_errors, is_temporary, write_atomically
+from dataset_diffusion.images import encode_image, encode_mask
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """The SHA-256 (hexadecimal) of a sample's two files."""
+
+    image_sha256: str
+    mask_sha256: str
+
+
+class VocFolder:
+    """Paths and files of a VOC-style dataset folder."""
+
+    def __init__(self, path: Path, palette: Sequence[tuple[int, int, int]]) -> None:
+        """`palette` holds an RGB colour for each label, background first."""
+        self.path = path
+        self._images = path / "JPEGImages"
+        self._masks = path / "SegmentationClass"
+        self.split_file = path / "ImageSets" / "Segmentation" / "train.txt"
+        self._palette = palette
+
+    def image_path(self, sample_id: str) -> Path:
+        """The sample's image, RGB JPEG."""
+        return self._images / f"{sample_id}.jpg"
+
+    def mask_path(self, sample_id: str) -> Path:
+        """The sample's mask, palette PNG."""
+        return self._masks / f"{sample_id}.png"
+
+    def prepare(self) -> None:
+        """Make the folders that are missing, and remove files that a killed run left half-written."""
+        folders = (self.path, self._images, self._masks, self.split_file.parent)
+        for folder in folders:
+            with explaining_write_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                for file in filter(is_temporary, folder.iterdir()):
+                    file.unlink()
+
+    def write(self, sample_id: str, image: np.ndarray, labels: np.ndarray) -> WrittenFiles:
+        """Write an image [H, W, 3] uint8 RGB and its mask [H, W] uint8 (labels, or 255 for ignored)."""
+        image_bytes, mask_bytes = encode_image(image), encode_mask(labels, self._palette)
+        write_atomically(self.image_path(sample_id), image_bytes)
+        write_atomically(self.mask_path(sample_id), mask_bytes)
+        return WrittenFiles(hashlib.sha256(image_bytes).hexdigest(), hashlib.sha256(mask_bytes).hexdigest())
+
+    def has(self, sample_id: str) -> bool:
+        """Whether both files of a sample are there."""
+        return self.image_path(sample_id).is_file() and self.mask_path(sample_id).is_file()
+
+    def is_complete(self) -> bool:
+        """Whether train.txt is there."""
+        return self.split_file.is_file()
+
+    def write_split(self, sample_ids: Iterable[str]) -> None:
+        """Write train.txt, which says that the folder is complete."""
+        write_atomically(self.split_file, "".join(f"{sample_id}\n" for sample_id in sample_ids).encode())
+
+    def remove_split(self) -> None:
+        """Remove train.txt: the folder is not complete, or not any more."""
+        with explaining_write_errors(self.split_file):
+            self.split_file.unlink(missing_ok=True)

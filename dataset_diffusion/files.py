@@ -1,0 +1,129 @@
+"""Files: written whole or not at all, and read with errors that name them."""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dataset_diffusion.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; two runs on one folder are then the user's care.
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY_SUFFIX = ".tmp"
+
+SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""A sample id becomes a file name: it must be one on every system."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either all there or not there, whenever the process is killed.
+
+    Raises InputError that names the file if it cannot be written (no space, no permission).
+    """
+    # In the same folder: a rename is atomic only within a file system. The dot hides it from "*.jpg".
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    with explaining_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a killed run left this file."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
+
+
+def encode_json(content: object) -> bytes:
+    """Indented JSON for people to read, UTF-8, with a line end."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@contextmanager
+def explaining_write_errors(what: Path | str) -> Iterator[None]:
+    """Turn an OSError into the InputError "WHAT: cannot be written: No space left on device"."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def opened_folder(path: Path, command: str) -> Iterator[None]:
+    """Make the `output_dir` of a command if it is missing, and hold it against a second process that would write in it.
+
+    If nothing is written in it, what was made is removed again. Raises InputError if it cannot be made or written in,
+    or if another process holds it.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"output_dir={path}: is a file; name a folder")
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with explaining_write_errors(f"output_dir={path}"):
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    with held_by_one_process(path, f"output_dir={path}: another {command} is writing in it; wait for it"):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # They are not empty.
+                for folder in made:
+                    folder.rmdir()
+
+
+@contextmanager
+def held_by_one_process(path: Path, complaint: str) -> Iterator[None]:
+    """Hold a folder that exists; raises InputError with `complaint` if another process holds it."""
+    # The lock is the operating system's: it leaves no file, and ends with the process, even one that is killed.
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(complaint) from error
+        except OSError:  # Some network file systems have no locks.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises InputError when it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse_json(path: Path, content: bytes) -> Any:
+    """The value of a JSON file with this content. Raises InputError naming the file and the place of the fault."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not valid JSON ({error}); fetch or write it again") from error
+
+
+def require_files(folder: Path, names: Sequence[str]) -> None:
+    """Raise an InputError that names the first missing file, and says how many are missing, unless all are there."""
+    # One listing instead of a question per file: on network drives that is seconds against minutes.
+    try:
+        there = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise InputError(f"{folder}: no such folder, but the split's files are read from it") from error
+    missing = [name for name in names if name not in there]
+    if missing:
+        more = f" and {len(missing) - 1} more of {len(names)} are" if len(missing) > 1 else " is"
+        raise InputError(f"{folder / missing[0]}{more} missing; unpack the dataset again or take the ids off the split")

@@ -1,0 +1,173 @@
+"""Load the pipeline that the settings name, and say which model it is."""
+
+import hashlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from dataset_diffusion import paths
+from dataset_diffusion.errors import InputError, first_line
+from dataset_diffusion.hardware import find_device
+from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
+
+TOY_MODEL = "toy"
+WEIGHTED_COMPONENTS = ("unet", "text_encoder", "vae")
+PIPELINE_CLASS = "StableDiffusionPipeline"
+# The checker's weights are a quarter of the download, and it would put black images into the dataset.
+WITHOUT_SAFETY_CHECKER: dict[str, Any] = {
+    "safety_checker": None,
+    "feature_extractor": None,
+    "requires_safety_checker": False,
+}
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    # With its Runge-Kutta steps PNDM would call the UNet 9 times more.
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "euler": ("EulerDiscreteScheduler", {}),
+}
+"""Names of `sampler.scheduler`: diffusers' class, and what it does not take over from the model's own scheduler."""
+
+
+def silence_libraries() -> None:
+    """Keep diffusers, transformers and the hub quiet: what goes wrong is raised, the rest nobody can act on.
+
+    To be called before a pipeline's name is first used: diffusers imports it only then, and that logs already.
+    """
+    for library_logging in (transformers.logging, diffusers.utils.logging):
+        library_logging.set_verbosity(library_logging.CRITICAL)
+        library_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument is deprecated")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+
+def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.StableDiffusionPipeline":
+    """Load the pipeline that `model` names on its device, with the scheduler that `sampler` names.
+
+    Raises InputError if there is no such folder or hub model, if it is another kind of model than Stable Diffusion 1
+    or 2, or if the device, the dtype on it, or the scheduler does not exist.
+    """
+    device = _choose_device(model)
+    if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
+        raise InputError(f"sampler.scheduler={sampler.scheduler}: must be one of {', '.join(SCHEDULERS)}, or null")
+    folder = _find_model_folder(model)
+    try:
+        pipe = diffusers.StableDiffusionPipeline.from_pretrained(
+            folder, dtype=getattr(torch, model.dtype), local_files_only=True, **WITHOUT_SAFETY_CHECKER
+        )
+        pipe.to(device)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
+    _require_tokenizer(pipe, model)
+    if sampler.scheduler is not None:
+        class_name, options = SCHEDULERS[sampler.scheduler]
+        pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
+    """Load the tokenizer alone of the pipeline that `model` names: of a hub model, about 2 MB.
+
+    Raises InputError as load_pipeline does.
+    """
+    folder = _model_folder(model)
+    source = model.path if folder is None else folder
+    if folder is None:
+        _require_stable_diffusion(model, model.path)
+    try:
+        tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {first_line(error)}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # What transformers makes up where the files are missing.
+        raise InputError(f"model.path={model.path}: its tokenizer has no words; are its files complete?")
+    return tokenizer
+
+
+def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
+    """Say which model this is: `id` as in the settings, and `revision`.
+
+    The revision is the hub's commit; for a folder it is the SHA-256 of the weights in it ("sha256:..."), wherever the
+    folder lies, which takes about a second a gigabyte.
+    """
+    folder = Path(pipe.name_or_path)
+    is_from_hub = folder.parent.name == "snapshots"
+    return {"id": model.path, "revision": folder.name if is_from_hub else f"sha256:{_hash_weights(folder)}"}
+
+
+def _hash_weights(folder: Path) -> str:
+    total = hashlib.sha256()
+    for component in WEIGHTED_COMPONENTS:
+        files = sorted((folder / component).glob("*.safetensors")) or sorted((folder / component).glob("*.bin"))
+        for file in files:
+            with file.open("rb") as stream:
+                total.update(f"{component}/{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _choose_device(model: ModelSettings) -> torch.device:
+    device = find_device(model.device, "model.device", kinds=("cuda", "mps", "cpu"))
+    if device.type == "cpu" and model.dtype == "float16":
+        raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
+    return device
+
+
+def _find_model_folder(model: ModelSettings) -> Path:
+    """The pipeline's folder. A hub model that is not in the cache is downloaded, without its safety checker."""
+    folder = _model_folder(model)
+    if folder is not None:
+        return folder
+    _require_stable_diffusion(model, model.path)
+    transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
+    try:
+        return Path(
+            diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"model.path={model.path}: cannot be downloaded: {first_line(error)}") from error
+    finally:
+        transformers.logging.disable_progress_bar()
+
+
+def _model_folder(model: ModelSettings) -> Path | None:
+    """The folder that `model` names, or None where it must be a hub id."""
+    where = f"model.path={model.path}"
+    folder = paths.toy_model_dir() if model.path == TOY_MODEL else Path(model.path).expanduser()
+    if folder.is_dir():
+        if model.revision is not None:
+            raise InputError(f"model.revision={model.revision}: only hub models have revisions; {where} is a folder")
+        _require_stable_diffusion(model, folder)
+        return folder
+    if folder.is_file():
+        raise InputError(f"{where}: is a file; name a pipeline folder, as diffusers' save_pretrained() writes it")
+    if model.path.startswith(("/", ".", "~")) or model.path == TOY_MODEL:
+        raise InputError(f"{where}: no such folder")
+    return None
+
+
+def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
+    """Read the pipeline's model_index.json alone, before gigabytes are downloaded or read."""
+    where = f"model.path={model.path}"
+    try:
+        config = diffusers.StableDiffusionPipeline.load_config(source, revision=model.revision)
+    except (OSError, ValueError) as error:
+        problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
+        raise InputError(f"{where}: {problem}: {first_line(error)}") from error
+    found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
+    if found != PIPELINE_CLASS:
+        raise InputError(f"{where}: is a {found}; only a {PIPELINE_CLASS} (Stable Diffusion 1 or 2) works")
+
+
+def _require_tokenizer(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> None:
+    """Refuse what transformers makes up where the tokenizer's files are missing: one of two tokens."""
+    has, needs = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
+    if has < needs:
+        raise InputError(f"model.path={model.path}: its tokenizer has {has} of {needs} tokens; are its files complete?")

@@ -1,0 +1,126 @@
+"""Check a VOC-style dataset folder before something is trained on it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import SAMPLE_ID
+from dataset_diffusion.images import IMAGE_ERRORS
+from dataset_diffusion.types import IGNORE_INDEX
+
+SHOWN_FAULTS = 20
+MASK_MODES = ("P", "L")
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL = 4096
+"""Bytes at the end of a file among which that marker is; some programs write more behind it."""
+
+
+def require_valid(folder: Path, split: str, num_labels: int) -> None:
+    """Raise InputError unless `find_faults` finds none; the first faults are printed to stderr before."""
+    faults = find_faults(folder, split, num_labels)
+    if not faults:
+        return
+    for fault in faults[:SHOWN_FAULTS]:
+        print(fault, file=sys.stderr)
+    if len(faults) > SHOWN_FAULTS:
+        print(f"... and {len(faults) - SHOWN_FAULTS} more", file=sys.stderr)
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    raise InputError(f"{folder}: {count} in its {split} split (above); mend the files or take the ids out of the split")
+
+
+def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
+    """All faults of a folder, in the order of its split file, each a line that names the file.
+
+    Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have JPEGImages/<id>.jpg and
+    SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ... num_labels - 1 or 255.
+    Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
+    split file.
+    """
+    split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    sample_ids, faults = read_split(split_file)
+    # Pillow decodes without holding the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for of_sample in pool.map(lambda sample_id: list(_sample_faults(folder, sample_id, num_labels)), sample_ids):
+            faults.extend(of_sample)
+    return faults
+
+
+def read_split(split_file: Path) -> tuple[list[str], list[str]]:
+    """The well-formed ids of a split file, each once, and the faults of its other lines.
+
+    Raises InputError if there is no such file.
+    """
+    try:
+        lines = split_file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"{split_file}: no such file; is the folder complete, and in VOC's layout?") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{split_file}: cannot be read as text: {error}") from error
+    first_lines: dict[str, int] = {}
+    faults = [] if lines else [f"{split_file}: is empty; it must list the ids of the samples, one a line"]
+    for number, line in enumerate(lines, start=1):
+        where = f"{split_file}: line {number}"
+        if not line.strip():
+            faults.append(f"{where}: is blank")
+        elif not SAMPLE_ID.fullmatch(line):
+            faults.append(f"{where}: {line!r} is no id (letters, digits, '_', '-', '.', and nothing around them)")
+        elif line in first_lines:
+            faults.append(f"{where}: {line!r} is in line {first_lines[line]} already")
+        else:
+            first_lines[line] = number
+    return list(first_lines), faults
+
+
+def _sample_faults(folder: Path, sample_id: str, num_labels: int) -> Iterator[str]:
+    image_path = folder / "JPEGImages" / f"{sample_id}.jpg"
+    mask_path = folder / "SegmentationClass" / f"{sample_id}.png"
+    missing = [path for path in (image_path, mask_path) if not path.is_file()]
+    yield from (f"{path}: no such file" for path in missing)
+    image_size = None
+    if image_path not in missing:
+        try:
+            with Image.open(image_path) as image:
+                image_size = image.size
+                if not _has_jpeg_end(image_path):
+                    image.load()  # To decode every image would take several times as long as all the rest.
+        except IMAGE_ERRORS as error:
+            yield f"{image_path}: not a readable image: {_reason(error)}"
+    if mask_path not in missing:
+        yield from _mask_faults(mask_path, image_path, image_size, num_labels)
+
+
+def _has_jpeg_end(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - JPEG_TAIL))
+        return JPEG_END in stream.read()
+
+
+def _mask_faults(path: Path, image_path: Path, image_size: tuple[int, int] | None, num_labels: int) -> Iterator[str]:
+    try:
+        with Image.open(path) as mask:
+            if mask.mode not in MASK_MODES:
+                yield f"{path}: has mode {mask.mode}; a mask has one channel of labels (mode P or L)"
+                return
+            if image_size is not None and mask.size != image_size:
+                yield f"{path}: is {_size(mask.size)}, but {image_path.name} is {_size(image_size)}"
+            pixels = mask.histogram()
+    except IMAGE_ERRORS as error:
+        yield f"{path}: not a readable mask: {_reason(error)}"
+        return
+    wrong = [label for label, count in enumerate(pixels) if count and num_labels <= label != IGNORE_INDEX]
+    if wrong:
+        labels = ", ".join(map(str, wrong[:3])) + (", ..." if len(wrong) > 3 else "")
+        yield f"{path}: has label {labels}; labels are 0 ... {num_labels - 1}, or {IGNORE_INDEX} for ignored"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).split("\n")[0]

@@ -1,0 +1,53 @@
+"""The datasets that a segmentor is evaluated on: the toy world's, PASCAL VOC, COCO, any VOC-style folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dataset_diffusion.archives import find_voc
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled.coco import CocoDataset
+from dataset_diffusion.labelled.label_names import read_labels
+from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.labelled.voc_style import VocDataset
+from dataset_diffusion.settings.evaluate import EvaluateSettings
+from dataset_diffusion.vocabulary import load_vocabulary
+
+
+class EvaluationDataset(Protocol):
+    """Images with their true labels.
+
+    `label_names` are the names by label, "background" first; `ids` are distinct and fit to be file names.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image [H, W, 3] uint8 RGB and the labels [H, W] uint8 (255: not counted) of `ids[index]`.
+
+        Raises InputError that names the file when one of them cannot be used.
+        """
+
+
+def open_dataset(settings: EvaluateSettings, label_names_of_segmentor: Sequence[str]) -> EvaluationDataset:
+    """Open the dataset that the settings name; the toy one is made when it is not there yet.
+
+    A folder without a dataset.json says nothing about its labels: they are then read as the segmentor's. Raises
+    InputError naming the file or folder that does not fit the dataset's layout.
+    """
+    name, split, cache_dir = settings.dataset.name, settings.dataset.split, Path(settings.cache_dir)
+    if name == "toy":
+        return VocDataset(name, toy_validation_set(cache_dir), split, load_vocabulary("voc").label_names)
+    data_root = Path(str(settings.data_root))
+    if not data_root.is_dir():
+        raise InputError(f"data_root={data_root}: no such folder")
+    if name == "voc":
+        return VocDataset(name, find_voc(data_root), split, load_vocabulary("voc").label_names)
+    if name == "coco":
+        return CocoDataset(data_root, split, cache_dir)
+    described = (data_root / "dataset.json").exists()
+    return VocDataset(name, data_root, split, read_labels(data_root).names if described else label_names_of_segmentor)

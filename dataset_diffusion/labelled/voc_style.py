@@ -1,0 +1,40 @@
+"""PASCAL VOC, and folders of its layout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.images import read_image, read_label_mask
+from dataset_diffusion.labelled.faults import read_split, require_valid
+
+
+class VocDataset:
+    """`ImageSets/Segmentation/<split>.txt` with `JPEGImages/<id>.jpg` and `SegmentationClass/<id>.png` of each id.
+
+    Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them, an image or the
+    split file is missing or ill-formed, so that no evaluation ends half-way for that.
+    """
+
+    def __init__(self, name: str, root: Path, split: str, label_names: Sequence[str]) -> None:
+        self.name = name
+        self.label_names = tuple(label_names)
+        split_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        _require_split(split_file)
+        require_valid(root, split, len(self.label_names))
+        self.ids = tuple(read_split(split_file)[0])
+        self._root = root
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """See EvaluationDataset."""
+        image = read_image(self._root / "JPEGImages" / f"{self.ids[index]}.jpg")
+        labels = read_label_mask(self._root / "SegmentationClass" / f"{self.ids[index]}.png", len(self.label_names))
+        return image, labels
+
+
+def _require_split(split_file: Path) -> None:
+    if not split_file.exists():
+        splits = sorted(file.stem for file in split_file.parent.glob("*.txt"))
+        remedy = f"set dataset.split to one of {', '.join(splits)}" if splits else "it lists the ids, one a line"
+        raise InputError(f"{split_file}: no such file; {remedy}")

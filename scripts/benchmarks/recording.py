@@ -1,0 +1,76 @@
+"""What recording attention and making masks cost, as a ratio to the stock pipeline on the same prompts.
+
+    python -m scripts.benchmarks.recording
+    python -m scripts.benchmarks.recording model.path=DIR experiment=voc sampler.num_inference_steps=2 batch_size=1
+
+Settings are those of dd-generate. The two take turns, so that a machine whose speed drifts does not favour one.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from omegaconf import DictConfig
+
+from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
+
+ROUNDS = 5
+
+
+def work(cfg: DictConfig) -> None:
+    """Time a batch by the stock pipeline, by the sampler, and its masks."""
+    settings = to_settings(GenerateSettings, cfg)
+    import torch
+
+    from dataset_diffusion.generate import label_sample
+    from dataset_diffusion.generators.loading import load_pipeline
+    from dataset_diffusion.generators.stable_diffusion import Sampler
+    from dataset_diffusion.prompts.sources import plan_prompts
+    from dataset_diffusion.vocabulary import choose_vocabulary
+
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    prompts = plan_prompts(settings.prompts, vocabulary, settings.batch_size, settings.seed).prompts
+    pipe = load_pipeline(settings.model, settings.sampler)
+    sampler = Sampler(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
+    texts = [sampler.prompt_text(prompt) for prompt in prompts]
+
+    def plain() -> None:
+        pipe(
+            texts,
+            negative_prompt=[settings.sampler.negative_prompt] * len(texts),
+            num_inference_steps=settings.sampler.num_inference_steps,
+            guidance_scale=settings.sampler.guidance_scale,
+            generator=[torch.Generator().manual_seed(prompt.seed) for prompt in prompts],
+            output_type="np",
+        )
+
+    def recording() -> None:
+        samples.extend(sampler.sample(prompts))
+
+    def masks() -> None:
+        for sample in samples[-len(prompts) :]:
+            spans = sampler.class_prompt(sample.prompt).spans
+            label_sample(sample, spans, settings.attention, settings.mask)
+
+    samples: list = []
+    plain()  # the first call of each costs more
+    recording()
+    rounds = [(seconds(plain), seconds(recording), seconds(masks)) for _ in range(ROUNDS)]
+    per_image = [statistics.median(column) / len(prompts) for column in zip(*rounds, strict=True)]
+    print(f"{torch.get_num_threads()} threads, batches of {len(prompts)}, median of {ROUNDS} rounds, seconds an image:")
+    print(f"stock pipeline {per_image[0]:.3f}   with recording {per_image[1]:.3f}   masks {per_image[2]:.4f}")
+    ratio = statistics.median((recorded + mask) / stock for stock, recorded, mask in rounds)
+    print(f"recording and masks: {ratio:.3f} times the stock pipeline")
+
+
+def seconds(call: Callable[[], None]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    run_command("benchmark_recording.py", "generate", work)

@@ -1,0 +1,192 @@
+"""The paper in miniature: its claims and ablations, measured on the toy world.
+
+    python -m scripts.reproduction                 all of it, overnight on two cores
+    python -m scripts.reproduction --main          masks of all rows, segmentors of the main ones: about an hour
+    python -m scripts.reproduction --only power    one table
+    python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 unless the main claims hold
+
+Two yardsticks. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
+recorded attention are compared with the exact ones. Segmentor: one is trained on generated images and their masks, and
+tested on rendered scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
+goes on where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
+shipped model, to docs/results/ and to the README, anything else to the work folder.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from dataset_diffusion.attention.recorder import find_attention_layers
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import explaining_write_errors
+from dataset_diffusion.generators.loading import model_fingerprint
+from dataset_diffusion.generators.stable_diffusion import latent_size
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
+from scripts.reproduction.archive import COARSE, FINE
+from scripts.reproduction.images import load_model
+from scripts.reproduction.plots import plot_claims, plot_experiments, plot_numbers
+from scripts.reproduction.scale import FULL, QUICK
+from scripts.reproduction.study import Study
+from scripts.reproduction.tables import (
+    Outcome,
+    claims_table,
+    class_words_line,
+    experiment_table,
+    new_ideas_table,
+    outcomes,
+)
+from scripts.reproduction.variants import EXPERIMENTS, MAIN_ROWS, experiment
+from scripts.reproduction.workers import default_at_once
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+README_MARKS = ("<!-- reproduction -->", "<!-- end of reproduction -->")
+SHIPPED_MODEL = "toy"
+MAIN_TABLES = ("power", "band")
+"""What --quick measures, by masks alone; what class words tell the model, it measures by the loss."""
+MAIN_CLAIMS = ("power 0", "no band")
+"""The worse rows of the claims that --quick checks."""
+
+
+def main() -> None:
+    """Measure, write, and say what holds."""
+    args = parse_arguments()
+    settings = reference_settings(args.model)
+    scale = QUICK if args.quick else replace(FULL, seeds=args.seeds)
+    names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
+    tables = [experiment(name) for name in names]
+    start = time.monotonic()
+    weights = weights_of(settings)
+    folder = args.work_dir / digest(settings, weights) / ("quick" if args.quick else "full")
+    is_whole = not (args.only or args.quick or args.main) and args.seeds >= FULL.seeds
+    published = is_whole and args.model == SHIPPED_MODEL
+    results = args.results or (ROOT / "docs" / "results" if published else folder / "results")
+    study = Study(settings, folder, scale, args.jobs or default_at_once())
+    with explaining_write_errors(f"--results={results}"):
+        results.mkdir(parents=True, exist_ok=True)
+    figures = study.measure(tables, MAIN_ROWS if args.main else None)
+    found = outcomes(figures)
+    record = {"scale": asdict(scale), "model": weights, **asdict(figures), "claims": claims_record(found)}
+    (results / "reproduction.json").write_text(json.dumps(record, indent=1) + "\n")
+    summary = [claims_table(found)]
+    if figures.class_word_gain:
+        summary.append(class_words_line(figures))
+    if "beyond" in names:
+        summary.append(new_ideas_table(figures))
+    text = "\n".join([*summary, *(experiment_table(figures, table) for table in tables)])
+    (results / "reproduction.md").write_text(text)
+    plot_claims(found, results / "claims.png")
+    plot_experiments(figures, tables, results / "experiments.png")
+    if figures.segmentor and "data" in names and not args.main:
+        plot_numbers(figures, scale, results / "numbers.png")
+    if published and not args.results:
+        update_readme("\n".join(summary))
+    print(text)
+    print(f"{len(tables)} tables in {(time.monotonic() - start) / 60:.1f} minutes; wrote {results}")
+    if args.quick:
+        sys.exit(check_main_claims(found, figures.class_word_gain))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--main", action="store_true", help="train segmentors of the main rows alone")
+    part.add_argument("--quick", action="store_true", help="masks alone, on few scenes")
+    part.add_argument(
+        "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="some of the tables"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=FULL.seeds,
+        help="of images and trainings; may be raised later (default: 3)",
+    )
+    parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
+    parser.add_argument("--jobs", type=positive, help="processes at once (default: one a core, one with a GPU)")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/reproduction"), help="(default: %(default)s)")
+    parser.add_argument("--results", type=Path, help="another folder for what is written")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def reference_settings(model: str) -> GenerateSettings:
+    """Those of the reference of every table: `experiment=toy`."""
+    with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
+        settings = to_settings(GenerateSettings, compose("config"))
+    return replace(settings, model=replace(settings.model, path=model))
+
+
+def weights_of(settings: GenerateSettings) -> str:
+    """The digest of a model's weights; raises InputError if it is not of the toy model's shape."""
+    pipe = load_model(settings.model.path, settings.sampler.scheduler)
+    sides = {layer.resolution for layer in find_attention_layers(pipe.unet, latent_size(pipe))}
+    if not {FINE, COARSE} <= sides:
+        raise InputError(
+            f"--model={settings.model.path}: has attention at {sorted(sides)}, not at {FINE} and {COARSE}; "
+            "a model is needed that scripts/toy_model made"
+        )
+    return str(model_fingerprint(pipe, settings.model)["revision"])
+
+
+def digest(settings: GenerateSettings, weights: str) -> str:
+    """Of all that recordings and images depend on: where it is another, they lie in another folder."""
+    groups = (asdict(group) for group in (settings.prompts, settings.sampler, settings.attention))
+    return hashlib.sha256(json.dumps([weights, settings.batch_size, *groups]).encode()).hexdigest()[:12]
+
+
+def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
+    """The claims as they go into reproduction.json; differences in points."""
+    return [
+        {
+            "claim": outcome.claim.text,
+            "yardstick": outcome.yardstick,
+            "better": outcome.claim.better,
+            "worse": outcome.claim.worse,
+            "difference": outcome.difference.mean,
+            "half_width": outcome.difference.half_width,
+            "verdict": outcome.verdict,
+        }
+        for outcome in found
+    ]
+
+
+def update_readme(summary: str) -> None:
+    """Put the summary between the marks of the README, where the script lies in a checkout of it."""
+    if README.exists() and all(mark in README.read_text() for mark in README_MARKS):
+        before, _, rest = README.read_text().partition(README_MARKS[0])
+        _, _, after = rest.partition(README_MARKS[1])
+        README.write_text(f"{before}{README_MARKS[0]}\n\n{summary}\n{README_MARKS[1]}{after}")
+
+
+def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int:
+    """Exit status 0 if the mean differences of the main claims point where the paper's do."""
+    main_outcomes = [o for o in found if o.yardstick == "masks" and o.claim.worse in MAIN_CLAIMS]
+    wrong = [outcome.claim.text for outcome in main_outcomes if not outcome.difference.mean > 0]
+    if not class_word_gain or sum(class_word_gain) <= 0:
+        wrong.append("class words tell the model what captions leave out")
+    for claim in wrong:
+        print(f"the direction does not hold: {claim}", file=sys.stderr)
+    return 1 if wrong or len(main_outcomes) != len(MAIN_CLAIMS) else 0
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        print(f"reproduce.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

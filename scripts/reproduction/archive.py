@@ -1,0 +1,193 @@
+"""Attention recorded once, from which the masks of all ablations are made.
+
+Each layer is kept by itself, and so is each quarter of the time steps; the mean over both is what dd-generate records.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset_diffusion.attention.aggregate import class_attention
+from dataset_diffusion.attention.recorder import AttentionLayer, AttentionRecorder
+from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, Recording, mean_maps
+from dataset_diffusion.files import write_atomically
+from dataset_diffusion.prompts.tokens import class_prompt
+from dataset_diffusion.types import AttentionMaps
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+FINE, COARSE = 16, 8
+"""The resolutions at which the toy model has attention."""
+QUARTERS = 4
+CLASS_PROMPT, FULL_PROMPT = "class_prompt", "full_prompt"
+"""Whose keys the cross-attention is to: the class words alone (the paper's), or the class words in the whole prompt."""
+
+Spans = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class ArchivedAttention:
+    """The attention of one image.
+
+    `cross[text, resolution]` is [L, Q, K, h, w]: layers, quarters of the time steps, classes (the mean over their
+    tokens); `self_attention[resolution]` is [L, Q, N, N]. float32; kept in files in float16.
+    """
+
+    cross: Mapping[tuple[str, int], np.ndarray]
+    self_attention: Mapping[int, np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write one .npz, whole or not at all."""
+        arrays = {f"cross {text} {side}": values for (text, side), values in self.cross.items()}
+        arrays |= {f"self {side}": values for side, values in self.self_attention.items()}
+        content = io.BytesIO()
+        np.savez(content, **{name: values.astype(np.float16) for name, values in arrays.items()})  # type: ignore[arg-type]
+        write_atomically(path, content.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` wrote, up to the rounding to float16."""
+        cross: dict[tuple[str, int], np.ndarray] = {}
+        self_attention: dict[int, np.ndarray] = {}
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                kind, *text, side = name.split(" ")
+                values = arrays[name].astype(np.float32)
+                if kind == "cross":
+                    cross[text[0], int(side)] = values
+                else:
+                    self_attention[int(side)] = values
+        return cls(cross, self_attention)
+
+
+@dataclass(frozen=True)
+class ArchivedRecording:
+    """A recording of one layer's attention to one text, and where in it each class is."""
+
+    text: str
+    recording: Recording
+    spans: Sequence[Spans]
+
+    @property
+    def resolution(self) -> int:
+        """The side of the layer's maps."""
+        return self.recording.layers[0].resolution
+
+
+def plan_recordings(
+    layers: Sequence[AttentionLayer],
+    class_states: Tensor,
+    class_spans: Sequence[Spans],
+    full_states: Tensor | None,
+    full_spans: Sequence[Spans],
+) -> list[ArchivedRecording]:
+    """What is recorded of a batch: each transformer block by itself, and the finest also with the whole prompts.
+
+    States are [B, T, C]; spans hold those of each image of the batch. Without class words in the prompts there is
+    nothing to read from them: `full_states` is None.
+    """
+    blocks: dict[str, list[AttentionLayer]] = {}
+    for layer in layers:
+        if layer.resolution in {FINE, COARSE}:
+            blocks.setdefault(layer.name.rpartition(".")[0], []).append(layer)
+    plan = [ArchivedRecording(CLASS_PROMPT, Recording(block, class_states), class_spans) for block in blocks.values()]
+    if full_states is not None:
+        plan += [
+            ArchivedRecording(FULL_PROMPT, Recording(block, full_states), full_spans)
+            for block in blocks.values()
+            if block[0].resolution == FINE
+        ]
+    return plan
+
+
+def archive(
+    plan: Sequence[ArchivedRecording], quarters: Sequence[Sequence[AttentionMaps]], item: int
+) -> ArchivedAttention:
+    """Put together what was recorded of image `item` of the batch: `quarters[q][r]` are recording r's maps of it."""
+    cross: dict[tuple[str, int], list[Tensor]] = {}
+    self_attention: dict[int, list[Tensor]] = {}
+    for index, planned in enumerate(plan):
+        maps = [quarter[index] for quarter in quarters]
+        side = planned.resolution
+        by_class = torch.stack([class_attention(m.cross, planned.spans[item]) for m in maps])
+        cross.setdefault((planned.text, side), []).append(by_class)
+        if planned.text == CLASS_PROMPT:
+            self_attention.setdefault(side, []).append(torch.stack([m.self_attention for m in maps]))
+    return ArchivedAttention(
+        cross={key: torch.stack(values).float().cpu().numpy() for key, values in cross.items()},
+        self_attention={side: torch.stack(values).float().cpu().numpy() for side, values in self_attention.items()},
+    )
+
+
+def appended_spans(tokenizer: "CLIPTokenizer", prompt: str, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The token positions of class words at the end of a whole prompt: those of the class prompt, further back."""
+    in_class_prompt = class_prompt(tokenizer, words)
+    num_tokens = (len(tokenizer(text)["input_ids"]) for text in (prompt, in_class_prompt.text))
+    shift = next(num_tokens) - next(num_tokens)
+    return tuple(tuple(position + shift for position in span) for span in in_class_prompt.spans)
+
+
+def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *, appended: bool) -> ArchivedAttention:
+    """Record a labelled image, noised to the sampler's steps; `appended`: its prompt ends in its words."""
+    tokenizer = recorder.pipe.tokenizer
+    class_text = class_prompt(tokenizer, item.words)
+    plan = plan_recordings(
+        recorder.layers(item.image),
+        recorder.encode_text(class_text.text),
+        [class_text.spans],
+        recorder.encode_text(item.prompt) if appended else None,
+        [appended_spans(tokenizer, item.prompt, item.words)] if appended else [],
+    )
+    by_step = recorder.record_steps(item.image, item.prompt, [planned.recording for planned in plan], seed)
+    num_steps = len(recorder.times)
+    steps = [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]
+    quarters = [[mean_maps([maps[step] for step in quarter]) for maps in by_step] for quarter in steps]
+    return archive(plan, quarters, item=0)
+
+
+class QuarterlyRecorder:
+    """Within its `with` block, records each quarter of a UNet's `num_calls` calls by itself."""
+
+    def __init__(self, unet: nn.Module, recordings: Sequence[Recording], num_calls: int) -> None:
+        if num_calls % QUARTERS:
+            raise ValueError(f"{num_calls} calls cannot be divided into {QUARTERS} quarters")
+        self._unet = unet
+        self._num_calls = num_calls
+        self._calls = 0
+        self._recorders = [
+            [AttentionRecorder(unet, recording.layers, recording.states) for recording in recordings]
+            for _ in range(QUARTERS)
+        ]
+        self._active = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._handle = self._unet.register_forward_pre_hook(self._before_call)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._handle.remove()
+        self._active.close()
+
+    def _before_call(self, _module: nn.Module, _args: Any) -> None:
+        if self._calls * QUARTERS % self._num_calls == 0:
+            self._active.close()
+            for recorder in self._recorders[self._calls * QUARTERS // self._num_calls]:
+                self._active.enter_context(recorder)
+        self._calls += 1
+
+    def quarters(self, item: int) -> list[list[AttentionMaps]]:
+        """The maps of each recording in each quarter, of image `item` of the batch."""
+        if self._calls != self._num_calls:
+            raise RuntimeError(f"the UNet ran {self._calls} times, not {self._num_calls}")
+        return [[recorder.maps()[item] for recorder in quarter] for quarter in self._recorders]

@@ -1,0 +1,98 @@
+"""The reproduction as pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from scripts.reproduction.scale import Scale
+from scripts.reproduction.study import Figures
+from scripts.reproduction.tables import Outcome, mean
+from scripts.reproduction.variants import REFERENCE, Experiment, Yardstick
+
+COLOURS: dict[Yardstick, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
+OFFSETS: dict[Yardstick, float] = {"masks": -0.12, "segmentor": 0.12}
+"""Of the points of a row, so that they do not hide each other."""
+NUMBERS = {
+    "generated": ("generated, half as many", REFERENCE.name, "generated, twice as many"),
+    "rendered, exact masks": ("rendered, half as many", "rendered", "rendered, twice as many"),
+}
+"""Rows with half, once and twice the number of images."""
+
+
+def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path) -> None:
+    """A panel for each table: mIoU of each row by both yardsticks, with 95% intervals."""
+    heights = [len(table.variants) + 4 for table in tables]  # with room for the title and the axis
+    figure = Figure(figsize=(9, 0.27 * sum(heights)), layout="constrained")
+    panels = figure.subplots(len(tables), squeeze=False, height_ratios=heights)
+    for panel, table in zip(panels.flat, tables, strict=True):
+        names = [variant.name for variant in (table.reference, *table.variants)]
+        for yardstick, offset in OFFSETS.items():
+            points = [(place, mean(figures, name, yardstick)) for place, name in enumerate(names)]
+            known = [(place, measured) for place, measured in points if measured is not None]
+            if yardstick not in table.yardsticks or not known:
+                continue
+            panel.errorbar(
+                [value.mean for _, value in known],
+                [place + offset for place, _ in known],
+                xerr=[value.half_width for _, value in known],
+                fmt="o",
+                capsize=3,
+                color=COLOURS[yardstick],
+                label=yardstick,
+            )
+        panel.set_yticks(range(len(names)), names)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_title(table.title, fontsize=10, loc="left")
+        panel.set_xlabel("mIoU, %")
+        panel.grid(axis="x", alpha=0.3)
+        panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
+    """MIoU of the segmentor by the number of images, generated and rendered."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    panel = figure.subplots()
+    for label, names in NUMBERS.items():
+        measured = [mean(figures, name, "segmentor") for name in names]
+        counts = [scale.images / 2, scale.images, 2 * scale.images]
+        known = [(count, value) for count, value in zip(counts, measured, strict=True) if value is not None]
+        panel.errorbar(
+            [count for count, _ in known],
+            [value.mean for _, value in known],
+            yerr=[value.half_width for _, value in known],
+            marker="o",
+            capsize=3,
+            label=label,
+        )
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(counts, [f"{count:.0f}" for count in counts])
+    panel.set_xlabel("images")
+    panel.set_ylabel("mIoU of the segmentor, %")
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save(figure, path)
+
+
+def plot_claims(found: Sequence[Outcome], path: Path) -> None:
+    """The difference that each claim is about, with its 95% interval: right of zero it holds."""
+    figure = Figure(figsize=(10, 0.36 * len(found) + 1), layout="constrained")
+    panel = figure.subplots()
+    panel.axvline(0, color="black", linewidth=0.8)
+    for place, outcome in enumerate(found):
+        difference = outcome.difference
+        panel.errorbar(
+            difference.mean, place, xerr=difference.half_width, fmt="o", capsize=3, color=COLOURS[outcome.yardstick]
+        )
+    panel.set_yticks(
+        range(len(found)), [f"{outcome.claim.text} ({outcome.yardstick})" for outcome in found], fontsize=8
+    )
+    panel.invert_yaxis()
+    panel.set_xlabel("difference, points")
+    panel.grid(axis="x", alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,0 +1,21 @@
+"""Figures in files, each with what it was made by: made by anything else, they are measured anew."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataset_diffusion.files import write_atomically
+
+
+def write_record(path: Path, made_by: Mapping[str, Any], figures: Any) -> None:
+    """Write one JSON file, whole or not at all."""
+    write_atomically(path, json.dumps({"made_by": made_by, "figures": figures}, indent=1).encode())
+
+
+def read_record(path: Path, made_by: Mapping[str, Any]) -> Any:
+    """The figures of a file, or None where it is not there or its figures were made by something else."""
+    if not path.exists():
+        return None
+    record = json.loads(path.read_bytes())
+    return record["figures"] if record["made_by"] == json.loads(json.dumps(made_by)) else None

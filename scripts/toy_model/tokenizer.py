@@ -1,0 +1,34 @@
+"""A small tokenizer in the layout of CLIP's, so that every Stable Diffusion tool reads it."""
+
+import json
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from scripts.clip_vocabulary import byte_level_tokenizer
+from scripts.toy_model.recipe import NUM_MERGES, SPLIT_WORDS, TEXT_LENGTH
+
+END_OF_WORD = "</w>"
+
+
+def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
+    """Learn byte-pair merges from captions; any other text tokenises too, byte by byte where need be."""
+    trainer_tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    trainer_tokenizer.normalizer = normalizers.Lowercase()
+    trainer_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        # Each byte may come twice, inside a word and at its end. What the split words leave out is made up for.
+        vocab_size=2 * len(alphabet) + NUM_MERGES + len(SPLIT_WORDS),
+        initial_alphabet=alphabet,
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
+    )
+    trainer_tokenizer.train_from_iterator(captions, trainer)
+    learnt = [tuple(pair) for pair in json.loads(trainer_tokenizer.to_str())["model"]["merges"]]
+    whole_words = {word + END_OF_WORD for word in SPLIT_WORDS}
+    merges = [(left, right) for left, right in learnt if left + right not in whole_words]
+    return byte_level_tokenizer(merges[:NUM_MERGES], TEXT_LENGTH)

@@ -1,0 +1,102 @@
+"""dd-calibrate: the settings for one's own domain, from a few labelled images, through the command."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny_pipeline import build_tiny_pipeline
+
+
+def calibrate(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "dataset_diffusion.cli.calibrate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def write_folder(folder: Path, label: int) -> Path:
+    """Two images of different shapes, the upper half of each of one class."""
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for sample_id, (height, width) in {"a": (32, 32), "b": (40, 64)}.items():
+        image = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        labels = np.zeros((height, width), np.uint8)
+        labels[: height // 2] = label
+        Image.fromarray(image).save(folder / "JPEGImages" / f"{sample_id}.jpg")
+        Image.fromarray(labels).save(folder / "SegmentationClass" / f"{sample_id}.png")
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("a\nb\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    model = build_tiny_pipeline(tmp_path_factory.mktemp("model"))
+    return (f"model.path={model}", "sampler.num_inference_steps=2", "prompts.template=generic")
+
+
+def test_it_proposes_settings_that_dd_generate_takes(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    folder = write_folder(tmp_path / "labelled", label=2)
+    done = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"2 images of {folder}")
+    proposed = re.fullmatch(
+        r"  attention\.power=(\d+) mask\.threshold=([\d.]+) mask\.uncertainty_threshold=([\d.]+)", lines[-1]
+    )
+    assert proposed
+    assert float(proposed[3]) <= float(proposed[2])
+    assert sum(line.startswith("  power ") for line in lines) == 7
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "label", "message"),
+    [
+        ("missing", 1, "ImageSets/Segmentation/train.txt: no such file"),
+        ("empty", 0, "no mask of split train has a class"),
+        ("foreign", 9, "has label 9"),
+    ],
+)
+def test_a_folder_that_does_not_do_is_one_line(
+    tmp_path: Path, settings: tuple[str, ...], folder: str, label: int, message: str
+) -> None:
+    if folder != "missing":
+        write_folder(tmp_path / folder, label)
+    done = calibrate(str(tmp_path / folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("calibrate.py: error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])
+def test_without_a_folder_it_is_one_line(arguments: tuple[str, ...]) -> None:
+    done = calibrate(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "calibrate.py: error: first comes the folder of labelled images; --help says more"
+    ]
+
+
+def test_a_folder_with_another_split_is_told_what_is_missing(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    folder = write_folder(tmp_path / "labelled", label=1)
+    splits = folder / "ImageSets" / "Segmentation"
+    (splits / "train.txt").rename(splits / "val.txt")
+    done = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
+
+
+def test_help_says_how_it_is_called() -> None:
+    done = calibrate("--help")
+    assert done.returncode == 0
+    assert "dd-calibrate DIR" in done.stdout

@@ -1,0 +1,361 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.utils import are_progress_bars_disabled
+
+from dataset_diffusion import paths
+from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline, load_tokenizer, model_fingerprint
+from dataset_diffusion.generators.stable_diffusion import Sampler
+from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
+from dataset_diffusion.types import Prompt, Sample
+from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
+from tests.tiny_pipeline import build_tiny_pipeline, tiny_unet
+
+VOCABULARY = Vocabulary("pets", tuple(map(VocabularyClass, ("cat", "dog", "sofa"), ("cat", "dog", "small sofa"))))
+STEPS = 3
+PROMPTS = [
+    Prompt("0", "a cat on a sofa", (1, 3), seed=11),
+    Prompt("1", "a dog", (2,), seed=12),
+    Prompt("2", "a dog and a cat", (2, 1), seed=2**62),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+
+
+def load(folder, scheduler=None, **model):
+    settings = ModelSettings(path=str(folder), **{"device": "cpu", **model})
+    return load_pipeline(settings, SamplerSettings(scheduler=scheduler))
+
+
+def make_sampler(pipe, attention=AttentionSettings(), **settings) -> Sampler:  # noqa: B008
+    return Sampler(pipe, SamplerSettings(**{"num_inference_steps": STEPS, **settings}), attention, VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def sampler(pipe):
+    return make_sampler(pipe)
+
+
+@pytest.fixture(scope="module")
+def samples(sampler):
+    return sampler.sample(PROMPTS)
+
+
+def assert_same(found: Sample, expected: Sample) -> None:
+    assert found.prompt == expected.prompt
+    assert np.array_equal(found.image, expected.image)
+    assert torch.equal(found.attention.cross, expected.attention.cross)
+    assert torch.equal(found.attention.self_attention, expected.attention.self_attention)
+
+
+def test_samples_are_images_with_maps(sampler, samples):
+    assert [sample.prompt for sample in samples] == PROMPTS
+    assert sampler.image_size == (32, 32)
+    for sample in samples:
+        assert (sample.image.shape, sample.image.dtype) == ((32, 32, 3), np.uint8)
+        assert sample.image.std() > 10
+        assert sample.attention.cross.shape == (40, 16, 16)
+        assert sample.attention.self_attention.shape == (64, 64)
+
+
+def test_the_image_is_that_of_the_stock_pipeline(pipe, samples):
+    texts = ["a cat on a sofa; cat small sofa", "a dog; dog", "a dog and a cat; dog cat"]
+    generators = [torch.Generator().manual_seed(prompt.seed) for prompt in PROMPTS]
+    images = pipe(texts, num_inference_steps=STEPS, guidance_scale=7.5, generator=generators).images
+    for sample, image in zip(samples, images, strict=True):
+        assert np.array_equal(sample.image, np.asarray(image))
+
+
+def test_the_maps_are_those_of_the_class_words_alone(sampler, samples):
+    changed = [dataclasses.replace(PROMPTS[0], class_ids=(3, 1)), *PROMPTS[1:]]
+    assert sampler.class_prompt(PROMPTS[0]).text == "cat small sofa"
+    assert sampler.class_prompt(changed[0]).text == "small sofa cat"
+    other = sampler.sample(changed)
+    assert (other[0].attention.cross - samples[0].attention.cross).abs().max() > 0.01
+    assert torch.equal(other[1].attention.cross, samples[1].attention.cross)
+
+
+def test_the_class_prompt_is_encoded_as_the_text_encoder_reads_its_tokens(pipe, sampler):
+    token_ids = torch.tensor([sampler.class_prompt(prompt).token_ids for prompt in PROMPTS])
+    with torch.no_grad():
+        expected = pipe.text_encoder(token_ids)[0]
+    embeddings = sampler._class_embeddings(PROMPTS)
+    assert torch.equal(embeddings, expected)
+    assert not embeddings.requires_grad
+
+
+def test_sampling_again_changes_no_bit(sampler, samples):
+    sampler.sample(PROMPTS[:1])
+    for found, expected in zip(sampler.sample(PROMPTS), samples, strict=True):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+def test_order_and_neighbours_change_no_bit(folder, scheduler):
+    sampler = make_sampler(load(folder, scheduler))
+    samples = sampler.sample(PROMPTS)
+    shuffled = sampler.sample([PROMPTS[2], PROMPTS[0], PROMPTS[1]])
+    for found, expected in zip(shuffled, (samples[2], samples[0], samples[1]), strict=True):
+        assert_same(found, expected)
+    neighbours = [Prompt("x", "a bus", (), seed=5), PROMPTS[0], Prompt("y", "two dogs", (2, 3), seed=6)]
+    assert_same(sampler.sample(neighbours)[1], samples[0])
+
+
+def test_the_batch_size_changes_rounding_only(sampler, samples):
+    for prompt, expected in zip(PROMPTS, samples, strict=True):
+        (alone,) = sampler.sample([prompt])
+        difference = np.abs(alone.image.astype(int) - expected.image)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.01
+        torch.testing.assert_close(alone.attention.cross, expected.attention.cross, atol=1e-4, rtol=0)
+        torch.testing.assert_close(alone.attention.self_attention, expected.attention.self_attention, atol=1e-4, rtol=0)
+
+
+def test_seed_caption_and_negative_prompt_change_the_image(pipe, sampler, samples):
+    for change in ({"seed": 99}, {"caption": "a bus"}):
+        (other,) = sampler.sample([dataclasses.replace(PROMPTS[1], **change)])
+        assert not np.array_equal(other.image, samples[1].image)
+    (other,) = make_sampler(pipe, negative_prompt="ugly").sample(PROMPTS[1:2])
+    assert not np.array_equal(other.image, sampler.sample(PROMPTS[1:2])[0].image)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_without_guidance(pipe, guidance, samples):
+    for sample, guided in zip(make_sampler(pipe, guidance_scale=guidance).sample(PROMPTS), samples, strict=True):
+        assert not np.array_equal(sample.image, guided.image)
+        torch.testing.assert_close(sample.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-5, rtol=0)
+
+
+def test_a_prompt_without_classes_has_empty_maps(sampler, samples):
+    without = dataclasses.replace(PROMPTS[1], class_ids=())
+    mixed = sampler.sample([PROMPTS[0], without, PROMPTS[2]])
+    (alone,) = sampler.sample([without])
+    for sample in (mixed[1], alone):
+        assert sample.attention.cross.shape == (0, 16, 16)
+        assert sample.attention.self_attention.shape == (0, 0)
+        spans = sampler.class_prompt(without).spans
+        mask = label_mask(class_scores(class_evidence(sample.attention, spans, 4), (), sampler.image_size), 0.6, 0.5)
+        assert mask.labels.shape == (32, 32)
+        assert not mask.labels.any()
+    assert_same(mixed[0], samples[0])
+    assert sampler.sample([]) == []
+
+
+def test_from_sample_to_mask(sampler, samples):
+    for sample in samples:
+        evidence = class_evidence(sample.attention, sampler.class_prompt(sample.prompt).spans, power=4)
+        assert evidence.shape == (len(sample.prompt.class_ids), 8, 8)
+        mask = label_mask(class_scores(evidence, sample.prompt.class_ids, sampler.image_size), 0.6, 0.5)
+        assert set(np.unique(mask.labels)) <= {0, 255, *sample.prompt.class_ids}
+        assert set(np.unique(mask.labels)) & set(sample.prompt.class_ids)
+
+
+def test_attention_settings_choose_the_resolutions(pipe):
+    (sample,) = make_sampler(pipe, AttentionSettings(self_resolution=16, cross_resolution=8)).sample(PROMPTS[:1])
+    assert sample.attention.cross.shape == (40, 8, 8)
+    assert sample.attention.self_attention.shape == (256, 256)
+    with pytest.raises(InputError, match=r"attention\.cross_resolution=5: this model has attention at 16, 8;"):
+        make_sampler(pipe, AttentionSettings(cross_resolution=5))
+
+
+def test_images_and_maps_of_a_non_square_model(folder):
+    pipe = load(folder)
+    pipe.register_modules(unet=tiny_unet(sample_size=(16, 24)))
+    sampler = make_sampler(pipe)
+    (sample,) = sampler.sample(PROMPTS[:1])
+    assert sampler.image_size == sample.image.shape[:2] == (32, 48)
+    evidence = class_evidence(sample.attention, sampler.class_prompt(PROMPTS[0]).spans, power=1)
+    assert evidence.shape == (2, 8, 12)
+
+
+def test_bfloat16(folder, samples):
+    (sample, *_) = make_sampler(load(folder, dtype="bfloat16")).sample(PROMPTS)
+    assert sample.image.std() > 10
+    assert sample.attention.cross.dtype == torch.float32
+    torch.testing.assert_close(sample.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-5, rtol=0)
+
+
+@pytest.mark.gpu
+def test_float16_on_the_gpu_is_near_float32_on_the_cpu(folder, samples):
+    for sample, expected in zip(
+        make_sampler(load(folder, dtype="float16", device="cuda")).sample(PROMPTS), samples, strict=True
+    ):
+        assert np.abs(sample.image.astype(int) - expected.image).mean() < 5
+        torch.testing.assert_close(sample.attention.cross.cpu(), expected.attention.cross, atol=0.01, rtol=0)
+        torch.testing.assert_close(
+            sample.attention.self_attention.cpu(), expected.attention.self_attention, atol=0.01, rtol=0
+        )
+
+
+def test_an_image_that_is_not_finite_is_refused(folder):
+    pipe = load(folder)
+    pipe.vae.decoder.conv_out.bias.data.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"model\.dtype=float32: the images have values that are not finite"):
+        make_sampler(pipe).sample(PROMPTS[:1])
+
+
+def count_unet_calls(pipe) -> int:
+    calls = []
+    handle = pipe.unet.register_forward_hook(lambda *_: calls.append(1))
+    make_sampler(pipe, num_inference_steps=5).sample(PROMPTS[:1])
+    handle.remove()
+    return len(calls)
+
+
+@pytest.mark.parametrize(("scheduler", "calls"), [("ddim", 5), ("pndm", 6), ("dpmsolver++", 5), ("euler", 5)])
+def test_schedulers(folder, scheduler, calls):
+    pipe = load(folder, scheduler)
+    assert type(pipe.scheduler).__name__ == SCHEDULERS[scheduler][0]
+    assert pipe.scheduler.config.beta_end == 0.012
+    assert count_unet_calls(pipe) == calls
+
+
+def test_loading_says_nothing_and_needs_no_safety_checker(folder, capfd):
+    pipe = load(folder, "dpmsolver++")
+    make_sampler(pipe).sample(PROMPTS[:1])
+    assert capfd.readouterr() == ("", "")
+    assert pipe.safety_checker is None
+    assert type(pipe.scheduler).__name__ == "DPMSolverMultistepScheduler"
+
+
+def test_dtype_and_device(folder):
+    assert load(folder, dtype="bfloat16").unet.dtype == torch.bfloat16
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert load(folder, device="auto").device.type == expected
+
+
+def test_the_toy_model_is_the_one_of_the_package(folder, monkeypatch):
+    monkeypatch.setattr(paths, "toy_model_dir", lambda: folder)
+    pipe = load("toy")
+    assert model_fingerprint(pipe, ModelSettings("toy"))["id"] == "toy"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scheduler": "ddpm"}, "sampler.scheduler=ddpm: must be one of ddim, pndm"),
+        ({"dtype": "float16"}, "model.dtype=float16: works on a GPU only"),
+        ({"device": "gpu"}, "model.device=gpu: must be auto, cuda, mps, cpu"),
+        ({"device": "cuda:99"}, "model.device=cuda:99: this machine"),
+        ({"revision": "main"}, "model.revision=main: only hub models have revisions"),
+    ],
+)
+def test_impossible_settings(folder, settings, message):
+    with pytest.raises(InputError, match=message):
+        load(folder, **settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/no/such/folder", "no such folder"),
+        ("./nothing", "no such folder"),
+        ("owner/unknown-model", "neither a folder nor a model of the hub"),
+        ("not a hub id", "neither a folder nor a model of the hub"),
+    ],
+)
+def test_a_model_that_is_not_there(path, message):
+    with pytest.raises(InputError) as error:
+        load(path)
+    assert str(error.value).startswith(f"model.path={path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_download_is_shown_and_nothing_else(folder, monkeypatch):
+    shown = []
+
+    def download(*_: object, **__: object) -> str:
+        shown.append(not are_progress_bars_disabled())
+        return str(folder)
+
+    monkeypatch.setattr("dataset_diffusion.generators.stable_diffusion._require_stable_diffusion", lambda *_: None)
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.download", download)
+    load("owner/name")
+    assert shown == [True]
+    assert are_progress_bars_disabled()
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def test_a_file_is_no_model(copied):
+    with pytest.raises(InputError, match="is a file; name a pipeline folder"):
+        load(copied / "model_index.json")
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path):
+    with pytest.raises(InputError, match="not a pipeline folder"):
+        load(tmp_path)
+
+
+def test_another_pipeline_is_named(copied):
+    index = copied / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": "StableDiffusionXLPipeline"}))
+    with pytest.raises(InputError, match=r"is a StableDiffusionXLPipeline; only a StableDiffusionPipeline \(Stable"):
+        load(copied)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_part(copied, part):
+    shutil.rmtree(copied / part)
+    with pytest.raises(InputError, match=f"model.path={copied}: "):
+        load(copied)
+
+
+def test_the_tokenizer_alone(pipe, folder, copied):
+    alone = load_tokenizer(ModelSettings(path=str(folder)))
+    for text in ("a cat, a dog; cat dog", "Zebra 7"):
+        assert alone(text)["input_ids"] == pipe.tokenizer(text)["input_ids"]
+    assert alone.model_max_length == pipe.tokenizer.model_max_length
+    for file in (copied / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"model\.path=.*: its tokenizer "):
+        load_tokenizer(ModelSettings(path=str(copied)))
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", b"\x00" * 100])
+def test_broken_weights(copied, content):
+    (copied / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be loaded: "):
+        load(copied)
+
+
+def test_the_fingerprint_is_that_of_the_weights(folder, copied):
+    def fingerprint(path) -> dict[str, str]:
+        return model_fingerprint(load(path), ModelSettings(path=str(path)))
+
+    assert fingerprint(copied)["id"] == str(copied)
+    assert fingerprint(copied)["revision"] == fingerprint(folder)["revision"]
+    assert fingerprint(copied)["revision"].startswith("sha256:")
+    for part in ("unet", "vae", "text_encoder"):
+        before = fingerprint(copied)["revision"]
+        (weights,) = (copied / part).glob("*.safetensors")
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        assert fingerprint(copied)["revision"] != before
+
+
+def test_the_fingerprint_of_a_hub_model_is_its_commit(folder, tmp_path):
+    snapshot = shutil.copytree(folder, tmp_path / "models--owner--name" / "snapshots" / ("ab" * 20))
+    assert model_fingerprint(load(snapshot), ModelSettings("owner/name")) == {
+        "id": "owner/name",
+        "revision": "ab" * 20,
+    }

@@ -1,0 +1,86 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.labelled.voc_style import VocDataset
+from dataset_diffusion.toy import validation
+from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
+from dataset_diffusion.vocabulary import load_vocabulary
+
+SEEDS = VALIDATION_SEEDS[:4]
+
+
+def test_the_folder_has_the_scenes_of_its_seeds(tmp_path):
+    root = toy_validation_set(tmp_path / "cache", SEEDS)
+
+    folder = VocDataset("toy", root, "val", load_vocabulary("voc").label_names)
+    assert len(folder.ids) == 4
+    for index, seed in enumerate(SEEDS):
+        image, labels = folder.load(index)
+        scene = render_scene(seed)
+        assert np.array_equal(labels, scene.label_mask)
+        assert np.abs(image.astype(int) - scene.image).mean() < 6, "JPEG loses little"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [root.name]
+
+
+def test_it_is_made_once(tmp_path, monkeypatch):
+    root = toy_validation_set(tmp_path, SEEDS)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    drawn = []
+    monkeypatch.setattr(validation, "render_scene", lambda seed: drawn.append(seed) or render_scene(seed))
+    assert toy_validation_set(tmp_path, SEEDS) == root
+    assert drawn == []
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert toy_validation_set(tmp_path, VALIDATION_SEEDS[:2]) != root
+    assert drawn == list(VALIDATION_SEEDS[:2])
+
+
+def test_other_drawings_are_another_folder(tmp_path, monkeypatch):
+    digest = validation._digest(SEEDS)
+    assert digest == validation._digest(SEEDS)
+    package = tmp_path / "package"
+    shutil.copytree(validation.PACKAGE_DIR / "toy", package / "toy", ignore=shutil.ignore_patterns("model", "training"))
+    monkeypatch.setattr(validation, "PACKAGE_DIR", package)
+    assert validation._digest(SEEDS) == digest
+    (package / "toy" / "drawings" / "people.py").write_text("# another way to draw people\n")
+    assert validation._digest(SEEDS) != digest
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def render_one(seed: int) -> None:
+        if seed == SEEDS[2]:
+            raise KeyboardInterrupt
+        return render_scene(seed)
+
+    monkeypatch.setattr(validation, "render_scene", render_one)
+    with pytest.raises(KeyboardInterrupt):
+        toy_validation_set(tmp_path, SEEDS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_run_may_be_first(tmp_path, monkeypatch):
+    move = validation._move_unless_there
+
+    def move_later(unfinished, root):
+        (root / "made by the other run").mkdir(parents=True)
+        move(unfinished, root)
+
+    monkeypatch.setattr(validation, "_move_unless_there", move_later)
+    root = toy_validation_set(tmp_path, SEEDS)
+    assert [path.name for path in root.iterdir()] == ["made by the other run"]
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+
+
+def test_500_scenes_are_never_trained_on():
+    (default,) = toy_validation_set.__defaults__
+    assert len(default) == 500
+    assert not any(seed in TRAINING_SEEDS for seed in default)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(InputError, match=r"cache_dir=.*cache: cannot be written .*; choose another"):
+        toy_validation_set(tmp_path / "cache", SEEDS)

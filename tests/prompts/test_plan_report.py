@@ -1,0 +1,49 @@
+from collections import Counter
+
+import pytest
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.plan_report import report_plan
+from dataset_diffusion.prompts.sources import Plan
+from dataset_diffusion.types import Prompt
+from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
+from tests.clip import real_clip_tokenizer
+
+VOCABULARY = Vocabulary("own", tuple(VocabularyClass(name, name) for name in ("cat", "hot air balloon", "zebra")))
+PROMPTS = (
+    Prompt("a", "a cat", (1,), 0, "captions.json: line 1"),
+    Prompt("b", "word " * 200, (1, 2), 0, "captions.json: line 2"),
+    Prompt("c", "a zebra", (3,), 0, "template"),
+)
+
+
+def test_the_report_counts_before_and_after() -> None:
+    plan = Plan(PROMPTS, num_without_class=4, pool=Counter({1: 90, 2: 30}))
+    report = report_plan(plan, VOCABULARY, real_clip_tokenizer(), "caption_and_classes")
+    assert report.num_shortened == 1
+    assert report.text.splitlines() == [
+        "3 prompts, 1 of them with a caption by rule",
+        "captions left out, because they have no class: 4",
+        "captions shortened to the 77 tokens that the text encoder reads: 1",
+        "captions of a class in the source: 0 to 90",
+        "prompts of a class in the plan: 1 to 2 (most / least: 2.00)",
+        "",
+        "class             source     plan",
+        "cat                   90        2",
+        "hot air balloon       30        1",
+        "zebra                  0        1",
+    ]
+
+
+def test_captions_by_rule_have_no_source_to_be_counted() -> None:
+    lines = report_plan(Plan(PROMPTS), VOCABULARY, real_clip_tokenizer(), "classes").text.splitlines()
+    assert not any("in the source" in line for line in lines)
+    assert lines[2].endswith("reads: 0")
+    assert lines[-1] == "zebra                  -        1"
+
+
+def test_classes_that_the_text_encoder_cannot_read_are_refused() -> None:
+    words = tuple(VocabularyClass(f"thing {number}", f"thing {number}") for number in range(30))
+    plan = Plan((Prompt("a", "things", tuple(range(1, 31)), 0),))
+    with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77; take fewer classes"):
+        report_plan(plan, Vocabulary("own", words), real_clip_tokenizer(), "caption_and_classes")

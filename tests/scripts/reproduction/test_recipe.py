@@ -1,0 +1,98 @@
+"""Recipes: the default one is dd-generate's way from attention to masks; each change changes what it says."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.types import AttentionMaps, ClassScores
+from scripts.reproduction.archive import CLASS_PROMPT, FULL_PROMPT, ArchivedAttention
+from scripts.reproduction.guided_filter import refine_scores
+from scripts.reproduction.masks import Thresholds, choose_thresholds, measure_masks
+from scripts.reproduction.recipe import ArchivedImage, Recipe, make_scores, shift_scores
+
+
+def row_stochastic(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    values = generator.random(shape, dtype=np.float32) ** 8
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+def archived_image(seed: int = 0) -> ArchivedImage:
+    generator = np.random.default_rng(seed)
+    cross = {
+        (text, side): generator.random((2, 4, 2, side, side), dtype=np.float32)
+        for text, side in ((CLASS_PROMPT, 16), (CLASS_PROMPT, 8), (FULL_PROMPT, 16))
+    }
+    self_attention = {side: row_stochastic(generator, 2, 4, side * side, side * side) for side in (16, 8)}
+    image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    labels = generator.choice(np.array([0, 3, 5], np.uint8), (64, 64))
+    return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention), labels)
+
+
+def test_the_default_recipe_is_what_dd_generate_does() -> None:
+    item = archived_image()
+    maps = AttentionMaps(
+        torch.from_numpy(item.attention.cross[CLASS_PROMPT, 16].mean(axis=(0, 1))),
+        torch.from_numpy(item.attention.self_attention[16].mean(axis=(0, 1))),
+    )
+    expected = class_scores(class_evidence(maps, ((0,), (1,)), 1), (3, 5), (64, 64))
+    scores = make_scores(item, Recipe())
+    assert torch.equal(scores.scores, expected.scores)
+    assert scores.class_ids == (3, 5)
+    refined = make_scores(item, Recipe(refined=True))
+    assert torch.equal(refined.scores, refine_scores(item.image, expected, 16).scores)
+
+
+def test_every_change_of_the_recipe_changes_the_scores() -> None:
+    item = archived_image()
+    changes = (
+        {"text": FULL_PROMPT},
+        {"cross_resolution": 8},
+        {"self_resolutions": (8,)},
+        {"self_resolutions": (16, 8)},
+        {"power": 0},
+        {"layers": (1,)},
+        {"quarters": (2, 3)},
+        {"refined": True},
+    )
+    all_scores = [make_scores(item, Recipe()), *(make_scores(item, replace(Recipe(), **change)) for change in changes)]
+    for index, one in enumerate(all_scores):
+        assert one.scores.shape == (2, 64, 64)
+        for other in all_scores[index + 1 :]:
+            assert not torch.allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_shifted_scores_cut_at_one_threshold_are_scores_cut_at_their_own() -> None:
+    values = torch.rand(2, 20, 20) * torch.tensor([1.0, 0.0])[:, None, None]  # class 5 is nowhere
+    scores = ClassScores(values, (3, 5))
+    own = np.full(21, 0.9)
+    own[3] = 0.7
+    shifted = shift_scores(scores, own, common=0.5)
+    assert np.array_equal(label_mask(shifted, 0.5, 0.5).labels, label_mask(scores, 0.7, 0.7).labels)
+
+
+def test_thresholds_are_those_of_the_best_masks_and_measured_on_others() -> None:
+    def scene(level: float) -> ArchivedImage:
+        """A class that fills the left half, with scores that fall from 1 to `level` there, and are lower elsewhere."""
+        left = np.linspace(1, level, 8, dtype=np.float32)
+        right = np.linspace(level / 2, 0, 8, dtype=np.float32)
+        cross = np.broadcast_to(np.concatenate([left, right]), (1, 1, 1, 16, 16)).copy()
+        labels = np.zeros((16, 16), np.uint8)
+        labels[:, :8] = 3
+        attention = ArchivedAttention({(CLASS_PROMPT, 16): cross}, {16: np.eye(256, dtype=np.float32)[None, None]})
+        return ArchivedImage(np.zeros((16, 16, 3), np.uint8), (3,), attention, labels)
+
+    recipe = Recipe(class_thresholds=True)
+    thresholds = choose_thresholds([scene(0.6)], recipe)
+    assert 0.3 < thresholds.common <= 0.6
+    assert thresholds.by_label is not None
+    assert 0.3 < thresholds.by_label[3] <= 0.6
+    assert thresholds.by_label[4] == thresholds.common  # a class that was not seen
+    figures = measure_masks([scene(0.6)], recipe, thresholds, band=0.0)
+    assert (figures.miou, figures.kept_accuracy, figures.share_ignored) == (1.0, 1.0, 0.0)
+    wrong = measure_masks([scene(0.6)], recipe, Thresholds(0.8), band=0.4)
+    assert wrong.miou < 1
+    assert wrong.share_ignored > 0
+    assert wrong.kept_miou > wrong.miou

@@ -1,0 +1,74 @@
+"""Tables of figures that are known."""
+
+from scripts.reproduction.masks import MaskFigures
+from scripts.reproduction.segmentor import file_name
+from scripts.reproduction.study import Figures
+from scripts.reproduction.tables import claims_table, experiment_table, new_ideas_table, outcomes
+from scripts.reproduction.variants import CLAIMS, EXPERIMENTS, MAIN_ROWS, REFERENCE, experiment
+
+REFERENCES = dict.fromkeys(table.reference for table in EXPERIMENTS)
+VARIANTS = [*REFERENCES, *(variant for table in EXPERIMENTS for variant in table.variants)]
+
+
+def figures() -> Figures:
+    def masks(base: float) -> list[MaskFigures]:
+        return [MaskFigures(base + shift, base + 0.1 + shift, 0.9, 0.05) for shift in (0.0, 0.01, 0.02)]
+
+    return Figures(
+        masks={"reference": masks(0.6), "power 0": masks(0.5), "power 4": masks(0.4), "edges": masks(0.65)},
+        segmentor={"reference": [0.3, 0.31, 0.32], "power 0": [0.2, 0.23, 0.2], "edges": [0.33, 0.3, 0.36]},
+        thresholds={},
+    )
+
+
+def test_names_are_distinct_in_tables_and_in_files() -> None:
+    assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
+    assert set(MAIN_ROWS) <= {variant.name for variant in VARIANTS}
+    assert len({file_name(variant) for variant in VARIANTS}) == len(VARIANTS)
+
+
+def test_every_claim_is_about_rows_that_are_measured_by_its_yardsticks() -> None:
+    for claim in CLAIMS:
+        for name in {claim.better, claim.worse} - {REFERENCE.name}:
+            rows = [(table, row) for table in EXPERIMENTS for row in (table.reference, *table.variants)]
+            ((table, variant),) = [(table, row) for table, row in rows if row.name == name]
+            assert all(table.is_measured(variant, yardstick) for yardstick in claim.yardsticks), claim
+
+
+def test_claims_hold_do_not_hold_or_cannot_be_told() -> None:
+    found = outcomes(figures())
+    by_pair = {(o.claim.better, o.claim.worse, o.yardstick): o.verdict for o in found}
+    assert by_pair == {
+        ("reference", "power 0", "masks"): "holds",
+        ("reference", "power 0", "segmentor"): "holds",
+        ("power 4", "reference", "masks"): "does not hold",
+    }
+    table = claims_table(found)
+    assert (
+        "| Self-attention improves on cross-attention alone | paper | masks | reference − power 0 | +10.0 ± 0.0 "
+        in table
+    )
+
+
+def test_a_table_has_a_row_for_each_variant_and_shows_what_is_missing() -> None:
+    text = experiment_table(figures(), experiment("power"))
+    assert "| reference | 61.0 ± 2.5 | 71.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | 31.0 ± 2.9 |  |" in text
+    assert "| power 4 | 41.0 ± 2.5 | 51.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | – | – |" in text
+    assert "| power 0 | 51.0 ± 2.5 | 61.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | 21.0 ± 2.9 | -10.0 ± 5.2 |" in text
+
+
+def test_a_table_with_a_reference_of_its_own_has_differences_to_that() -> None:
+    full = figures()
+    full.segmentor |= {"full schedule": [0.4], "full schedule, rendered": [0.5]}
+    text = experiment_table(full, experiment("schedule"))
+    assert "| full schedule | 40.0 |  |" in text
+    assert "| full schedule, rendered | 50.0 | +10.0 |" in text
+    assert "| reference |" not in text
+
+
+def test_an_idea_is_kept_only_if_it_gains_on_both_yardsticks() -> None:
+    both = figures()
+    assert "| edges | +5.0 ± 0.0 | +2.0 ± 5.2 | no |" in new_ideas_table(both)
+    both.segmentor["edges"] = [0.35, 0.36, 0.38]
+    assert "| yes |" in next(line for line in new_ideas_table(both).splitlines() if line.startswith("| edges |"))
+    assert "| late steps | – | – | – |" in new_ideas_table(both)
