@@ -85,7 +85,7 @@ def test_tta_is_kept_apart(dd_eval, checkpoints, voc):
 def test_help_shows_the_settings(dd_eval):
     status, out, _ = dd_eval("--help")
     assert status == 0
-    assert "dataset=toy|voc|coco|folder" in out
+    assert "dataset=coco|folder|toy|voc" in out
     assert "checkpoint=runs/toy/segmentor.pth" in out
 
 

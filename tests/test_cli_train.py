@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from dataset_diffusion.cli.train import main
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.settings.convert import setting_names, to_settings
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.fields import setting_names
 from dataset_diffusion.settings.train import TrainSettings
 from tests.segmentation.tiny_voc import write_tiny_voc
 

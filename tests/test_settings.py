@@ -1,5 +1,5 @@
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -7,8 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.settings.convert import did_you_mean, setting_names, to_settings
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.evaluate import EvaluateSettings
+from dataset_diffusion.settings.fields import describe_settings, did_you_mean, find_setting, setting_names
 from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.settings.train import TrainSettings
 from dataset_diffusion.vocabulary import choose_vocabulary
 
 REQUIRED = {"output_dir": "data", "num_images": 3, "seed": 0, "batch_size": 2}
@@ -58,6 +61,40 @@ def test_command_line_text_becomes_typed() -> None:
     settings = converted(num_images="5", sampler={"guidance_scale": 7}, attention={"power": "0"})
     assert (settings.num_images, settings.sampler.guidance_scale, settings.attention.power) == (5, 7.0, 0)
     assert isinstance(settings.sampler.guidance_scale, float)
+    assert converted(prompts={"fill": "false"}).prompts.fill is False
+    assert converted(output_dir=2024, model={"revision": 1e3}).output_dir == "2024"
+
+
+@pytest.mark.parametrize("settings_class", [GenerateSettings, TrainSettings, EvaluateSettings])
+def test_every_setting_has_a_description_for_the_help(settings_class: type) -> None:
+    descriptions = describe_settings(settings_class)
+    assert [name for name in setting_names(settings_class) if not descriptions[name]] == []
+
+
+def test_settings_are_found_by_name() -> None:
+    @dataclass
+    class Folder:
+        root: str
+
+    @dataclass
+    class Data:
+        train: dict[str, Folder] | None
+        words: dict[str, str]
+        folder: Folder | None
+
+    kinds = {
+        "train": "setting",
+        "train.real": "entry",
+        "train.real.root": "entry",
+        "train.real.rot": None,
+        "words.a": "entry",
+        "words.a.b": None,
+        "folder": "group",
+        "folder.root": "setting",
+        "folder.root.x": None,
+        "": None,
+    }
+    assert {name: find_setting(Data, name) for name in kinds} == kinds
 
 
 @pytest.mark.parametrize(
@@ -65,7 +102,7 @@ def test_command_line_text_becomes_typed() -> None:
     [
         ({"num_images": "many"}, "num_images=many: must be a whole number"),
         ({"num_images": 1.5}, "num_images=1.5: must be a whole number"),
-        ({"num_images": True}, "num_images=True: must be a whole number"),
+        ({"num_images": True}, "num_images=true: must be a whole number"),
         ({"num_images": 0}, "num_images=0: must be 1 or more, or null for each caption once"),
         ({"seed": None}, "seed=null: must have a value"),
         ({"seed": -1}, "seed=-1: must be 0 or more"),
@@ -103,7 +140,20 @@ def test_command_line_text_becomes_typed() -> None:
         ({"prompts": {"source": "coco"}}, "prompts.data_root=null: name the folder of COCO's annotations/"),
         ({"prompts": {"source": "voc", "data_root": "x"}}, "prompts.split=null: name a split, as train"),
         ({"prompts": {"captioner": {"batch_size": 0}}}, "prompts.captioner.batch_size=0: must be 1 or more"),
-        ({"writer": {"format": "coco"}}, "writer.format=coco: must be voc"),
+        ({"sampler": {"guidance_scale": False}}, "sampler.guidance_scale=false: must be a number"),
+        ({"prompts": {"fill": "perhaps"}}, "prompts.fill=perhaps: must be true or false"),
+        ({"prompts": {"path": True}}, "prompts.path=true: must be text"),
+        ({"prompts": {"classes_per_image": [0.5, "a"]}}, "prompts.classes_per_image[1]=a: must be a number"),
+        (
+            {"prompts": {"classes_per_image": 2}},
+            "prompts.classes_per_image=2: must be a list, as 'prompts.classes_per_image=[one,two]'",
+        ),
+        ({"vocabulary": {"words": {"sofa": None}}}, "vocabulary.words.sofa=null: must have a value"),
+        (
+            {"vocabulary": {"words": "x"}},
+            "vocabulary.words=x: must be names with values, as 'vocabulary.words={one: 1, two: 2}'",
+        ),
+        ({"writer": "zip"}, "writer=zip: must be voc"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_remedy(settings: dict[str, object], message: str) -> None:

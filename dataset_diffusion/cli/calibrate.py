@@ -12,10 +12,7 @@ dd-generate (the classes of `vocabulary` are the labels 1, 2, ... of the masks).
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
 
 SPLIT = "train"
@@ -33,12 +30,17 @@ def main() -> None:
         print("dd-calibrate: error: first comes the folder of labelled images; --help says more", file=sys.stderr)
         sys.exit(2)
     folder = Path(sys.argv.pop(1))
-    run_command("dd-calibrate", "generate", lambda cfg: work(cfg, folder), after_interrupt="nothing is kept of it")
+    run_command(
+        "dd-calibrate",
+        "generate",
+        GenerateSettings,
+        lambda settings: work(settings, folder),
+        after_interrupt="nothing was kept",
+    )
 
 
-def work(cfg: DictConfig, folder: Path) -> None:
+def work(settings: GenerateSettings, folder: Path) -> None:
     """Record the images once, then compare settings of the masks."""
-    settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.choice import bands, best_band, best_of_each_power

@@ -1,20 +1,28 @@
 """`dd-eval`: the IoU of a segmentor, class by class, on a dataset."""
 
-from omegaconf import DictConfig
-
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.evaluate import EvaluateSettings
+
+ABOUT = """
+dd-eval measures a segmentor: IoU of each class, mIoU, pixel accuracy, and which classes are confused.
+
+  dd-eval                                        what dd-train made, on 500 scenes of the toy world
+  dd-eval checkpoint=runs/voc/segmentor.pth dataset=voc data_root=DIR tta=true
+  dd-eval checkpoint=FILE dataset=folder data_root=DIR save_predictions=true
+
+It prints a table and writes metrics.json (fractions, the confusion matrix, all settings).
+"""
 
 
 def main() -> None:
     """The entry point of `dd-eval`."""
-    run_command("dd-eval", "eval", work, after_interrupt="nothing was measured; start it again")
+    run_command(
+        "dd-eval", "eval", EvaluateSettings, work, ABOUT, after_interrupt="nothing was measured; start it again"
+    )
 
 
-def work(cfg: DictConfig) -> None:
-    """Evaluate what the composed config says."""
-    settings = to_settings(EvaluateSettings, cfg)
+def work(settings: EvaluateSettings) -> None:
+    """Evaluate what the settings say."""
     # Imported only now: torch and mmseg take seconds, which neither --help nor a wrong setting should wait for.
     from dataset_diffusion.evaluation.evaluate import evaluate
     from dataset_diffusion.segmentation.segmentor import load_segmentor

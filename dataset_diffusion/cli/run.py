@@ -7,28 +7,31 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dataset_diffusion import __version__
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.cli.help import help_text
+from dataset_diffusion.cli.overrides import check_overrides
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.settings.convert import did_you_mean
+from dataset_diffusion.settings.convert import to_settings
+
+Settings = TypeVar("Settings")
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 # The results go where `output_dir` says and nowhere else: no outputs/ folder, no log file, no change of directory.
-# Only a sweep (-m) has a folder of Hydra's own, `multirun/`, where SLURM's logs go.
+# Only a sweep (-m) has a folder for Hydra, `multirun/`, where SLURM's logs go.
 QUIET_HYDRA = (
     "hydra.run.dir=.",
     "hydra.sweep.subdir=.",
@@ -41,44 +44,50 @@ QUIET_HYDRA = (
 def run_command(
     name: str,
     config_group: str,
-    work: Callable[[DictConfig], None],
-    after_interrupt: str = "start it again with the same settings to go on",
+    settings_class: type[Settings],
+    work: Callable[[Settings], None],
+    about: str = "",
+    after_interrupt: str = "start it again with the same settings to resume",
 ) -> None:
-    """Compose `configs/<config_group>/config.yaml` with the command line's overrides and call `work` on the result.
+    """Compose `configs/<config_group>/config.yaml` with the command line's overrides and call `work` on the settings.
 
-    The text of `--help` is `hydra.help.template` of that config. It shows the values that would be used:
-    `${num_images}` is a value, `${setting:num_images}` the padded "num_images=64" that begins a line of the list.
+    `--help` prints `about`, then all settings with the values that would be used and the docstrings of their fields.
     What a user can put right ends with the line "<name>: error: ..." on stderr and exit status 2; Ctrl-C ends with
     `after_interrupt` and status 130.
     """
-    config_root = str(configs_dir() / config_group)
-    arguments = _parse_command_line(name, sys.argv[1:], config_root)
+    config_root = configs_dir() / config_group
+    arguments = _parse_command_line(name, sys.argv[1:])
+    own = [Path(arguments.config_dir).absolute()] if arguments.config_dir else []
+    config_dirs = [config_root, *own]
     # Without this Hydra prints its errors itself, and exits; with it they are raised and become one line below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    OmegaConf.register_new_resolver("setting", _setting_column, replace=True)
 
     def job(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
         if hydra_config.mode == RunMode.MULTIRUN:
-            print(f"{name}: {' '.join(hydra_config.overrides.task)}", flush=True)
-        # Ended here, because Hydra would print a line of its own about an exception that leaves the job.
-        with _ending_with_one_line(name, after_interrupt, config_root):
-            work(cfg)
+            print(f"{name}: {' '.join(text.lstrip('+') for text in hydra_config.overrides.task)}", flush=True)
+        # Ended here, because Hydra would print a line about an exception that leaves the job.
+        with _ending_with_one_line(name, after_interrupt):
+            work(to_settings(settings_class, cfg))
 
-    sys.argv[1:] = _hydra_arguments(name, arguments)
-    with _ending_with_one_line(name, after_interrupt, config_root):
-        hydra.main(config_path=config_root, config_name="config", version_base="1.3")(job)()
+    with _ending_with_one_line(name, after_interrupt):
+        overrides = check_overrides(arguments.overrides, settings_class, config_dirs, arguments.multirun)
+        if arguments.help:
+            cfg = _compose(config_root, own, [] if arguments.multirun else overrides)
+            print(help_text(about, settings_class, cfg, config_dirs))
+            return
+        sys.argv[1:] = _hydra_arguments(name, arguments, overrides)
+        hydra.main(config_path=str(config_root), config_name="config", version_base="1.3")(job)()
 
 
-def _setting_column(key: str, *, _root_: DictConfig) -> str:
-    value = OmegaConf.select(_root_, key, throw_on_missing=False)
-    # As they would be typed.
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    return f"{key}={text}".ljust(33)
+def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence[str]) -> DictConfig:
+    search_path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"]
+    with initialize_config_dir(str(config_root), version_base="1.3"):
+        return compose("config", [*(search_path if config_dirs else []), *overrides])
 
 
 @contextmanager
-def _ending_with_one_line(name: str, after_interrupt: str, config_root: str) -> Iterator[None]:
+def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
     """Turn what a user can put right, and Ctrl-C, into one line on stderr and an exit status."""
     try:
         yield
@@ -88,7 +97,7 @@ def _ending_with_one_line(name: str, after_interrupt: str, config_root: str) -> 
     except InputError as error:
         _fail(name, str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        _fail(name, explain(error, config_root))
+        _fail(name, _explain(error))
 
 
 def _fail(name: str, message: str) -> NoReturn:
@@ -103,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
         _fail(self.prog, f"{message}{remedy}; {self.prog} --help lists them")
 
 
-def _parse_command_line(name: str, arguments: Sequence[str], config_root: str) -> argparse.Namespace:
+def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")
@@ -114,75 +123,22 @@ def _parse_command_line(name: str, arguments: Sequence[str], config_root: str) -
     parsed = parser.parse_intermixed_args(arguments)
     if parsed.cfg and parsed.multirun:
         parser.error("--cfg prints the settings of one run, not of a sweep (-m)")
-    _require_readable(name, parsed.overrides, config_root)
     return parsed
 
 
-def _hydra_arguments(name: str, arguments: argparse.Namespace) -> list[str]:
+def _hydra_arguments(name: str, arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
     """Hydra's own command line: flags before overrides, because its parser cannot read them mixed."""
-    flags = [f"--{flag}" for flag in ("help", "multirun") if getattr(arguments, flag)]
+    flags = ["--multirun"] if arguments.multirun else []
     if arguments.cfg:
         flags += ["--cfg", arguments.cfg]
     if arguments.config_dir:
         flags += ["--config-dir", arguments.config_dir]
-    return [*flags, *QUIET_HYDRA, f"hydra.job.name={name}", *arguments.overrides]
+    return [*flags, *QUIET_HYDRA, f"hydra.job.name={name}", *overrides]
 
 
-def _require_readable(name: str, overrides: Sequence[str], config_root: str) -> None:
-    # Hydra's own message says what its grammar expected, and not always in which argument.
-    parser = OverridesParser.create()
-    for override in overrides:
-        try:
-            parsed = parser.parse_override(override)
-        except HydraException:
-            parsed = None
-        if parsed and parsed.value() is None:
-            _refuse_null_group(name, parsed.key_or_group, config_root)
-        if not parsed or not parsed.key_or_group:
-            _fail(name, f"{override}: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'")
-
-
-def _refuse_null_group(name: str, group: str, config_root: str) -> None:
-    # Hydra ends with a traceback where a group of configs is set to null.
-    if options := sorted(file.stem for file in Path(config_root, group).glob("*.yaml")):
-        _fail(name, f"{group}=null: must be one of {', '.join(options)}")
-
-
-def explain(error: BaseException, config_root: str) -> str:
-    """The line a user reads for an error of Hydra, OmegaConf or YAML: the setting, and what to do about it.
-
-    `config_root` is the folder whose `config.yaml` has all known settings, from which a likely name is suggested.
-    """
-    text = "\n".join(str(link) for link in _with_causes(error))
-    unknown = re.search(r"Could not override '([\w./@]+)'", text) or re.search(r"not in struct\s+full_key: (\S+)", text)
-    if unknown:
-        return f"{unknown[1]}: no such setting{_suggestion(unknown[1], config_root)}; --help lists the settings"
-    if missing := re.search(r"Could not find '(.+)/(.+)'\s*Available options in '.+':\s*([^:]*)\n", text):
-        is_file = missing[1] == "vocabulary" and missing[2].endswith((".yaml", ".yml"))
-        remedy = f"; a file of your own is vocabulary.name={missing[2]}" if is_file else ""
-        return f"{missing[1]}={missing[2]}: must be one of {', '.join(sorted(missing[3].split()))}{remedy}"
-    if several := re.search(r"Ambiguous value for argument '(.+)'", text):
-        return f"{several[1]}: has several values; add -m to run once with each, or quote the whole value"
+def _explain(error: Exception) -> str:
+    """The line for what only Hydra finds: faults of a config file, an interpolation, a folder of configs."""
     if isinstance(error, YAMLError):
         return str(error)
     setting = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
-    return setting + str(error).split("\n")[0]
-
-
-def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _suggestion(key: str, config_root: str) -> str:
-    with initialize_config_dir(config_root, version_base="1.3"):
-        known = list(_keys(OmegaConf.to_container(compose("config"))))
-    return did_you_mean(key, known)
-
-
-def _keys(config: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+    return setting + first_line(error)

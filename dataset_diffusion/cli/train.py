@@ -1,20 +1,29 @@
 """`dd-train`: a segmentor from a dataset folder."""
 
-from omegaconf import DictConfig
-
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.train import TrainSettings
+
+ABOUT = """
+dd-train trains a segmentor on the images and masks of a folder that dd-generate made.
+
+  dd-train                                       what dd-generate made, on a CPU
+  dd-train experiment=voc dataset_dir=datasets/mine work_dir=runs/mine self_training=true
+  dd-train experiment=voc segmentor=deeplabv3_r50 precision=bfloat16
+  torchrun --nproc-per-node=2 -m dataset_diffusion.cli.train experiment=voc
+
+A stopped run resumes with the same settings and resume=true. work_dir takes checkpoints, TensorBoard's scalars
+(tensorboard --logdir runs) and, at the end, segmentor.pth, which dd-eval takes.
+"""
 
 
 def main() -> None:
     """The entry point of `dd-train`."""
-    run_command("dd-train", "train", work, after_interrupt="go on with the same settings and resume=true")
+    again = "start it again with the same settings and resume=true to resume"
+    run_command("dd-train", "train", TrainSettings, work, ABOUT, after_interrupt=again)
 
 
-def work(cfg: DictConfig) -> None:
-    """Train what the composed config says."""
-    settings = to_settings(TrainSettings, cfg)
+def work(settings: TrainSettings) -> None:
+    """Train what the settings say."""
     # Imported only now: torch and mmseg take seconds, which neither --help nor a wrong setting should wait for.
     from dataset_diffusion.segmentation.train import train
 

@@ -24,7 +24,7 @@ def describe_dataset(
 ) -> dict[str, Any]:
     """The content of dataset.json. `model` has `id` and `revision`; `records` is None while samples are missing."""
     return {
-        "format": settings.writer.format,
+        "format": settings.writer,
         "counts": None if records is None else _count(records, vocabulary),
         "model": dict(model),
         "settings": asdict(settings),

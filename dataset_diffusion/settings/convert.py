@@ -1,86 +1,98 @@
-"""From a composed DictConfig to settings: the one place where OmegaConf's types are turned into dataclasses."""
+"""From a composed DictConfig to settings: the one place where a config becomes dataclasses."""
 
-import difflib
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, get_type_hints
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
+from dataset_diffusion.settings.fields import NO_DEFAULT, did_you_mean, setting_names
 
 Settings = TypeVar("Settings")
 
-KINDS = {
-    "Integer": "a whole number",
-    "Float": "a number",
-    "Boolean": "true or false",
-    "bool": "true or false",
-    "string": "text",
+REMEDIES = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list, as '{name}=[one,two]'",
+    "tuple": "must be a list, as '{name}=[one,two]'",
+    "dict": "must be names with values, as '{name}={{one: 1, two: 2}}'",
+    "dataclass": "is a group of settings, not a setting",
 }
+"""By the beginning of pydantic's error types: "int_type", "int_parsing", "int_from_float"."""
 
 
 def to_settings(settings_class: type[Settings], cfg: DictConfig) -> Settings:
     """Check `cfg` against a dataclass (nested ones included) and make an instance of it.
 
-    Fields may have the types that OmegaConf knows: bool, int, float, str, those with `| None`, lists, dicts and
-    dataclasses of them. Raises InputError that names the setting when a key is unknown, missing or of another type;
-    what a dataclass' own `__post_init__` raises passes through.
+    Raises InputError that names the setting when a key is unknown, missing or of another type; what a dataclass'
+    own `__post_init__` raises passes through. Text that spells a number is taken for the number (an environment
+    variable is always text), a number for text; 1.5 is no whole number, and true no number at all.
     """
-    schema = OmegaConf.structured(settings_class)
-    _unlock(schema)
     try:
-        settings = OmegaConf.to_object(OmegaConf.merge(schema, cfg))
+        values = _without_missing(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
-        raise InputError(_explain(error, settings_class, cfg)) from error
+        raise InputError(f"{error.full_key}: {first_line(error)}") from error
+    # A dataclass of the standard library takes pydantic's configuration from what holds it: hence the tuple.
+    adapter = TypeAdapter(tuple[settings_class], config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))  # type: ignore[valid-type]
+    try:
+        (settings,) = adapter.validate_python((values,))
+    except ValidationError as error:
+        raise InputError(_explain(error, settings_class)) from error
+    for name, value, kind in _truth_values_as_numbers(values, settings):
+        raise InputError(f"{name}={as_typed(value)}: {REMEDIES[kind]}")
     return cast(Settings, settings)
 
 
-def setting_names(settings_class: Any, prefix: str = "") -> Iterator[str]:
-    """All settings of a dataclass, "num_images" and "mask.threshold", in the order of its fields."""
-    hints = get_type_hints(settings_class)
-    for entry in fields(settings_class):
-        if is_dataclass(hints[entry.name]):
-            yield from setting_names(hints[entry.name], f"{prefix}{entry.name}.")
-        else:
-            yield f"{prefix}{entry.name}"
+def as_typed(value: Any) -> str:
+    """A value as one would type it on the command line."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{','.join(map(as_typed, value))}]"
+        case dict():
+            return "{" + ",".join(f"{key}: {as_typed(item)}" for key, item in value.items()) + "}"
+        case _:
+            return str(value)
 
 
-def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """The phrase "; did you mean NAME?" for the known setting nearest to `key`, or nothing where none is near."""
-    # The usual slip is a forgotten or wrong group ("guidance_scale"): last parts are compared before whole paths.
-    last_parts = [name.rpartition(".")[2] for name in known]
-    near = difflib.get_close_matches(key.rpartition(".")[2], last_parts, n=1, cutoff=0.75)
-    candidates = [name for name, last in zip(known, last_parts, strict=True) if last in near]
-    name = next(iter(difflib.get_close_matches(key, candidates or known, n=1, cutoff=0 if candidates else 0.6)), None)
-    return f"; did you mean {name}?" if name else ""
+def _without_missing(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {str(key): _without_missing(value) for key, value in values.items() if value != NO_DEFAULT}
+    return values
 
 
-def _unlock(schema: DictConfig) -> None:
-    # OmegaConf marks what comes from a frozen dataclass as read-only, each level by itself, and then refuses to merge.
-    OmegaConf.set_readonly(schema, False)
-    for key in schema:
-        if not OmegaConf.is_missing(schema, key) and isinstance(schema[key], DictConfig):
-            _unlock(schema[key])
+def _explain(error: ValidationError, settings_class: type) -> str:
+    fault = error.errors(include_url=False)[0]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]).lstrip(".")
+    kind, value = fault["type"], fault["input"]
+    if kind == "unexpected_keyword_argument":
+        return f"{name}: no such setting{did_you_mean(name, list(setting_names(settings_class)))}"
+    if kind.startswith("missing"):
+        return f"{name}: is missing; give it as {name}=VALUE"
+    if value is None:
+        return f"{name}=null: must have a value"
+    if kind == "literal_error":
+        return f"{name}={as_typed(value)}: must be {fault['ctx']['expected']}"
+    remedy = REMEDIES.get(kind.partition("_")[0], fault["msg"]).format(name=name)
+    return f"{name}={as_typed(value)}: {remedy}"
 
 
-def _explain(error: OmegaConfBaseException, settings_class: type, cfg: DictConfig) -> str:
-    key, message = str(error.full_key or ""), str(error).split("\n")[0]
-    if isinstance(error, ConfigKeyError):
-        return f"{key}: no such setting{did_you_mean(key, list(setting_names(settings_class)))}"
-    if isinstance(error, MissingMandatoryValue):
-        return f"{key}: is missing; give it as {key}=VALUE"
-    if not key:  # A value stands where a group of settings belongs; OmegaConf does not say which.
-        groups = [name for name, kind in get_type_hints(settings_class).items() if is_dataclass(kind)]
-        wrong = [name for name in groups if name in cfg and not OmegaConf.is_dict(cfg[name])]
-        return f"{wrong[0]}={cfg[wrong[0]]}: is a group of settings, not a setting" if wrong else message
-    value: Any = OmegaConf.select(cfg, key, throw_on_resolution_failure=False)
-    if "Incompatible value 'None'" in message or "is not Optional" in message:
-        return f"{key}=null: must have a value"
-    if "is not a ListConfig" in message:
-        return f"{key}={value}: must be a list, as '{key}=[one,two]'"
-    if kind := re.search(r"(?:could not be converted to|Cannot convert .* to|is not a valid) (\w+)", message):
-        return f"{key}={value}: must be {KINDS.get(kind[1], kind[1])}"
-    return f"{key}: {message}"
+def _truth_values_as_numbers(given: Any, made: Any, name: str = "") -> Iterator[tuple[str, bool, str]]:
+    # For pydantic, true is 1, as it is for Python; its strict mode would refuse dictionaries for dataclasses, too.
+    if isinstance(given, bool) and not isinstance(made, bool):
+        yield name, given, type(made).__name__
+    elif isinstance(given, dict):
+        for key, value in given.items():
+            inner = getattr(made, key) if is_dataclass(made) else made[key]
+            yield from _truth_values_as_numbers(value, inner, f"{name}.{key}".lstrip("."))
+    elif isinstance(given, list):
+        for index, (value, inner) in enumerate(zip(given, made, strict=True)):
+            yield from _truth_values_as_numbers(value, inner, f"{name}[{index}]")

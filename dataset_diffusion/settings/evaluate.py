@@ -1,4 +1,7 @@
-"""The settings of `dd-eval`, checked when they are made; the DictConfig ends here."""
+"""The settings of `dd-eval`, checked when they are made.
+
+The docstring below a field is what `--help` says about it.
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,10 +12,12 @@ DATASETS = ("toy", "voc", "coco", "folder")
 
 @dataclass(frozen=True)
 class EvaluationDatasetSettings:
-    """What to evaluate on, and which of its splits: "toy" is the toy world's own, "folder" any VOC-style folder."""
+    """What to evaluate on: toy is the toy world's held-out scenes, folder any VOC-style folder."""
 
     name: str = "toy"
+    """set by dataset=NAME"""
     split: str = "val"
+    """which of its splits"""
 
     def __post_init__(self) -> None:
         require(self.name in DATASETS, "dataset.name", self.name, f"must be one of {', '.join(DATASETS)}")
@@ -23,20 +28,25 @@ class EvaluationDatasetSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """All settings of a `dd-eval` run.
-
-    `data_root` is needed for every dataset but "toy". `output_dir` None is a folder beside the checkpoint.
-    `cache_dir` takes what is made once from a dataset: the toy scenes, COCO's semantic masks.
-    """
+    """All settings of a `dd-eval` run."""
 
     checkpoint: str
+    """a segmentor that dd-train exported"""
     dataset: EvaluationDatasetSettings = field(default_factory=EvaluationDatasetSettings)
+    """what to evaluate on"""
     data_root: str | None = None
+    """for voc the folder of VOCdevkit/; for coco that of annotations/ and val2017/; for folder that of JPEGImages/,
+    SegmentationClass/ and ImageSets/Segmentation/"""
     output_dir: str | None = None
+    """null: beside the checkpoint, eval_<dataset>, with tta eval_<dataset>_tta"""
     cache_dir: str = "runs/cache"
+    """keeps what is made once from a dataset: the toy scenes, COCO's semantic masks"""
     tta: bool = False
+    """true: average over scales and flips: slower, usually better"""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1"""
     save_predictions: bool = False
+    """true: also write predictions/<id>.png and overlay.png"""
 
     def __post_init__(self) -> None:
         require(bool(self.checkpoint), "checkpoint", self.checkpoint, "name the segmentor.pth that dd-train exported")

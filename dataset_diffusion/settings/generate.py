@@ -1,4 +1,7 @@
-"""The settings of `dd-generate`, checked when they are made; the DictConfig ends here."""
+"""The settings of `dd-generate`, checked when they are made.
+
+The docstring below a field is what `--help` says about it.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -17,19 +20,19 @@ _NEEDED = {
     "file": {"path": "name the JSON file of captions (prompts.path=FILE)"},
 }
 """What a source cannot do without, each with the remedy where it is missing."""
-WRITER_FORMATS = ("voc",)
+WRITERS = ("voc",)
 
 
 @dataclass(frozen=True)
 class VocabularySettings:
-    """The classes: those of `name` ("voc", "coco" or a YAML file), or the list `classes` in its stead.
-
-    `words` says how prompts name a class, by the dataset's name: {"aeroplane": "airplane"}.
-    """
+    """The classes of the data set."""
 
     name: str = "voc"
+    """voc, coco, or a .yaml file of your own classes"""
     classes: list[Any] | None = None
+    """a list of classes instead of the file's, as '[cat,hot air balloon,zebra]'"""
     words: dict[str, str] | None = None
+    """other words for classes in prompts, as '{aeroplane: airplane}'"""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "vocabulary.name", self.name, "name voc, coco or a .yaml file")
@@ -38,16 +41,18 @@ class VocabularySettings:
 
 @dataclass(frozen=True)
 class CaptionerSettings:
-    """The BLIP that writes captions of images: a hub id or a folder, as transformers' from_pretrained takes it.
-
-    Finished captions are kept in `cache_dir`, so that a stopped run goes on, and the next one needs no model.
-    """
+    """The BLIP that captions images. Finished captions are kept: a stopped run resumes, and the next needs no model."""
 
     path: str = "Salesforce/blip-image-captioning-base"
+    """a BLIP: a hub id or a folder, as transformers' from_pretrained takes it"""
     revision: str | None = None
+    """a branch, tag or commit of the hub's repository"""
     batch_size: int = 8
+    """images captioned at once"""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
     cache_dir: str = "datasets/captions"
+    """keeps finished captions"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "prompts.captioner.path", self.path, "name a BLIP of the hub, or its folder")
@@ -57,29 +62,27 @@ class CaptionerSettings:
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """Where captions come from, and what a prompt is made of.
-
-    `source` "template" writes captions by rule from the class words; "coco" and "voc" take the images of `split` in
-    `data_root` with the classes of their annotations, and COCO's captions or those that `captioner` writes; "images"
-    has it write those of a folder, `path`, and finds the classes in them; "file" reads the file `path`.
-
-    `mode` is the text that the image is made from (the ablation of arXiv 2309.14303): "simple" is "a photo of" the
-    classes, "caption" the caption, "classes" the class words, "caption_and_classes" both.
-
-    `template` is the language of captions by rule: "generic", or "toy", which the toy model was taught;
-    `classes_per_image` are the weights of images with 1, 2, ... classes in them, `cooccurrence` a file that says which
-    classes go together. With `fill`, captions by rule are added for classes that the source has too few of.
-    """
+    """Where captions come from, and how a prompt is built from them."""
 
     source: str = "template"
+    """set by prompts=NAME"""
     mode: str = "caption_and_classes"
+    """what an image is made from: simple ("a photo of" the classes), caption, classes (their words),
+    caption_and_classes (the ablation of arXiv 2309.14303)"""
     template: str = "generic"
+    """style of template captions: generic, or toy, which the toy model was trained on"""
     classes_per_image: list[float] = field(default_factory=lambda: [0.6, 0.3, 0.1])
+    """for template captions: weights of images with 1, 2, ... classes"""
     cooccurrence: str | None = None
+    """for template captions: a file that says which classes go together; a table, or COCO's instances"""
     fill: bool = True
+    """true: add template captions for classes that the source has too few of"""
     path: str | None = None
+    """the file of prompts=file, or the folder of images of prompts=images"""
     data_root: str | None = None
+    """the folder of COCO or VOC for prompts=coco and prompts=voc"""
     split: str | None = None
+    """its split, as train2017"""
     captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
 
     def __post_init__(self) -> None:
@@ -99,12 +102,16 @@ class PromptSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The Stable Diffusion pipeline: a hub id, a folder, or "toy" for the small model that comes with the package."""
+    """The diffusion model."""
 
     path: str = "toy"
+    """a hub id, a pipeline folder, or toy for the small model that comes with the package"""
     revision: str | None = None
+    """a branch, tag or commit of the hub's repository"""
     dtype: str = "float32"
+    """float32, bfloat16, float16"""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", self.path, "name a hub id or a pipeline folder")
@@ -113,15 +120,16 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How images are sampled; names as in diffusers. `scheduler` None keeps the model's own.
-
-    The defaults are the paper's released settings (100 steps, guidance 7.5).
-    """
+    """How images are sampled; names as in diffusers. The defaults are the paper's released settings."""
 
     num_inference_steps: int = 100
+    """more are slower and, up to a point, better"""
     guidance_scale: float = 7.5
+    """how closely images follow their prompt"""
     scheduler: str | None = None
+    """ddim, pndm, dpmsolver++, ...; null keeps the model's"""
     negative_prompt: str = ""
+    """what images should not look like"""
 
     def __post_init__(self) -> None:
         steps = self.num_inference_steps
@@ -132,17 +140,16 @@ class SamplerSettings:
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """Which attention makes the masks (arXiv 2309.14303).
-
-    Resolutions are sides of square maps; None takes the model's best: a quarter of the latent's side for
-    cross-attention, at least 16, and half of it for self-attention (16 and 32 for 64 x 64 latents), or the nearest
-    that it has.
-    `power` is the exponent tau of the self-attention matrix; 0 uses cross-attention alone.
-    """
+    """Which attention makes the masks (arXiv 2309.14303)."""
 
     self_resolution: int | None = None
+    """side of the self-attention map; null: half of the latent's side (32 for images of 512), or the nearest that the
+    model has"""
     cross_resolution: int | None = None
+    """side of the cross-attention map; null: a quarter of the latent's side, at least 16, or the nearest that the
+    model has"""
     power: int = 4
+    """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses cross-attention alone"""
 
     def __post_init__(self) -> None:
         for name in ("self_resolution", "cross_resolution"):
@@ -153,12 +160,12 @@ class AttentionSettings:
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """A pixel is its best class where that class's score is >= `threshold`, background where it is below
-    `uncertainty_threshold`, and ignored in between (arXiv 2309.14303; its released values are the defaults).
-    """
+    """How scores become labels (arXiv 2309.14303; its released values are the defaults)."""
 
     threshold: float = 0.6
+    """a pixel is its best class where that class's score is at least this"""
     uncertainty_threshold: float = 0.5
+    """a pixel is background where all scores are below this; in between it is ignored"""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "uncertainty_threshold"):
@@ -173,38 +180,36 @@ class MaskSettings:
 
 
 @dataclass(frozen=True)
-class WriterSettings:
-    """The layout of the dataset folder."""
-
-    format: str = "voc"
-
-    def __post_init__(self) -> None:
-        require(self.format in WRITER_FORMATS, "writer.format", self.format, one_of(WRITER_FORMATS))
-
-
-@dataclass(frozen=True)
 class GenerateSettings:
-    """All settings of a `dd-generate` run.
-
-    `num_images` None takes each caption of the source once. `dry_run` writes the plan and its report, no image.
-    """
+    """All settings of a `dd-generate` run."""
 
     output_dir: str
+    """the dataset folder; a stopped run resumes in it"""
     num_images: int | None
+    """how many images it shall have (a larger number later adds to it); null: each caption of the source once"""
     seed: int
+    """another seed, other images; each sample's seed follows from it and the sample's id"""
     batch_size: int
+    """images sampled at once; changes nothing but rounding"""
     dry_run: bool = False
+    """true: write the plan and its report, and make no image"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
+    """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)
+    """where captions come from: template writes them from the class words; coco and voc take the images of a split with
+    the classes of their annotations, and COCO's captions or BLIP's; images captions a folder with BLIP and finds the
+    classes in the captions; file reads captions (JSON), or a prompts.jsonl, to repeat its run"""
     model: ModelSettings = field(default_factory=ModelSettings)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     mask: MaskSettings = field(default_factory=MaskSettings)
-    writer: WriterSettings = field(default_factory=WriterSettings)
+    writer: str = "voc"
+    """layout of the dataset folder: voc"""
 
     def __post_init__(self) -> None:
         number = self.num_images
         require(number is None or number >= 1, "num_images", number, "must be 1 or more, or null for each caption once")
+        require(self.writer in WRITERS, "writer", self.writer, one_of(WRITERS))
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be 1 or more")
         require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
         require(bool(self.output_dir), "output_dir", self.output_dir, "name a folder")

@@ -1,4 +1,7 @@
-"""The settings of `dd-train`, checked when they are made; the DictConfig ends here."""
+"""The settings of `dd-train`, checked when they are made.
+
+The docstring below a field is what `--help` says about it.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -15,18 +18,18 @@ TOY_VALIDATION = "toy"
 
 @dataclass(frozen=True)
 class SegmentorSettings:
-    """A DeepLabV3.
+    """A DeepLabV3."""
 
-    `depth` is that of its ResNet. `pretrained` is "none", a file, or open-mmlab://NAME. `aspp_dilations` are the rates
-    of the spatial pyramid, in positions of the feature map, which are `output_stride` pixels each. `base_channels` is
-    the width of the ResNet's first stage: 64 in the published ones; half of it makes a quarter of the work.
-    """
-
+    pretrained: str
+    """none, a file of a ResNet, or open-mmlab://resnet101_v1c"""
     depth: int = 101
+    """that of its ResNet: 18, 50, 101"""
     aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
-    pretrained: str = "none"
+    """rates of the spatial pyramid, in positions of the feature map"""
     base_channels: int = 64
+    """width of the ResNet's first stage; half of the published 64 makes a quarter of the work"""
     output_stride: int = 8
+    """pixels per position of the feature map: 8, or 16: faster"""
 
     def __post_init__(self) -> None:
         require(self.depth in DEPTHS, "segmentor.depth", self.depth, one_of(tuple(map(str, DEPTHS))))
@@ -46,38 +49,58 @@ class SegmentorSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """All settings of a `dd-train` run.
-
-    `batch_size` and `num_workers` are those of each process. `lr` falls to 0 over the `iterations` (polynomially, with
-    the exponent 0.9); the backbone's is `backbone_lr_mult` times that. `ema_horizon` is the span over which weights are
-    averaged, as a share of the run. `val_dir` None trains without validation and exports the last weights; else those
-    of the best mIoU are exported.
-    """
+    """All settings of a `dd-train` run."""
 
     dataset_dir: str
+    """a folder that dd-generate made"""
     work_dir: str
+    """takes checkpoints, logs and segmentor.pth"""
     iterations: int
+    """length of the training"""
     batch_size: int
+    """images at once, of each process: with torchrun and two GPUs, twice as many in all"""
     crop_size: int
+    """side of the squares that images are cropped to"""
     scale_range: list[float]
+    """images are resized by a random factor in this range before they are cropped"""
     lr: float
+    """learning rate at the start (AdamW); it falls to 0 over the iterations (polynomial, exponent 0.9)"""
     backbone_lr_mult: float
+    """the backbone's learning rate, as a factor of lr"""
     weight_decay: float
+    """AdamW's"""
     clip_norm: float
+    """gradients are clipped to this norm"""
     ema_horizon: float
+    """weights are averaged exponentially over this share of the run"""
     avg_non_ignore: bool
+    """false: the loss is divided by all pixels of a batch, as in mmsegmentation and the paper; true: by its labelled
+    pixels alone"""
     precision: str
+    """float32; bfloat16 is up to twice as fast; auto: bfloat16 where it is faster"""
     checkpoint_interval: int
+    """iterations between checkpoints"""
     num_workers: int
-    segmentor: SegmentorSettings = field(default_factory=SegmentorSettings)
+    """processes that load images, for each process that trains; 0: none"""
+    segmentor: SegmentorSettings
+    """the network"""
     seed: int = 0
+    """another seed, other random numbers"""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1"""
     resume: bool = False
+    """true: resume the training in work_dir"""
     val_dir: str | None = None
+    """a VOC-style folder, or toy (held-out scenes of the toy world): export the weights of the best mIoU; null: no
+    validation, export the last"""
     val_split: str = "val"
+    """the split of val_dir"""
     val_interval: int = 1000
+    """iterations between validations"""
     self_training: bool = False
+    """true: train, label the images anew with the result, train again"""
     self_training_threshold: float = 0.5
+    """a pixel stays ignored where the first segmentor gives its label a lower probability"""
 
     def __post_init__(self) -> None:
         for name in ("dataset_dir", "work_dir"):

@@ -10,18 +10,14 @@ import statistics
 import time
 from collections.abc import Callable
 
-from omegaconf import DictConfig
-
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
 
 ROUNDS = 5
 
 
-def work(cfg: DictConfig) -> None:
+def work(settings: GenerateSettings) -> None:
     """Time a batch by the stock pipeline, by the sampler, and its masks."""
-    settings = to_settings(GenerateSettings, cfg)
     import torch
 
     from dataset_diffusion.generate import label_sample
@@ -73,4 +69,4 @@ def seconds(call: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_recording.py", "generate", work)
+    run_command("benchmark_recording.py", "generate", GenerateSettings, work, __doc__ or "")

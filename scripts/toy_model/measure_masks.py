@@ -7,10 +7,7 @@ Settings are those of dd-generate. The scenes' latents are noised to the sampler
 dataset_diffusion/toy/quality.py.
 """
 
-from omegaconf import DictConfig
-
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings, MaskSettings
 
 NUM_SCENES = 300
@@ -19,9 +16,8 @@ POWERS = (0, 1, 2, 4)
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 
-def work(cfg: DictConfig) -> None:
+def work(settings: GenerateSettings) -> None:
     """Record the held-out scenes once, then compare settings of the masks."""
-    settings = to_settings(GenerateSettings, cfg)
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.quality import attention_on_objects, mask_quality, score
@@ -56,4 +52,4 @@ def work(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command("measure_masks.py", "generate", work)
+    run_command("measure_masks.py", "generate", GenerateSettings, work, __doc__ or "")

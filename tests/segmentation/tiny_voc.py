@@ -57,7 +57,7 @@ def tiny_settings(dataset_dir: Path, work_dir: Path, **changes: Any) -> TrainSet
         precision="float32",
         checkpoint_interval=100,
         num_workers=0,
-        segmentor=SegmentorSettings(depth=18, aspp_dilations=[1, 2]),
+        segmentor=SegmentorSettings(pretrained="none", depth=18, aspp_dilations=[1, 2]),
         device="cpu",
     )
     return dataclasses.replace(settings, **changes)
