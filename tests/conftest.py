@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.labelled_folders import make_coco, make_voc  # noqa: F401  (fixtures of several folders of tests)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     without_gpu = pytest.mark.skip(reason="needs a CUDA GPU")

@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_diffusion import files as files_module
 from dataset_diffusion import generate as generate_module
-from dataset_diffusion.dataset import files as files_module
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import batches, generate
 from dataset_diffusion.labelled.faults import find_faults

@@ -14,7 +14,7 @@ from torch import nn
 from dataset_diffusion.attention.recorder import find_attention_layers, select_layers
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import AttentionSettings
-from scripts import make_random_sd
+from scripts.benchmarks import random_models
 from scripts.benchmarks.random_models import ARCHITECTURES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ def size(request: pytest.FixtureRequest) -> str:
 def unet(size: str) -> UNet2DConditionModel:
     """The UNet without memory for its weights."""
     with torch.device("meta"):
-        return make_random_sd.make_unet(ARCHITECTURES[size])
+        return random_models.make_unet(ARCHITECTURES[size])
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -42,8 +42,8 @@ def test_architectures_have_the_parameter_counts_of_the_published_checkpoints(
 ) -> None:
     architecture = ARCHITECTURES[size]
     with torch.device("meta"):
-        text_encoder = make_random_sd.make_text_encoder(architecture, make_random_sd.make_tokenizer(architecture))
-        autoencoder = make_random_sd.make_autoencoder()
+        text_encoder = random_models.make_text_encoder(architecture, random_models.make_tokenizer(architecture))
+        autoencoder = random_models.make_autoencoder()
     counts = [count_parameters(model) for model in (unet, text_encoder, autoencoder)]
     assert (
         counts
@@ -55,7 +55,7 @@ def test_architectures_have_the_parameter_counts_of_the_published_checkpoints(
 
 
 def test_padding_is_that_of_the_version(size: str) -> None:
-    tokenizer = make_random_sd.make_tokenizer(ARCHITECTURES[size])
+    tokenizer = random_models.make_tokenizer(ARCHITECTURES[size])
     tokens = tokenizer("a cat", padding="max_length").input_ids
     assert len(tokens) == 77
     assert tokens[:4] == [49406, 320, 2368, 49407]

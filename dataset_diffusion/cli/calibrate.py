@@ -1,4 +1,4 @@
-"""Find the power, threshold and ignored band that give a model's best masks, on a small folder of labelled images.
+"""`dd-calibrate`: find the power, threshold and ignored band that give a model's best masks, on a few labelled images.
 
     dd-calibrate DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
     dd-calibrate datasets/toy_real the toy world's model, on rendered scenes

@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from dataset_diffusion.generators.loading import silence_libraries
 from scripts.clip_vocabulary import clip_tokenizer
 
-CLIP_MERGES = Path(__file__).resolve().parents[1] / "tests/data/clip_bpe/bpe_simple_vocab_16e6.txt.gz"
+CLIP_MERGES = Path(__file__).resolve().parents[2] / "tests/data/clip_bpe/bpe_simple_vocab_16e6.txt.gz"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # As initialised, every position attends to all others alike, and masks of such flat maps are empty.
 QUERY_SCALE = 32

@@ -97,7 +97,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.reproduction", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--main", action="store_true", help="train segmentors of the main rows alone")
     part.add_argument("--quick", action="store_true", help="masks alone, on few scenes")

@@ -71,7 +71,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     recipe = Recipe()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.toy_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("runs/toy_model"), help="holds all that is made")
     parser.add_argument("--init-from", type=Path, help="a pipeline folder of this architecture to start from")
     parser.add_argument("--scenes", type=int, default=recipe.num_scenes, help="rendered scenes (default %(default)s)")

@@ -73,7 +73,7 @@ def test_a_folder_that_does_not_do_is_one_line(
     done = calibrate(str(tmp_path / folder), "vocabulary.classes=[cat,dog]", *settings)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("calibrate.py: error: ")
+    assert last.startswith("dd-calibrate: error: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -83,7 +83,7 @@ def test_without_a_folder_it_is_one_line(arguments: tuple[str, ...]) -> None:
     done = calibrate(*arguments)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "calibrate.py: error: first comes the folder of labelled images; --help says more"
+        "dd-calibrate: error: first comes the folder of labelled images; --help says more"
     ]
 
 

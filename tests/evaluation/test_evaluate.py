@@ -17,8 +17,7 @@ from dataset_diffusion.segmentation.model import Architecture, build_segmentor, 
 from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.settings.evaluate import EvaluateSettings, EvaluationDatasetSettings
 from dataset_diffusion.vocabulary import load_vocabulary
-
-from .conftest import GreyReader, answer_image, enlarge
+from tests.labelled_folders import GreyReader, answer_image, enlarge
 
 VOC_NAMES = load_vocabulary("voc").label_names
 

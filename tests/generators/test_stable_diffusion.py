@@ -10,7 +10,13 @@ from huggingface_hub.utils import are_progress_bars_disabled
 from dataset_diffusion import paths
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline, load_tokenizer, model_fingerprint
+from dataset_diffusion.generators.loading import (
+    SCHEDULERS,
+    load_pipeline,
+    load_tokenizer,
+    model_fingerprint,
+    silence_libraries,
+)
 from dataset_diffusion.generators.stable_diffusion import Sampler
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -226,6 +232,7 @@ def test_schedulers(folder, scheduler, calls):
 
 
 def test_loading_says_nothing_and_needs_no_safety_checker(folder, capfd):
+    silence_libraries()
     pipe = load(folder, "dpmsolver++")
     make_sampler(pipe).sample(PROMPTS[:1])
     assert capfd.readouterr() == ("", "")
@@ -283,8 +290,9 @@ def test_a_download_is_shown_and_nothing_else(folder, monkeypatch):
         shown.append(not are_progress_bars_disabled())
         return str(folder)
 
-    monkeypatch.setattr("dataset_diffusion.generators.stable_diffusion._require_stable_diffusion", lambda *_: None)
+    monkeypatch.setattr("dataset_diffusion.generators.loading._require_stable_diffusion", lambda *_: None)
     monkeypatch.setattr("diffusers.StableDiffusionPipeline.download", download)
+    silence_libraries()
     load("owner/name")
     assert shown == [True]
     assert are_progress_bars_disabled()

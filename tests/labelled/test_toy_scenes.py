@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled import toy_scenes
 from dataset_diffusion.labelled.toy_scenes import toy_validation_set
 from dataset_diffusion.labelled.voc_style import VocDataset
-from dataset_diffusion.toy import validation
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -30,7 +30,7 @@ def test_it_is_made_once(tmp_path, monkeypatch):
     root = toy_validation_set(tmp_path, SEEDS)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     drawn = []
-    monkeypatch.setattr(validation, "render_scene", lambda seed: drawn.append(seed) or render_scene(seed))
+    monkeypatch.setattr(toy_scenes, "render_scene", lambda seed: drawn.append(seed) or render_scene(seed))
     assert toy_validation_set(tmp_path, SEEDS) == root
     assert drawn == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -39,14 +39,14 @@ def test_it_is_made_once(tmp_path, monkeypatch):
 
 
 def test_other_drawings_are_another_folder(tmp_path, monkeypatch):
-    digest = validation._digest(SEEDS)
-    assert digest == validation._digest(SEEDS)
+    digest = toy_scenes._digest(SEEDS)
+    assert digest == toy_scenes._digest(SEEDS)
     package = tmp_path / "package"
-    shutil.copytree(validation.PACKAGE_DIR / "toy", package / "toy", ignore=shutil.ignore_patterns("model", "training"))
-    monkeypatch.setattr(validation, "PACKAGE_DIR", package)
-    assert validation._digest(SEEDS) == digest
+    shutil.copytree(toy_scenes.PACKAGE_DIR / "toy", package / "toy", ignore=shutil.ignore_patterns("model"))
+    monkeypatch.setattr(toy_scenes, "PACKAGE_DIR", package)
+    assert toy_scenes._digest(SEEDS) == digest
     (package / "toy" / "drawings" / "people.py").write_text("# another way to draw people\n")
-    assert validation._digest(SEEDS) != digest
+    assert toy_scenes._digest(SEEDS) != digest
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
@@ -55,20 +55,20 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return render_scene(seed)
 
-    monkeypatch.setattr(validation, "render_scene", render_one)
+    monkeypatch.setattr(toy_scenes, "render_scene", render_one)
     with pytest.raises(KeyboardInterrupt):
         toy_validation_set(tmp_path, SEEDS)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_run_may_be_first(tmp_path, monkeypatch):
-    move = validation._move_unless_there
+    move = toy_scenes._move_unless_there
 
     def move_later(unfinished, root):
         (root / "made by the other run").mkdir(parents=True)
         move(unfinished, root)
 
-    monkeypatch.setattr(validation, "_move_unless_there", move_later)
+    monkeypatch.setattr(toy_scenes, "_move_unless_there", move_later)
     root = toy_validation_set(tmp_path, SEEDS)
     assert [path.name for path in root.iterdir()] == ["made by the other run"]
     assert [path.name for path in tmp_path.iterdir()] == [root.name]

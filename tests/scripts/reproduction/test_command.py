@@ -62,6 +62,6 @@ def test_bad_arguments_are_one_line(tmp_path: Path, arguments: tuple[str, ...], 
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert len(errors) == 1
-    assert errors[0].startswith("reproduce.py: error: ")
+    assert errors[0].startswith("python -m scripts.reproduction: error: ")
     assert message in errors[0]
     assert "Traceback" not in done.stderr
