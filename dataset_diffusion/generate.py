@@ -22,9 +22,10 @@ from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.generators.stable_diffusion import Sampler
 from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
-from dataset_diffusion.prompts.sources import Plan, plan_prompts
 from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
+from dataset_diffusion.toy.captions import toy_captions
 from dataset_diffusion.types import LabelMask, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 
@@ -81,7 +82,7 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
     Raises InputError for what the user can put right, where possible before anything is written.
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
-    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
+    plan = plan_dataset(settings, vocabulary, progress)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
     with opened_folder(path, "dd-generate"):
@@ -108,7 +109,7 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     Raises InputError as `generate` does, and if the folder holds a dataset, whose plan must stay.
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
-    plan = plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, progress)
+    plan = plan_dataset(settings, vocabulary, progress)
     report = _report(plan, settings, vocabulary)
     path = Path(settings.output_dir).expanduser()
     with opened_folder(path, "dd-generate"):
@@ -117,6 +118,13 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
         write_atomically(path / PLAN_FILE, encode_plan(plan.prompts, vocabulary))
         write_atomically(path / PLAN_REPORT_FILE, report.text.encode())
     return f"{report.text}\nplan: {path / PLAN_FILE}"
+
+
+def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: bool = True) -> Plan:
+    """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
+    # The toy's captions are handed over: prompts/ knows no toy.
+    write_caption = toy_captions(vocabulary) if settings.prompts.template == "toy" else None
+    return plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, write_caption, progress)
 
 
 def _report(plan: Plan, settings: GenerateSettings, vocabulary: Vocabulary) -> PlanReport:

@@ -15,7 +15,7 @@ IGNORE_INDEX = 255
 """Label of pixels that the loss and the metrics leave out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """What one sample is made from. A sample is a function of this, the settings and the model, and of nothing else.
 

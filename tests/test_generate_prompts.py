@@ -158,7 +158,7 @@ def test_a_dry_run_writes_the_plan_and_its_report_alone(
         assert files("data").keys() == PLAN
         printed = capsys.readouterr().out
         assert printed == Path("data/prompts_report.txt").read_text() + "\nplan: data/prompts.jsonl\n"
-        assert "7 prompts, 7 of them with a caption by rule\n" in printed
+        assert "7 prompts, 7 of them with a template caption\n" in printed
         dd_generate("dry_run=true", "num_images=4")
         planned = files("data")
     # What was planned is what is made.

@@ -8,21 +8,21 @@ from typing import Any
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.entries import CaptionEntry, require_sample_id
+from dataset_diffusion.prompts.entries import Entry, require_sample_id
 from dataset_diffusion.vocabulary import Vocabulary
 
 FORMAT_REMEDY = 'write a JSON list, or one line each, of {"caption": "...", "class_prompt": "..."}'
 MAX_SEED = 2**63
 
 
-def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[CaptionEntry]:
+def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
     """All entries of a caption file, in its order.
 
     `id` (optional): the sample id; where it is missing it is the stem of `filename`, or else the entry's position
     ("000000", ...).
     `caption`: may end in "; <class_prompt>", as the files published with the paper do; that ending is taken off.
-    `class_prompt` (optional): class names, words or synonyms; where it is missing or null, the classes are those that
-    the caption names.
+    `class_prompt` (optional): class names, words or synonyms; where it is missing or null, the entry's classes are
+    None: they are still to be found in the caption.
     `class_ids`, `seed`, `source` (optional): as a plan, prompts.jsonl, has them. The labels must be those of the
     class prompt, so that they are not read with another vocabulary; the caption is then taken as it stands.
     Other keys are left alone.
@@ -31,7 +31,7 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[CaptionE
     word of a class prompt that is no class, a sample id that is used twice or is no file name.
     """
     finder = ClassFinder(vocabulary)
-    entries: list[CaptionEntry] = []
+    entries: list[Entry] = []
     places: dict[str, str] = {}
     for index, (place, record) in enumerate(_records(Path(path))):
         entry = _parse_entry(Path(path), place, index, record, finder, vocabulary)
@@ -75,7 +75,7 @@ def _decode(text: str, path: Path, first_line: int) -> Any:
 
 def _parse_entry(
     path: Path, place: str, index: int, record: object, finder: ClassFinder, vocabulary: Vocabulary
-) -> CaptionEntry:
+) -> Entry:
     where = f"{path}: {place}"
     if not isinstance(record, dict):
         raise InputError(f"{where}: is not an object; {FORMAT_REMEDY}")
@@ -86,15 +86,15 @@ def _parse_entry(
     source = record.get("source")
     source = f"{path.name}: {place}" if source is None else _text(where, "source", source)
     caption, class_ids = _caption_and_classes(where, caption, record, finder, vocabulary)
-    return CaptionEntry(_sample_id(where, index, record), caption, class_ids, source, _seed(where, record.get("seed")))
+    return Entry(_sample_id(where, index, record), caption, class_ids, source, _seed(where, record.get("seed")))
 
 
 def _caption_and_classes(
     where: str, caption: str, record: dict[str, Any], finder: ClassFinder, vocabulary: Vocabulary
-) -> tuple[str, tuple[int, ...]]:
-    """The caption without appended classes, and the classes: as labels, by their words, or those the caption names."""
+) -> tuple[str, tuple[int, ...] | None]:
+    """The caption without appended classes, and the classes: as labels or by their words, or None."""
     if record.get("class_prompt") is None:
-        return caption.strip(), finder.find(caption)
+        return caption.strip(), None
     class_prompt = _text(where, "class_prompt", record["class_prompt"])
     if "class_ids" in record:
         # Words alone could be read in two ways: "hot dog" is one class or, of other vocabularies, two.

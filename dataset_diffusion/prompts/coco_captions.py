@@ -8,11 +8,11 @@ from typing import Any
 
 from dataset_diffusion.archives import COCO_ANNOTATIONS_SOURCE
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.entries import CaptionEntry
+from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.vocabulary import Vocabulary
 
 
-def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> list[CaptionEntry]:
+def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> list[Entry]:
     """All captions of `data_root/annotations/captions_<split>.json`, with the classes of `instances_<split>.json`.
 
     Classes are labels of the vocabulary in ascending order, found by the category's name; categories that it does not
@@ -23,7 +23,7 @@ def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> l
     captions_file = folder / f"captions_{split}.json"
     classes = read_coco_instances(folder / f"instances_{split}.json", vocabulary)
     captions = _read(captions_file)
-    entries: list[tuple[int, CaptionEntry]] = []
+    entries: list[tuple[int, Entry]] = []
     seen: dict[int, int] = defaultdict(int)
     known_images = {image.get("id") for image in _list(captions_file, captions, "images")}
     for where, annotation in _annotations(captions_file, captions):
@@ -34,7 +34,7 @@ def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> l
             raise InputError(f"{where}: its id, or the image_id of an image of the file, is missing")
         source = f"{captions_file.name}: image {image_id}, caption {caption_id}"
         text = " ".join(caption.split())
-        entry = CaptionEntry(f"{image_id:012d}_{caption_id}", text, classes.get(image_id, ()), source)
+        entry = Entry(f"{image_id:012d}_{caption_id}", text, classes.get(image_id, ()), source)
         entries.append((seen[image_id], entry))
         seen[image_id] += 1
     return [entry for _, entry in sorted(entries, key=lambda item: item[0])]

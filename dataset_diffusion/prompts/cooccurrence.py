@@ -10,7 +10,7 @@ from yaml import YAMLError
 
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.prompts.coco_captions import read_coco_instances
-from dataset_diffusion.prompts.templates import Cooccurrence
+from dataset_diffusion.prompts.company import Cooccurrence
 from dataset_diffusion.vocabulary import Vocabulary
 
 TABLE_REMEDY = "write {person: {sofa: 3, dog: 1}, ...}: how often classes come together"

@@ -1,27 +1,32 @@
-"""What every source of captions gives: a caption, the classes in it, an id for its sample, and where it comes from."""
+"""What passes through the five steps of planning, and is complete at their end (see plan.py)."""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import SAMPLE_ID
 
+TEMPLATE = "template"
+"""The source of template captions."""
 SAMPLE_ID_REMEDY = "use letters, digits, '_', '-' and '.' (first a letter, digit or '_'), 200 at most"
 
 
-@dataclass(frozen=True)
-class CaptionEntry:
+@dataclass(frozen=True, slots=True)
+class Entry:
     """A caption (without the classes that may be appended to it) and its classes (labels), possibly none.
 
-    `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337". `seed`
-    is that of a plan that is to be repeated; None gives the sample one of its own.
+    `caption` is None until it is written, `class_ids` until they are found. `image` is the file that a captioner is to
+    look at. `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337".
+    `seed` is that of a plan that is to be repeated; None gives the sample its own.
     """
 
     sample_id: str
-    caption: str
-    class_ids: tuple[int, ...]
+    caption: str | None
+    class_ids: tuple[int, ...] | None
     source: str
     seed: int | None = None
+    image: Path | None = None
 
 
 def require_sample_id(where: str, sample_id: str) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataset_diffusion.prompts.sources import Plan
+from dataset_diffusion.prompts.plan import Plan
 from dataset_diffusion.prompts.tokens import count_shortened
 from dataset_diffusion.vocabulary import Vocabulary
 
@@ -33,7 +33,7 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
     num_shortened = count_shortened(tokenizer, captions, words, mode)
     chosen = Counter(class_id for prompt in plan.prompts for class_id in prompt.class_ids)
     lines = [
-        f"{len(plan.prompts)} prompts, {plan.num_by_rule} of them with a caption by rule",
+        f"{len(plan.prompts)} prompts, {plan.num_templates} of them with a template caption",
         f"captions left out, because they have no class: {plan.num_without_class}",
         f"captions shortened to the {tokenizer.model_max_length} tokens that the text encoder reads: {num_shortened}",
     ]

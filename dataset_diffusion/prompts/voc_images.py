@@ -1,7 +1,6 @@
 """PASCAL VOC's images with the classes of their annotations, and folders of images without any."""
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,27 +10,14 @@ from PIL import Image
 from dataset_diffusion.archives import VOC_SOURCE, find_voc
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.images import IMAGE_ERRORS
-from dataset_diffusion.prompts.entries import require_sample_id, safe_sample_id
+from dataset_diffusion.prompts.entries import Entry, require_sample_id, safe_sample_id
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-@dataclass(frozen=True)
-class AnnotatedImage:
-    """An image that is to be captioned; `class_ids` are its labels, ascending, or None where nobody has said.
-
-    `source` names its file within its dataset: "JPEGImages/2007_000033.jpg".
-    """
-
-    sample_id: str
-    path: Path
-    source: str
-    class_ids: tuple[int, ...] | None
-
-
-def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list[AnnotatedImage]:
+def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list[Entry]:
     """The images of ImageSets/Segmentation/<split>.txt, or Main/<split>.txt, in VOC2012 below `data_root`.
 
     Their classes are those of SegmentationClass/<id>.png (VOC's labels), or else of Annotations/<id>.xml; those that
@@ -44,11 +30,11 @@ def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list
         if not path.is_file():
             raise InputError(f"{path}: no such file; unpack {VOC_SOURCE} again")
         class_ids = _classes(root, sample_id, vocabulary)
-        images.append(AnnotatedImage(sample_id, path, f"{path.parent.name}/{path.name}", class_ids))
+        images.append(Entry(sample_id, None, class_ids, f"{path.parent.name}/{path.name}", image=path))
     return images
 
 
-def list_images(folder: Path) -> list[AnnotatedImage]:
+def list_images(folder: Path) -> list[Entry]:
     """The image files in a folder and below it, by path, without classes.
 
     Sample ids are made of the paths. Raises InputError if there is no folder, or no image in it.
@@ -58,7 +44,7 @@ def list_images(folder: Path) -> list[AnnotatedImage]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not paths:
         raise InputError(f"prompts.path={folder}: has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    images: list[AnnotatedImage] = []
+    images: list[Entry] = []
     taken: set[str] = set()
     for path in paths:
         source = path.relative_to(folder).as_posix()
@@ -66,7 +52,7 @@ def list_images(folder: Path) -> list[AnnotatedImage]:
         if sample_id.lower() in taken:  # "a b.jpg" and "a_b.jpg"
             sample_id = f"{sample_id[:180]}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         taken.add(sample_id.lower())
-        images.append(AnnotatedImage(sample_id, path, source, None))
+        images.append(Entry(sample_id, None, None, source, image=path))
     return images
 
 

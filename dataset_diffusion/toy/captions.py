@@ -1,11 +1,13 @@
 """Captions of scenes: short, varied and true."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.toy.drawings import colour_words
 from dataset_diffusion.toy.scenes import VOC_WORDS, SceneObject, choose_background
+from dataset_diffusion.vocabulary import Vocabulary
 
 CaptionStyle = Literal["caption", "appended", "classes"]
 
@@ -88,6 +90,16 @@ def write_caption(
     if rng.random() < _BACKGROUND_CHANCE:
         sentence += " " + rng.choice(BACKGROUND_PHRASES[background])
     return f"{sentence}; {class_words}" if style == "appended" else sentence
+
+
+def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Random], str]:
+    """The function that writes the toy model's captions. Raises InputError unless the classes are the toy's, VOC's."""
+    if tuple(entry.word for entry in vocabulary.classes) != VOC_WORDS:
+        raise InputError(
+            "prompts.template=toy: is about the 20 VOC classes only, as the toy model is; set vocabulary=voc, or "
+            "prompts.template=generic and the model.path of another model (experiment=voc has both)"
+        )
+    return random_caption
 
 
 def random_caption(class_ids: Sequence[int], rng: random.Random) -> str:

@@ -9,6 +9,7 @@ Settings are those of dd-generate. The two take turns, so that a machine whose s
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.settings.generate import GenerateSettings
@@ -20,14 +21,13 @@ def work(settings: GenerateSettings) -> None:
     """Time a batch by the stock pipeline, by the sampler, and its masks."""
     import torch
 
-    from dataset_diffusion.generate import label_sample
+    from dataset_diffusion.generate import label_sample, plan_dataset
     from dataset_diffusion.generators.loading import load_pipeline
     from dataset_diffusion.generators.stable_diffusion import Sampler
-    from dataset_diffusion.prompts.sources import plan_prompts
     from dataset_diffusion.vocabulary import choose_vocabulary
 
     vocabulary = choose_vocabulary(settings.vocabulary)
-    prompts = plan_prompts(settings.prompts, vocabulary, settings.batch_size, settings.seed).prompts
+    prompts = plan_dataset(replace(settings, num_images=settings.batch_size), vocabulary).prompts
     pipe = load_pipeline(settings.model, settings.sampler)
     sampler = Sampler(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
     texts = [sampler.prompt_text(prompt) for prompt in prompts]

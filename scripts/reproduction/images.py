@@ -13,10 +13,10 @@ import torch
 from dataset_diffusion.attention.recorder import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
 from dataset_diffusion.files import write_atomically
+from dataset_diffusion.generate import plan_dataset
 from dataset_diffusion.generators.loading import load_pipeline
 from dataset_diffusion.generators.stable_diffusion import Sampler, latent_size
 from dataset_diffusion.images import encode_image, read_image
-from dataset_diffusion.prompts.sources import plan_prompts
 from dataset_diffusion.prompts.tokens import full_text
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.captions import write_caption
@@ -118,7 +118,7 @@ class GeneratedImages:
 
     def plan(self, settings: GenerateSettings, count: int) -> list[ImageJob]:
         """Jobs for those of the first `count` images that are missing; batches are generated whole."""
-        prompts = plan_prompts(settings.prompts, load_vocabulary("voc"), count, self._seed).prompts
+        prompts = plan_dataset(replace(settings, num_images=count, seed=self._seed), load_vocabulary("voc")).prompts
         size = settings.batch_size
         batches = [tuple(prompts[start : start + size]) for start in range(0, count, size)]
         missing = [batch for batch in batches if not all(self._attention(p.sample_id).exists() for p in batch)]

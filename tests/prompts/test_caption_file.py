@@ -5,7 +5,7 @@ import pytest
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.caption_file import read_caption_file
-from dataset_diffusion.prompts.entries import CaptionEntry
+from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.vocabulary import load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -37,17 +37,17 @@ def test_published_layout(write) -> None:
         ]
     )
     assert read_caption_file(path, VOC) == [
-        CaptionEntry("7", "a couch", ids("person", "sofa"), "captions.json: entry 1"),
-        CaptionEntry("2008_000002", "a screen.", ids("tvmonitor"), "captions.json: entry 2"),
+        Entry("7", "a couch", ids("person", "sofa"), "captions.json: entry 1"),
+        Entry("2008_000002", "a screen.", ids("tvmonitor"), "captions.json: entry 2"),
     ]
 
 
 def test_json_lines(write) -> None:
     path = write('{"caption": "a dog"}\n\n{"caption": "a street"}\r\n{"caption": "a \u2028 cat", "id": 3}\n')
     assert read_caption_file(path, VOC) == [
-        CaptionEntry("000000", "a dog", ids("dog"), "captions.json: line 1"),
-        CaptionEntry("000001", "a street", (), "captions.json: line 3"),
-        CaptionEntry("3", "a \u2028 cat", ids("cat"), "captions.json: line 4"),
+        Entry("000000", "a dog", None, "captions.json: line 1"),
+        Entry("000001", "a street", None, "captions.json: line 3"),
+        Entry("3", "a \u2028 cat", None, "captions.json: line 4"),
     ]
 
 
@@ -85,18 +85,7 @@ def test_given_classes_win_over_the_captions(write) -> None:
     path = write([{"caption": "a dog and a cat", "class_prompt": ""}])
     assert read_caption_file(path, VOC)[0].class_ids == ()
     path = write([{"caption": "a dog and a cat", "class_prompt": None, "filename": None}])
-    assert read_caption_file(path, VOC) == [
-        CaptionEntry("000000", "a dog and a cat", ids("dog", "cat"), "captions.json: entry 1")
-    ]
-
-
-def test_entries_without_class_do_not_shift_the_others(write) -> None:
-    path = write([{"caption": "a dog"}, {"caption": "a street"}, {"caption": "a cat"}])
-    assert [(e.sample_id, e.class_ids) for e in read_caption_file(path, VOC)] == [
-        ("000000", ids("dog")),
-        ("000001", ()),
-        ("000002", ids("cat")),
-    ]
+    assert read_caption_file(path, VOC) == [Entry("000000", "a dog and a cat", None, "captions.json: entry 1")]
 
 
 @pytest.mark.parametrize(

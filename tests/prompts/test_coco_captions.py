@@ -7,7 +7,7 @@ import pytest
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.coco_captions import read_coco_captions, read_coco_instances
-from dataset_diffusion.prompts.entries import CaptionEntry
+from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -77,10 +77,10 @@ def write(tmp_path: Path):
 
 
 def test_captions_have_the_classes_that_are_present(write) -> None:
-    def entry(image: int, caption_id: int, caption: str, *names: str) -> CaptionEntry:
+    def entry(image: int, caption_id: int, caption: str, *names: str) -> Entry:
         class_ids = tuple(COCO.class_id(name) for name in names)
         source = f"captions_train2017.json: image {image}, caption {caption_id}"
-        return CaptionEntry(f"{image:012d}_{caption_id}", caption, class_ids, source)
+        return Entry(f"{image:012d}_{caption_id}", caption, class_ids, source)
 
     # The second caption of an image comes after the first of all others.
     assert read_coco_captions(write(), "train2017", COCO) == [

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.plan import Plan
 from dataset_diffusion.prompts.plan_report import report_plan
-from dataset_diffusion.prompts.sources import Plan
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
 from tests.clip import real_clip_tokenizer
@@ -22,7 +22,7 @@ def test_the_report_counts_before_and_after() -> None:
     report = report_plan(plan, VOCABULARY, real_clip_tokenizer(), "caption_and_classes")
     assert report.num_shortened == 1
     assert report.text.splitlines() == [
-        "3 prompts, 1 of them with a caption by rule",
+        "3 prompts, 1 of them with a template caption",
         "captions left out, because they have no class: 4",
         "captions shortened to the 77 tokens that the text encoder reads: 1",
         "captions of a class in the source: 0 to 90",

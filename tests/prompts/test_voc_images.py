@@ -54,7 +54,7 @@ def test_classes_come_from_the_masks_or_else_from_the_xml_files(root: Path) -> N
         ("2007_000032", "JPEGImages/2007_000032.jpg"),
         ("2007_000033", "JPEGImages/2007_000033.jpg"),
     ]
-    assert [image.path for image in images] == [root / "JPEGImages" / f"2007_00003{i}.jpg" for i in (2, 3)]
+    assert [image.image for image in images] == [root / "JPEGImages" / f"2007_00003{i}.jpg" for i in (2, 3)]
     assert [names(VOC, image.class_ids) for image in images] == [["aeroplane", "diningtable"], ["person", "tvmonitor"]]
 
 
@@ -143,7 +143,7 @@ def test_images_of_a_folder(tmp_path: Path) -> None:
     assert ids["a_b.jpg"].startswith("a_b-")
     assert ids["deep/er/a.webp"] == "deep_er_a"
     assert {image.class_ids for image in images} == {None}
-    assert all(image.path == tmp_path / image.source for image in images)
+    assert all(image.image == tmp_path / image.source for image in images)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:

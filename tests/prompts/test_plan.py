@@ -1,4 +1,5 @@
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,14 +11,12 @@ from dataset_diffusion.dataset.manifest import encode_plan
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts import captioner
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.seeds import sample_seed
-from dataset_diffusion.prompts.sources import Plan, plan_prompts
-from dataset_diffusion.prompts.templates import template_prompts
+from dataset_diffusion.prompts.plan import plan_prompts
+from dataset_diffusion.prompts.seeds import named_rng, sample_seed
 from dataset_diffusion.settings.generate import CaptionerSettings, PromptSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
-WEIGHTS = (0.6, 0.3, 0.1)
 VOC = load_vocabulary("voc")
 CAPTIONS = ["a dog", "a street", "a cat", "another dog", "a dog and a cat", "a sofa"]
 
@@ -33,11 +32,16 @@ def settings_for(folder: Path, entries: list) -> PromptSettings:
     return PromptSettings(source="file", fill=False, path=str(path))
 
 
-def test_template_source() -> None:
-    plan = plan_prompts(PromptSettings(), VOC, 10, seed=4)
-    assert plan == Plan(tuple(template_prompts(VOC, "generic", WEIGHTS, 10, seed=4)), num_without_class=0)
-    toy = plan_prompts(PromptSettings(template="toy"), VOC, 10, seed=4)
-    assert toy.prompts == tuple(template_prompts(VOC, "toy", WEIGHTS, 10, seed=4))
+def test_template_captions_are_written_by_the_function_that_is_handed_over() -> None:
+    def say(class_ids: Sequence[int], rng: random.Random) -> str:
+        return f"{class_ids} {rng.random()}"
+
+    plan = plan_prompts(PromptSettings(), VOC, 10, seed=4, write_caption=say)
+    assert (plan.num_without_class, plan.num_templates, plan.pool) == (0, 10, Counter())
+    for index, prompt in enumerate(plan.prompts):
+        assert prompt.sample_id == f"{index:06d}"
+        assert prompt.caption == say(prompt.class_ids, named_rng(4, f"caption/{prompt.sample_id}"))
+        assert (prompt.seed, prompt.source) == (sample_seed(4, prompt.sample_id), "template")
 
 
 def test_template_source_with_a_cooccurrence_table(tmp_path) -> None:
@@ -132,7 +136,7 @@ def test_captions_by_rule_fill_what_the_source_is_short_of(tmp_path) -> None:
     assert max(counts.values()) <= 1.5 * min(counts.values())
     assert plan.pool == Counter({VOC.class_id("dog"): 40, VOC.class_id("cat"): 1})
     by_rule = [prompt for prompt in plan.prompts if prompt.source == "template"]
-    assert plan.num_by_rule == len(by_rule) > 150
+    assert plan.num_templates == len(by_rule) > 150
     finder = ClassFinder(VOC)
     assert all(finder.find(prompt.caption) == prompt.class_ids for prompt in by_rule)
     assert all(prompt.seed == sample_seed(0, prompt.sample_id) for prompt in plan.prompts)

@@ -1,0 +1,75 @@
+"""Third step of planning: which entries are used, how often and in which order, so that the classes are balanced."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps
+from dataset_diffusion.prompts.company import draw_classes
+from dataset_diffusion.prompts.cooccurrence import read_cooccurrence
+from dataset_diffusion.prompts.entries import TEMPLATE, Entry
+from dataset_diffusion.prompts.seeds import named_rng
+from dataset_diffusion.settings.generate import PromptSettings
+from dataset_diffusion.vocabulary import Vocabulary
+
+
+def choose_entries(
+    entries: Sequence[Entry],
+    settings: PromptSettings,
+    vocabulary: Vocabulary,
+    num_images: int | None,
+    seed: int,
+    where: str,
+) -> Iterator[Entry]:
+    """The entries of `num_images` images; None takes each of them once. Those that are to be written have no caption.
+
+    What is used again has another id, and so another seed and another image. Raises InputError if there are no
+    entries (it begins with `where`, their source), or if `num_images` is None for captions that are to be written.
+    """
+    if settings.source == "template":
+        if num_images is None:
+            raise InputError(f"num_images=null: prompts={settings.source} has no end; give a number")
+        return islice(_drawn(settings, vocabulary, seed), num_images)
+    if not entries:
+        raise InputError(
+            f"{where}: no caption names a class of vocabulary {vocabulary.name}; set vocabulary, give class_prompt, or "
+            "add synonyms to the vocabulary file"
+        )
+    if all(entry.seed is not None for entry in entries):
+        return islice(entries, num_images)
+    order = _in_balance(entries, settings, vocabulary, num_images)
+    return islice(order, len(entries) if num_images is None else num_images)
+
+
+def _drawn(settings: PromptSettings, vocabulary: Vocabulary, seed: int) -> Iterator[Entry]:
+    """Entries of drawn classes, without end and without captions."""
+    cooccurrence = read_cooccurrence(Path(settings.cooccurrence), vocabulary) if settings.cooccurrence else None
+    rng = named_rng(seed, "classes")
+    groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence)
+    return (Entry(f"{index:06d}", None, class_ids, TEMPLATE) for index, class_ids in enumerate(groups))
+
+
+def _in_balance(
+    entries: Sequence[Entry], settings: PromptSettings, vocabulary: Vocabulary, num_images: int | None
+) -> Iterator[Entry]:
+    """The entries again and again, such that any beginning is balanced."""
+    class_sets = [entry.class_ids or () for entry in entries]
+    order: Iterator[int | Gap] = balanced_order(class_sets)
+    # Each caption once leaves no gap to fill.
+    if settings.fill and num_images is not None:
+        order = balanced_order_with_gaps(class_sets, vocabulary.class_ids)
+    uses: Counter[int | None] = Counter()
+    for step in order:
+        position = None if isinstance(step, Gap) else step
+        if isinstance(step, Gap):
+            yield Entry(f"{TEMPLATE}_{uses[position]:06d}", None, (step.class_id,), TEMPLATE)
+        else:
+            yield _used_again(entries[step], uses[position])
+        uses[position] += 1
+
+
+def _used_again(entry: Entry, times: int) -> Entry:
+    return replace(entry, sample_id=f"{entry.sample_id}_r{times}", seed=None) if times else entry

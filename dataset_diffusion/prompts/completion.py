@@ -1,0 +1,43 @@
+"""Second step of planning: write the captions of images, and find the classes that captions name."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.entries import Entry
+from dataset_diffusion.settings.generate import CaptionerSettings
+from dataset_diffusion.vocabulary import Vocabulary
+
+
+def complete_entries(
+    entries: Sequence[Entry], captioner: CaptionerSettings, vocabulary: Vocabulary, progress: bool = True
+) -> list[Entry]:
+    """The entries with a caption and at least one class; those without any class are left out.
+
+    Images get the captions that BLIP writes; where nobody has said the classes, they are those that the caption names.
+    Raises InputError as caption_images does.
+    """
+    finder = ClassFinder(vocabulary)
+    captioned = _caption_images(entries, captioner, progress)
+    found = [_with_classes(entry, finder) for entry in captioned]
+    return [entry for entry in found if entry.class_ids]
+
+
+def _caption_images(entries: Sequence[Entry], settings: CaptionerSettings, progress: bool) -> list[Entry]:
+    images = [entry.image for entry in entries if entry.image is not None]
+    if not images:
+        return list(entries)
+    # Imported where it is needed: a second of transformers.
+    from dataset_diffusion.prompts.captioner import caption_images
+
+    captions = iter(caption_images(images, settings, progress))
+    by = f"caption by {Path(settings.path).name}"
+    return [
+        entry if entry.image is None else replace(entry, caption=next(captions), source=f"{entry.source}, {by}")
+        for entry in entries
+    ]
+
+
+def _with_classes(entry: Entry, finder: ClassFinder) -> Entry:
+    return replace(entry, class_ids=finder.find(entry.caption or "")) if entry.class_ids is None else entry

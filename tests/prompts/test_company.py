@@ -1,0 +1,57 @@
+import random
+from collections import Counter
+from itertools import islice
+
+import pytest
+
+from dataset_diffusion.prompts.company import draw_classes
+
+WEIGHTS = (0.6, 0.3, 0.1)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 20, 80])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_classes_stay_balanced_at_every_image(num_classes: int, seed: int) -> None:
+    counts = dict.fromkeys(range(1, num_classes + 1), 0)
+    for image in islice(draw_classes(list(counts), WEIGHTS, random.Random(seed)), 500):
+        assert 1 <= len(image) <= 3
+        assert len(set(image)) == len(image)
+        for class_id in image:
+            counts[class_id] += 1
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_images_have_one_to_three_classes_as_weighted() -> None:
+    sizes = Counter(len(image) for image in islice(draw_classes(range(1, 21), WEIGHTS, random.Random(0)), 20_000))
+    assert sizes[1] / 20_000 == pytest.approx(0.6, abs=0.02)
+    assert sizes[2] / 20_000 == pytest.approx(0.3, abs=0.02)
+    assert sizes[3] / 20_000 == pytest.approx(0.1, abs=0.02)
+    pairs = islice(draw_classes(range(1, 21), [0, 1], random.Random(0)), 100)
+    assert {len(image) for image in pairs} == {2}
+
+
+def test_any_two_classes_meet() -> None:
+    met = {
+        frozenset(pair) for pair in islice(draw_classes(range(1, 6), WEIGHTS, random.Random(0)), 2000) if len(pair) == 2
+    }
+    assert len(met) == 10
+
+
+def test_classes_that_come_together_share_images() -> None:
+    others = range(4, 10)
+    together = {1: {2: 3.0, 3: 1.0}, 2: {1: 3.0}, 3: {1: 1.0}}
+    together |= {class_id: {other: 1.0 for other in others if other != class_id} for class_id in others}
+    pairs = Counter()
+    counts = Counter()
+    for image in islice(draw_classes(range(1, 10), [0, 1], random.Random(0), together), 4000):
+        counts.update(image)
+        assert max(counts.values()) - min(counts[class_id] for class_id in range(1, 10)) <= 1
+        pairs[frozenset(image)] += 1
+    for first, second in (sorted(pair) for pair in pairs if len(pair) == 2):
+        assert second in together[first]
+    assert pairs[frozenset({2})] > 0
+    # Of a whole deck, the first class chooses as it is weighted.
+    firsts = [next(draw_classes(range(1, 10), [0, 1], random.Random(seed), together)) for seed in range(9000)]
+    chosen = Counter(second for first, *others in firsts if first == 1 for second in others)
+    assert set(chosen) == {2, 3}
+    assert chosen[2] / chosen.total() == pytest.approx(0.75, abs=0.05)
