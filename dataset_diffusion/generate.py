@@ -19,8 +19,8 @@ from dataset_diffusion.dataset.report import REPORT_FILE, render_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
-from dataset_diffusion.generators.stable_diffusion import Sampler
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
@@ -95,9 +95,9 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
         if num_new:
             report = _report(plan, settings, vocabulary)
             num_shortened = report.num_shortened
-            sampler, model = _load_model(dataset, previous)
+            generator, model = _load_model(dataset, previous)
             _begin(dataset, model, records, report)
-            _make_missing(dataset, sampler, records, stopwatch, progress)
+            _make_missing(dataset, generator, records, stopwatch, progress)
         if num_new or not dataset.folder.is_complete():
             _finish(dataset, model, records)
     return Summary(path, len(plan.prompts), num_new, plan.num_without_class, num_shortened, stopwatch.seconds)
@@ -156,13 +156,13 @@ def label_sample(
     return label_mask(scores, mask.threshold, mask.uncertainty_threshold)
 
 
-def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[Sampler, dict[str, str]]:
+def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[Generator, dict[str, str]]:
     settings = dataset.settings
     pipe = load_pipeline(settings.model, settings.sampler)
     model = model_fingerprint(pipe, settings.model)
     if previous:
         require_same_model(dataset.folder.path, previous["model"], model)
-    return Sampler(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode), model
+    return Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode), model
 
 
 def _begin(
@@ -181,16 +181,16 @@ def _begin(
 
 
 def _make_missing(
-    dataset: Dataset, sampler: Sampler, records: dict[str, SampleRecord], stopwatch: Stopwatch, progress: bool
+    dataset: Dataset, generator: Generator, records: dict[str, SampleRecord], stopwatch: Stopwatch, progress: bool
 ) -> None:
     """Sample, label and write what has no record yet, and add it to `records`, batch by batch."""
     total = len(dataset.prompts)
     with tqdm(total=total, initial=len(records), unit="image", disable=not progress, smoothing=0.1) as bar:
         for batch in batches(dataset.prompts, dataset.settings.batch_size, records):
             with stopwatch.timing("sampling"):
-                samples = _sample(sampler, batch, dataset.settings.batch_size)
+                samples = _sample(generator, batch, dataset.settings.batch_size)
             new = [
-                _label_and_write(dataset, sampler, sample, stopwatch)
+                _label_and_write(dataset, generator, sample, stopwatch)
                 for sample in samples
                 if sample.prompt.sample_id not in records
             ]
@@ -202,7 +202,7 @@ def _make_missing(
 def batches(prompts: Sequence[Prompt], size: int, finished: Container[str]) -> Iterator[Sequence[Prompt]]:
     """Those batches of the plan in which a sample is missing, each of them whole.
 
-    Batches of the missing samples alone would have other sizes after a stop, and so other rounding (see Sampler): the
+    Batches of the missing samples alone would have other sizes after a stop, and so other rounding (see Generator): the
     folder would differ from an uninterrupted one.
     """
     for start in range(0, len(prompts), size):
@@ -211,17 +211,17 @@ def batches(prompts: Sequence[Prompt], size: int, finished: Container[str]) -> I
             yield batch
 
 
-def _sample(sampler: Sampler, batch: Sequence[Prompt], batch_size: int) -> list[Sample]:
+def _sample(generator: Generator, batch: Sequence[Prompt], batch_size: int) -> list[Sample]:
     try:
-        return sampler.sample(batch)
+        return generator.sample(batch)
     except torch.OutOfMemoryError as error:
         remedy = f"batch_size={batch_size // 2} goes on" if batch_size > 1 else "try model.dtype=float16"
         raise InputError(f"batch_size={batch_size}: the device is out of memory; {remedy}") from error
 
 
-def _label_and_write(dataset: Dataset, sampler: Sampler, sample: Sample, stopwatch: Stopwatch) -> SampleRecord:
+def _label_and_write(dataset: Dataset, generator: Generator, sample: Sample, stopwatch: Stopwatch) -> SampleRecord:
     with stopwatch.timing("masks"):
-        spans = sampler.class_prompt(sample.prompt).spans
+        spans = generator.class_spans(sample.prompt)
         mask = label_sample(sample, spans, dataset.settings.attention, dataset.settings.mask)
     with stopwatch.timing("files"):
         files = dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)

@@ -20,8 +20,8 @@ from dataset_diffusion import files as files_module
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import batches, generate
+from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.labelled.faults import find_faults
-from dataset_diffusion.prompts.tokens import ClassPrompt
 from dataset_diffusion.settings.generate import (
     GenerateSettings,
     MaskSettings,
@@ -38,7 +38,7 @@ SETTINGS = GenerateSettings(output_dir="data", num_images=7, seed=0, batch_size=
 REVISION = {"id": "fake", "revision": "1"}
 
 
-class FakeSampler:
+class FakeGenerator:
     """Makes noise of the prompt's seed, with attention to match, and no model; `calls` are the ids of each batch."""
 
     calls: list[list[str]]
@@ -46,11 +46,11 @@ class FakeSampler:
     def __init__(self, *_: object) -> None:
         pass
 
-    def class_prompt(self, prompt: Prompt) -> ClassPrompt:
-        return ClassPrompt("", (), tuple((index,) for index in range(len(prompt.class_ids))))
+    def class_spans(self, prompt: Prompt) -> Spans:
+        return tuple((index,) for index in range(len(prompt.class_ids)))
 
     def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
-        FakeSampler.calls.append([prompt.sample_id for prompt in prompts])
+        FakeGenerator.calls.append([prompt.sample_id for prompt in prompts])
         return [self._sample(prompt) for prompt in prompts]
 
     def _sample(self, prompt: Prompt) -> Sample:
@@ -62,15 +62,15 @@ class FakeSampler:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSampler]:
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeGenerator]:
     """Generates without a model, in an empty working directory."""
-    FakeSampler.calls = []
+    FakeGenerator.calls = []
     monkeypatch.setattr(generate_module, "load_pipeline", lambda *_: None)
     monkeypatch.setattr(generate_module, "load_tokenizer", lambda *_: real_clip_tokenizer())
     monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: REVISION)
-    monkeypatch.setattr(generate_module, "Sampler", FakeSampler)
+    monkeypatch.setattr(generate_module, "Generator", FakeGenerator)
     monkeypatch.chdir(tmp_path)
-    return FakeSampler
+    return FakeGenerator
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -86,7 +86,7 @@ def lines(path: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_folder_is_as_promised(fake: type[FakeSampler]) -> None:
+def test_the_folder_is_as_promised(fake: type[FakeGenerator]) -> None:
     summary = generate(SETTINGS, progress=False)
     ids = [f"{index:06d}" for index in range(7)]
     assert sorted(tree(Path("data"))) == sorted(
@@ -102,7 +102,7 @@ def test_the_folder_is_as_promised(fake: type[FakeSampler]) -> None:
     assert str(summary).startswith("7 images and masks in data (7 new, ")
 
 
-def test_the_manifest_tells_what_the_files_hold(fake: type[FakeSampler]) -> None:
+def test_the_manifest_tells_what_the_files_hold(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     plan, manifest = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
     for planned, made in zip(plan, manifest, strict=True):
@@ -119,7 +119,7 @@ def test_the_manifest_tells_what_the_files_hold(fake: type[FakeSampler]) -> None
             assert 0 <= entry["confidence"] <= 1
 
 
-def test_the_description_tells_how_the_folder_was_made(fake: type[FakeSampler]) -> None:
+def test_the_description_tells_how_the_folder_was_made(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     description = json.loads(Path("data/dataset.json").read_text())
     assert description["settings"]["mask"] == {"threshold": 0.6, "uncertainty_threshold": 0.5}
@@ -135,7 +135,7 @@ def test_the_description_tells_how_the_folder_was_made(fake: type[FakeSampler]) 
     assert sum(description["counts"]["images_per_class"].values()) == sum(len(line["class_ids"]) for line in plan)
 
 
-def test_a_finished_folder_is_left_alone(fake: type[FakeSampler]) -> None:
+def test_a_finished_folder_is_left_alone(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     before = {path: path.stat().st_mtime_ns for path in Path("data").rglob("*")}
     fake.calls.clear()
@@ -167,7 +167,7 @@ def killing_at(write: int, before_rename: bool) -> Callable[[str, str], None]:
 
 @pytest.mark.parametrize("before_rename", [True, False])
 def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
-    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch, before_rename: bool
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, before_rename: bool
 ) -> None:
     # Drawing takes most of the time, and is not what is tested.
     monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(records).encode())
@@ -194,7 +194,7 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
     assert num_writes > 3 * 2 + 9  # Both files of three samples, and those of the folder.
 
 
-def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeSampler]) -> None:
+def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     whole = tree(Path("data"))
     Path("data/JPEGImages/000004.jpg").unlink()
@@ -207,7 +207,7 @@ def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fak
     assert Path("data/JPEGImages/000003.jpg").stat().st_mtime_ns == untouched
 
 
-def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[FakeSampler]) -> None:
+def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     whole = tree(Path("data"))
     manifest = Path("data/manifest.jsonl")
@@ -224,7 +224,7 @@ def test_batches_are_cut_from_the_plan() -> None:
     assert list(batches(prompts, 9, finished={"0", "1", "2", "3", "4"})) == []
 
 
-def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeSampler]) -> None:
+def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeGenerator]) -> None:
     generate(replace(SETTINGS, output_dir="data", num_images=12), progress=False)
     at_once = tree(Path("data"))
     shutil.rmtree("data")
@@ -236,7 +236,7 @@ def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeSamp
 
 
 def test_a_folder_that_grows_is_not_complete_meanwhile(
-    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generate(SETTINGS, progress=False)
     with monkeypatch.context() as patch:
@@ -246,7 +246,7 @@ def test_a_folder_that_grows_is_not_complete_meanwhile(
     assert not Path("data/ImageSets/Segmentation/train.txt").exists()
 
 
-def test_where_and_how_it_is_computed_makes_no_other_folder(fake: type[FakeSampler]) -> None:
+def test_where_and_how_it_is_computed_makes_no_other_folder(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     Path("data").rename("moved")
     elsewhere = replace(
@@ -285,7 +285,7 @@ OWN_VOCABULARY = "classes: [cat, dog]\n"
     ],
 )
 def test_a_folder_of_other_settings_is_refused_untouched(
-    fake: type[FakeSampler], changes: dict[str, object], message: str
+    fake: type[FakeGenerator], changes: dict[str, object], message: str
 ) -> None:
     generate(SETTINGS, progress=False)
     before = tree(Path("data"))
@@ -300,7 +300,7 @@ def test_a_folder_of_other_settings_is_refused_untouched(
 
 
 def test_another_model_is_refused_before_the_folder_changes(
-    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generate(SETTINGS, progress=False)
     before = tree(Path("data"))
@@ -317,7 +317,7 @@ def test_another_model_is_refused_before_the_folder_changes(
     assert generate(larger, progress=False).num_new == 1
 
 
-def test_captions_that_changed_are_refused(fake: type[FakeSampler]) -> None:
+def test_captions_that_changed_are_refused(fake: type[FakeGenerator]) -> None:
     settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", fill=False, path="captions.json"))
     captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
     Path("captions.json").write_text(json.dumps(captions))
@@ -331,7 +331,7 @@ def test_captions_that_changed_are_refused(fake: type[FakeSampler]) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_leaves_no_folder(
-    fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise InputError("model.path=x: no such folder")
@@ -342,15 +342,17 @@ def test_a_model_that_cannot_be_loaded_leaves_no_folder(
     assert not Path("data").exists()
 
 
-def test_a_full_device_is_explained_and_the_work_kept(fake: type[FakeSampler], monkeypatch: pytest.MonkeyPatch) -> None:
-    sample = FakeSampler.sample
+def test_a_full_device_is_explained_and_the_work_kept(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = FakeGenerator.sample
 
-    def sample_once(self: FakeSampler, prompts: Sequence[Prompt]) -> list[Sample]:
-        if FakeSampler.calls:
+    def sample_once(self: FakeGenerator, prompts: Sequence[Prompt]) -> list[Sample]:
+        if FakeGenerator.calls:
             raise torch.OutOfMemoryError
         return sample(self, prompts)
 
-    monkeypatch.setattr(FakeSampler, "sample", sample_once)
+    monkeypatch.setattr(FakeGenerator, "sample", sample_once)
     settings = replace(SETTINGS, batch_size=4)
     with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 goes on"):
         generate(settings, progress=False)

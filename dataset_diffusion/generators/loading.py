@@ -1,6 +1,7 @@
 """Load the pipeline that the settings name, and say which model it is."""
 
 import hashlib
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -13,18 +14,14 @@ from safetensors import SafetensorError
 
 from dataset_diffusion import paths
 from dataset_diffusion.errors import InputError, first_line
+from dataset_diffusion.generators.families import FAMILIES, describe_families
+from dataset_diffusion.generators.family import Family
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
 
 TOY_MODEL = "toy"
-WEIGHTED_COMPONENTS = ("unet", "text_encoder", "vae")
-PIPELINE_CLASS = "StableDiffusionPipeline"
-# The checker's weights are a quarter of the download, and it would put black images into the dataset.
-WITHOUT_SAFETY_CHECKER: dict[str, Any] = {
-    "safety_checker": None,
-    "feature_extractor": None,
-    "requires_safety_checker": False,
-}
+INDEX_FILE = "model_index.json"
+WEIGHTED_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     # With its Runge-Kutta steps PNDM would call the UNet 9 times more.
@@ -48,19 +45,19 @@ def silence_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
 
 
-def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.StableDiffusionPipeline":
+def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.DiffusionPipeline":
     """Load the pipeline that `model` names on its device, with the scheduler that `sampler` names.
 
-    Raises InputError if there is no such folder or hub model, if it is another kind of model than Stable Diffusion 1
-    or 2, or if the device, the dtype on it, or the scheduler does not exist.
+    Raises InputError if there is no such folder or hub model, if it is none of FAMILIES, or if the device, the dtype on
+    it, or the scheduler does not exist.
     """
     device = _choose_device(model)
     if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
         raise InputError(f"sampler.scheduler={sampler.scheduler}: must be one of {', '.join(SCHEDULERS)}, or null")
-    folder = _find_model_folder(model)
+    folder, family = _find_model_folder(model)
     try:
-        pipe = diffusers.StableDiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, model.dtype), local_files_only=True, **WITHOUT_SAFETY_CHECKER
+        pipe = getattr(diffusers, family.pipeline).from_pretrained(
+            folder, dtype=getattr(torch, model.dtype), local_files_only=True, **family.load_options
         )
         pipe.to(device)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -80,8 +77,7 @@ def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
     """
     folder = _model_folder(model)
     source = model.path if folder is None else folder
-    if folder is None:
-        _require_stable_diffusion(model, model.path)
+    _find_family(model, source)
     try:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
     except (OSError, ValueError) as error:
@@ -92,7 +88,7 @@ def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
     return tokenizer
 
 
-def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> dict[str, str]:
+def model_fingerprint(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> dict[str, str]:
     """Say which model this is: `id` as in the settings, and `revision`.
 
     The revision is the hub's commit; for a folder it is the SHA-256 of the weights in it ("sha256:..."), wherever the
@@ -105,12 +101,18 @@ def model_fingerprint(pipe: "diffusers.StableDiffusionPipeline", model: ModelSet
 
 def _hash_weights(folder: Path) -> str:
     total = hashlib.sha256()
-    for component in WEIGHTED_COMPONENTS:
+    for component in _weighted_components(folder):
         files = sorted((folder / component).glob("*.safetensors")) or sorted((folder / component).glob("*.bin"))
         for file in files:
             with file.open("rb") as stream:
                 total.update(f"{component}/{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def _weighted_components(folder: Path) -> list[str]:
+    """Of each kind of pipeline, the parts that have weights, the denoiser first."""
+    parts = json.loads((folder / INDEX_FILE).read_bytes())
+    return [part for part in WEIGHTED_COMPONENTS if parts.get(part, (None,))[0] is not None]
 
 
 def _choose_device(model: ModelSettings) -> torch.device:
@@ -120,17 +122,16 @@ def _choose_device(model: ModelSettings) -> torch.device:
     return device
 
 
-def _find_model_folder(model: ModelSettings) -> Path:
-    """The pipeline's folder. A hub model that is not in the cache is downloaded, without its safety checker."""
+def _find_model_folder(model: ModelSettings) -> tuple[Path, type[Family]]:
+    """The pipeline's folder and family. A hub model that is not in the cache is downloaded, without needless parts."""
     folder = _model_folder(model)
     if folder is not None:
-        return folder
-    _require_stable_diffusion(model, model.path)
+        return folder, _find_family(model, folder)
+    family = _find_family(model, model.path)
+    pipeline = getattr(diffusers, family.pipeline)
     transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
     try:
-        return Path(
-            diffusers.StableDiffusionPipeline.download(model.path, revision=model.revision, **WITHOUT_SAFETY_CHECKER)
-        )
+        return Path(pipeline.download(model.path, revision=model.revision, **family.load_options)), family
     except (OSError, ValueError) as error:
         raise InputError(f"model.path={model.path}: cannot be downloaded: {first_line(error)}") from error
     finally:
@@ -144,7 +145,6 @@ def _model_folder(model: ModelSettings) -> Path | None:
     if folder.is_dir():
         if model.revision is not None:
             raise InputError(f"model.revision={model.revision}: only hub models have revisions; {where} is a folder")
-        _require_stable_diffusion(model, folder)
         return folder
     if folder.is_file():
         raise InputError(f"{where}: is a file; name a pipeline folder, as diffusers' save_pretrained() writes it")
@@ -153,20 +153,21 @@ def _model_folder(model: ModelSettings) -> Path | None:
     return None
 
 
-def _require_stable_diffusion(model: ModelSettings, source: Path | str) -> None:
+def _find_family(model: ModelSettings, source: Path | str) -> type[Family]:
     """Read the pipeline's model_index.json alone, before gigabytes are downloaded or read."""
     where = f"model.path={model.path}"
     try:
-        config = diffusers.StableDiffusionPipeline.load_config(source, revision=model.revision)
+        config = diffusers.DiffusionPipeline.load_config(source, revision=model.revision)
     except (OSError, ValueError) as error:
         problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
         raise InputError(f"{where}: {problem}: {first_line(error)}") from error
     found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
-    if found != PIPELINE_CLASS:
-        raise InputError(f"{where}: is a {found}; only a {PIPELINE_CLASS} (Stable Diffusion 1 or 2) works")
+    if found not in FAMILIES:
+        raise InputError(f"{where}: is a {found}; these pipelines work: {describe_families()}")
+    return FAMILIES[found]
 
 
-def _require_tokenizer(pipe: "diffusers.StableDiffusionPipeline", model: ModelSettings) -> None:
+def _require_tokenizer(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> None:
     """Refuse what transformers makes up where the tokenizer's files are missing: one of two tokens."""
     has, needs = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
     if has < needs:

@@ -18,19 +18,19 @@ ROUNDS = 5
 
 
 def work(settings: GenerateSettings) -> None:
-    """Time a batch by the stock pipeline, by the sampler, and its masks."""
+    """Time a batch by the stock pipeline, by the generator, and its masks."""
     import torch
 
     from dataset_diffusion.generate import label_sample, plan_dataset
+    from dataset_diffusion.generators.generator import Generator
     from dataset_diffusion.generators.loading import load_pipeline
-    from dataset_diffusion.generators.stable_diffusion import Sampler
     from dataset_diffusion.vocabulary import choose_vocabulary
 
     vocabulary = choose_vocabulary(settings.vocabulary)
     prompts = plan_dataset(replace(settings, num_images=settings.batch_size), vocabulary).prompts
     pipe = load_pipeline(settings.model, settings.sampler)
-    sampler = Sampler(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
-    texts = [sampler.prompt_text(prompt) for prompt in prompts]
+    generator = Generator(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
+    texts = [generator.prompt_text(prompt) for prompt in prompts]
 
     def plain() -> None:
         pipe(
@@ -43,11 +43,11 @@ def work(settings: GenerateSettings) -> None:
         )
 
     def recording() -> None:
-        samples.extend(sampler.sample(prompts))
+        samples.extend(generator.sample(prompts))
 
     def masks() -> None:
         for sample in samples[-len(prompts) :]:
-            spans = sampler.class_prompt(sample.prompt).spans
+            spans = generator.class_spans(sample.prompt)
             label_sample(sample, spans, settings.attention, settings.mask)
 
     samples: list = []

@@ -14,10 +14,11 @@ from dataset_diffusion.attention.recorder import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.generate import plan_dataset
+from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline
-from dataset_diffusion.generators.stable_diffusion import Sampler, latent_size
+from dataset_diffusion.generators.stable_diffusion import latent_size
 from dataset_diffusion.images import encode_image, read_image
-from dataset_diffusion.prompts.tokens import full_text
+from dataset_diffusion.prompts.tokens import class_prompt, full_text
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS, render_scene
@@ -129,15 +130,15 @@ class GeneratedImages:
         """Generate the images of a job."""
         settings = job.settings
         pipe = load_model(settings.model.path, settings.sampler.scheduler)
-        sampler = Sampler(pipe, settings.sampler, settings.attention, load_vocabulary("voc"), self._mode)
+        generator = Generator(pipe, settings.sampler, settings.attention, load_vocabulary("voc"), self._mode)
         for batch in job.batches:
-            self._make_batch(pipe, settings.sampler.num_inference_steps, sampler, batch)
+            self._make_batch(pipe, settings.sampler.num_inference_steps, generator, batch)
 
     def _make_batch(
-        self, pipe: "StableDiffusionPipeline", num_inference_steps: int, sampler: Sampler, batch: Sequence[Prompt]
+        self, pipe: "StableDiffusionPipeline", num_inference_steps: int, generator: Generator, batch: Sequence[Prompt]
     ) -> None:
-        texts = [sampler.class_prompt(prompt) for prompt in batch]
-        full_texts = [sampler.prompt_text(prompt) for prompt in batch]
+        texts = [class_prompt(pipe.tokenizer, [VOC_WORDS[class_id - 1] for class_id in p.class_ids]) for p in batch]
+        full_texts = [generator.prompt_text(prompt) for prompt in batch]
         appended = self._mode == APPENDED
         plan = plan_recordings(
             find_attention_layers(pipe.unet, latent_size(pipe)),
@@ -154,7 +155,7 @@ class GeneratedImages:
         pipe.scheduler.set_timesteps(num_inference_steps)
         recordings = [planned.recording for planned in plan]
         with QuarterlyRecorder(pipe.unet, recordings, len(pipe.scheduler.timesteps)) as recorder:
-            samples = sampler.sample(batch)
+            samples = generator.sample(batch)
         for index, sample in enumerate(samples):
             sample_id = sample.prompt.sample_id
             write_atomically(self.image_path(sample_id), encode_image(sample.image))

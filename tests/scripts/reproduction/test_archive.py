@@ -10,8 +10,9 @@ from diffusers import StableDiffusionPipeline
 from dataset_diffusion.attention.aggregate import class_attention
 from dataset_diffusion.attention.recorder import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
+from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline
-from dataset_diffusion.generators.stable_diffusion import Sampler
+from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
@@ -30,6 +31,7 @@ from tests.tiny_pipeline import build_tiny_pipeline
 
 SETTINGS = SamplerSettings(num_inference_steps=8, guidance_scale=2.0)
 SIXTEEN = AttentionSettings(self_resolution=16, cross_resolution=16)
+WORDS = ["cat", "dog"]
 PROMPTS = [Prompt("a", "a cat", (8, 12), seed=1), Prompt("b", "a dog", (12,), seed=2)]
 
 
@@ -44,8 +46,8 @@ def encode(pipe: StableDiffusionPipeline, texts: list[str]) -> torch.Tensor:
 
 
 def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: StableDiffusionPipeline) -> None:
-    sampler = Sampler(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
-    class_texts = [sampler.class_prompt(prompt) for prompt in PROMPTS]
+    generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
+    class_texts = [class_prompt(pipe.tokenizer, words) for words in (WORDS[:2], WORDS[1:2])]
     plan = plan_recordings(
         find_attention_layers(pipe.unet, (16, 16)),
         encode(pipe, [text.text for text in class_texts]),
@@ -53,9 +55,9 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
         None,
         [],
     )
-    plain = sampler.sample(PROMPTS)
+    plain = generator.sample(PROMPTS)
     with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=8) as recorder:
-        samples = sampler.sample(PROMPTS)
+        samples = generator.sample(PROMPTS)
     for index, (sample, same) in enumerate(zip(samples, plain, strict=True)):
         assert np.array_equal(sample.image, same.image)
         archived = archive(plan, recorder.quarters(index), index)
@@ -72,10 +74,10 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
 
 
 def test_a_sampling_of_another_length_is_an_error(pipe: StableDiffusionPipeline) -> None:
-    sampler = Sampler(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
+    generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
     plan = plan_recordings(find_attention_layers(pipe.unet, (16, 16)), encode(pipe, ["cat"]), [[[1]]], None, [])
     with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=12) as recorder:
-        sampler.sample(PROMPTS[:1])
+        generator.sample(PROMPTS[:1])
     with pytest.raises(RuntimeError, match="8 times, not 12"):
         recorder.quarters(0)
 

@@ -1,0 +1,103 @@
+"""Texts and seeds in, images with their attention out, whatever the family of the model."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.families import FAMILIES
+from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.prompts.tokens import prompt_text
+from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
+from dataset_diffusion.types import AttentionMaps, Prompt, Sample
+from dataset_diffusion.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import diffusers
+
+
+class Generator:
+    """Turns prompts into images with their attention maps.
+
+    A sample depends on its prompt (with its seed), the settings and the model. What else is in its batch, and in which
+    order, changes nothing; the size of the batch changes float rounding only.
+    """
+
+    def __init__(
+        self,
+        pipe: "diffusers.DiffusionPipeline",
+        sampler: SamplerSettings,
+        attention: AttentionSettings,
+        vocabulary: Vocabulary,
+        prompt_mode: str = "caption_and_classes",
+    ) -> None:
+        """`pipe` is a pipeline of one of FAMILIES; `prompt_mode`: see prompts.tokens.full_text.
+
+        Raises InputError if the model has no such attention as `attention` asks for.
+        """
+        self.family: Family = FAMILIES[type(pipe).__name__](pipe)
+        self._pipe = pipe
+        self._prompt_mode = prompt_mode
+        self._settings = sampler
+        self._vocabulary = vocabulary
+        self._layers = self.family.attention_layers(self.image_size, attention)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return self.family.image_size
+
+    def prompt_text(self, prompt: Prompt) -> str:
+        """The text that the image of `prompt` is made from."""
+        (tokenizer, *_) = self.family.tokenizers
+        return prompt_text(tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)
+
+    def class_spans(self, prompt: Prompt) -> Spans:
+        """Where the recorded attention of `prompt` has each of its classes: positions in AttentionMaps.cross."""
+        return self.family.class_spans(self.prompt_text(prompt), self._class_words(prompt))
+
+    def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
+        """Make one image for each prompt, all in one batch, and record its attention.
+
+        A prompt without classes gets empty maps: cross [0, h, w] and self_attention [0, 0].
+        """
+        if not prompts:
+            return []
+        if not any(prompt.class_ids for prompt in prompts):
+            images, maps = self._images(prompts), [self._empty_maps()] * len(prompts)
+        else:
+            texts = [self.prompt_text(prompt) for prompt in prompts]
+            words = [self._class_words(prompt) for prompt in prompts]
+            with self.family.recorder(self._layers, texts, words) as recorder:
+                images = self._images(prompts)
+            maps = recorder.maps()
+        return [
+            Sample(prompt, image, attention if prompt.class_ids else self._empty_maps())
+            for prompt, image, attention in zip(prompts, images, maps, strict=True)
+        ]
+
+    def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""
+        height, width = self.image_size
+        images = self._pipe(
+            prompt=[self.prompt_text(prompt) for prompt in prompts],
+            height=height,
+            width=width,
+            # One generator for each sample, on the CPU: the noise depends neither on the batch nor on the device.
+            generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
+            output_type="np",
+            **self.family.call_options(self._settings, len(prompts)),
+        ).images
+        if not np.isfinite(images).all():
+            dtype = str(self._pipe.dtype).removeprefix("torch.")
+            raise InputError(f"model.dtype={dtype}: the images have values that are not finite; try another dtype")
+        return (images * 255).round().astype(np.uint8)
+
+    def _class_words(self, prompt: Prompt) -> list[str]:
+        return [self._vocabulary[class_id].word for class_id in prompt.class_ids]
+
+    def _empty_maps(self) -> AttentionMaps:
+        cross_size = next(layer.size for layer in self._layers if layer.is_cross)
+        return AttentionMaps(cross=torch.zeros(0, *cross_size), self_attention=torch.zeros(0, 0))
