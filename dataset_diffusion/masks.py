@@ -17,11 +17,11 @@ def class_scores(evidence: Tensor, class_ids: Sequence[int], image_size: tuple[i
     """Normalise the evidence of each class to [0, 1] over the image, then resize it to the image.
 
     `evidence` [K, h, w], float, row k belonging to `class_ids[k]`; `image_size` is (H, W). The order of the two is the
-    paper's: a class's best score is 1 on its map and, bicubic resizing overshooting, is clamped to 1 on the image.
+    paper's. Bicubic resizing overshoots: below 0 it is clamped; above 1 it is kept, because there classes are compared.
     """
     if len(evidence) != len(class_ids):
         raise ValueError(f"{len(evidence)} rows of evidence for {len(class_ids)} classes")
-    scores = resize(min_max(evidence.float()), image_size).clamp(0, 1)
+    scores = resize(min_max(evidence.float()), image_size).clamp(min=0)
     return ClassScores(scores=scores, class_ids=tuple(class_ids))
 
 
@@ -46,7 +46,7 @@ def label_mask(scores: ClassScores, threshold: float, uncertainty_threshold: flo
     labels[best < threshold] = IGNORE_INDEX
     labels[best < uncertainty_threshold] = BACKGROUND
     confidence = tuple(
-        mean_or_zero(class_values[labels == class_id])
+        mean_or_zero(class_values[labels == class_id].clip(max=1))
         for class_id, class_values in zip(scores.class_ids, values, strict=True)
     )
     return LabelMask(labels, scores.class_ids, confidence)

@@ -55,7 +55,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Evidence for each class at each pixel: `scores` [K, H, W] float32 in [0, 1]; row k belongs to `class_ids[k]`."""
+    """Evidence for each class at each pixel; row k of `scores` [K, H, W], float32, belongs to `class_ids[k]`.
+
+    In [0, 1], but for what bicubic resizing overshoots 1.
+    """
 
     scores: Tensor
     class_ids: tuple[int, ...]

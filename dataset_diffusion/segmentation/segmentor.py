@@ -65,7 +65,7 @@ class Segmentor:
     def _probabilities(self, image: np.ndarray, tta: bool) -> Tensor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is [H, W, 3] uint8, got {image.shape} {image.dtype}")
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        pixels = torch.tensor(np.ascontiguousarray(image), device=self.device)  # a copy: the array may be read-only
         normalised = (pixels.permute(2, 0, 1)[None].float() - self._mean) / self._std
         if not tta:
             return self._logits(normalised)[0].softmax(dim=0)

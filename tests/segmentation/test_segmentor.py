@@ -103,6 +103,13 @@ def test_arrays_that_are_no_rgb_bytes_are_refused(segmentor, image) -> None:
         segmentor.predict([image])
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_image_may_be_read_only(segmentor) -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image.flags.writeable = False
+    assert segmentor.predict([image])[0].shape == (32, 32)
+
+
 def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> None:
     model = write_random_segmentor(tmp_path / "segmentor.pth", seed=3)
     loaded = load_segmentor(tmp_path / "segmentor.pth", "cpu")
