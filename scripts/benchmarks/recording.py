@@ -23,11 +23,12 @@ def work(settings: GenerateSettings) -> None:
 
     from dataset_diffusion.generate import label_sample, plan_dataset
     from dataset_diffusion.generators.generator import Generator
-    from dataset_diffusion.generators.loading import load_pipeline
+    from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
     from dataset_diffusion.vocabulary import choose_vocabulary
 
     vocabulary = choose_vocabulary(settings.vocabulary)
     prompts = plan_dataset(replace(settings, num_images=settings.batch_size), vocabulary).prompts
+    silence_libraries()
     pipe = load_pipeline(settings.model, settings.sampler)
     generator = Generator(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
     texts = [generator.prompt_text(prompt) for prompt in prompts]
@@ -69,4 +70,4 @@ def seconds(call: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_recording.py", "generate", GenerateSettings, work, __doc__ or "")
+    run_command("recording", "generate", GenerateSettings, work, __doc__ or "")

@@ -190,5 +190,5 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        print(f"reproduce.py: error: {error}", file=sys.stderr)
+        print(f"python -m scripts.reproduction: error: {error}", file=sys.stderr)
         sys.exit(2)

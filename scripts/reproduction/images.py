@@ -15,7 +15,7 @@ from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorde
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.generate import plan_dataset
 from dataset_diffusion.generators.generator import Generator
-from dataset_diffusion.generators.loading import load_pipeline
+from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
 from dataset_diffusion.generators.stable_diffusion import latent_size
 from dataset_diffusion.images import encode_image, read_image
 from dataset_diffusion.prompts.tokens import class_prompt, full_text
@@ -69,6 +69,7 @@ class ImageJob:
 @cache
 def load_model(path: str, scheduler: str | None) -> "StableDiffusionPipeline":
     """The pipeline of these settings, once in each process."""
+    silence_libraries()
     return load_pipeline(ModelSettings(path), SamplerSettings(scheduler=scheduler))
 
 

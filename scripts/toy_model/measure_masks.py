@@ -21,11 +21,12 @@ def work(settings: GenerateSettings) -> None:
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.quality import attention_on_objects, mask_quality, score
-    from dataset_diffusion.generators.loading import load_pipeline
+    from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
     from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
     from dataset_diffusion.vocabulary import choose_vocabulary
     from scripts.toy_model.quality import NUM_LABELS, caption_losses, record_scenes
 
+    silence_libraries()
     pipe = load_pipeline(settings.model, settings.sampler)
     seeds = HELD_OUT_SEEDS[:NUM_SCENES]
     scenes = record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
@@ -52,4 +53,4 @@ def work(settings: GenerateSettings) -> None:
 
 
 if __name__ == "__main__":
-    run_command("measure_masks.py", "generate", GenerateSettings, work, __doc__ or "")
+    run_command("measure_masks", "generate", GenerateSettings, work, __doc__ or "")
