@@ -26,6 +26,11 @@ class GreyReader:
         self.label_names = label_names
         self.tta_asked: list[bool] = []
 
+    batch_size = 1
+
+    def protocol(self, tta: bool = False) -> dict[str, Any]:
+        return {"test_scale": "own", "test_mode": "whole"}
+
     def predict(self, images: list[np.ndarray], tta: bool = False) -> list[np.ndarray]:
         self.tta_asked.append(tta)
         assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in images)

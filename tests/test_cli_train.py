@@ -59,6 +59,7 @@ def test_experiments_of_the_paper_have_its_schedule(experiment: str, iterations:
     assert paper.segmentor.aspp_dilations == [1, 12, 24, 36]
     assert paper.segmentor.pretrained == "open-mmlab://resnet101_v1c"
     assert not paper.self_training
+    assert paper.protocol.scale == (2048, 512)
 
 
 @pytest.mark.parametrize("depth", [18, 50, 101])
@@ -71,6 +72,7 @@ def test_segmentors_are_chosen_by_name(depth: int) -> None:
 
 def test_the_toy_network_is_small_and_starts_from_scratch() -> None:
     toy = settings()
+    assert toy.protocol.scale is None
     assert (toy.segmentor.depth, toy.segmentor.pretrained, toy.crop_size) == (18, "none", 128)
     assert settings("segmentor=deeplabv3_r50").segmentor.depth == 50
 
@@ -92,6 +94,9 @@ def test_self_training_is_one_setting() -> None:
         ("self_training_threshold=1.5", r"self_training_threshold=1.5: must lie in \[0, 1\]"),
         ("precision=float16", "precision=float16: must be one of auto, float32, bfloat16"),
         ("crop_size=8", "crop_size=8: must be 32 or more"),
+        ("test_scale=512", "test_scale=512: must be own, or the longer and the shorter side"),
+        ("test_scale=512x2048", "test_scale=512x2048: must be own, or the longer"),
+        ("test_mode=crop", "test_mode=crop: must be one of whole, slide"),
         ("segmentor.depth=34", "segmentor.depth=34: must be one of 18, 50, 101"),
         ("segmentor.base_channels=33", "segmentor.base_channels=33: must be even, in 8 ... 256"),
         ("segmentor.output_stride=32", "segmentor.output_stride=32: must be one of 8, 16"),

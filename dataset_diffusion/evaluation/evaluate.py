@@ -21,6 +21,7 @@ from dataset_diffusion.images import write_label_mask
 from dataset_diffusion.labelled.opening import EvaluationDataset, open_dataset
 from dataset_diffusion.metrics import confusion_matrix
 from dataset_diffusion.settings.evaluate import EvaluateSettings
+from dataset_diffusion.settings.protocol import OWN_SIZE
 
 NUM_OVERLAYS = 24
 RECORDED_PACKAGES = ("torch", "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmengine", "numpy", "pillow", "pycocotools")
@@ -58,17 +59,17 @@ class PredictionWriter:
         write_atomically(self._output_dir / "overlay.png", content.getvalue())
 
 
-def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str], Segmentor]) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, str, str], Segmentor]) -> dict[str, Any]:
     """Evaluate as the settings say; print the tables, write `metrics.json`, and return what it holds.
 
-    `load_segmentor` reads a checkpoint file onto a device.
+    `load_segmentor` reads a checkpoint file onto a device; its other arguments are `test_scale` and `test_mode`.
 
     Raises InputError when the checkpoint, the dataset or the output folder cannot be used.
     """
     checkpoint = Path(settings.checkpoint)
     if not checkpoint.is_file():
         raise InputError(f"checkpoint={checkpoint}: no such file; run dd-train, or name the segmentor.pth that it made")
-    segmentor = load_segmentor(checkpoint, settings.device)
+    segmentor = load_segmentor(checkpoint, settings.device, settings.test_scale, settings.test_mode)
     dataset = open_dataset(settings, segmentor.label_names)
     require_same_labels(checkpoint, segmentor.label_names, dataset)
     output_dir = output_folder(settings)
@@ -80,6 +81,7 @@ def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str], S
             writer.finish()
         record = {
             "settings": asdict(settings),
+            "protocol": segmentor.protocol(settings.tta),
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
             "versions": _versions(),
             "num_images": len(dataset.ids),
@@ -87,7 +89,7 @@ def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str], S
             **metrics_record(confusion, dataset.label_names),
         }
         write_atomically(output_dir / "metrics.json", encode_json(record))
-    _print_report(settings, dataset, confusion, output_dir)
+    _print_report(settings, dataset, confusion, output_dir, record["protocol"])
     return record
 
 
@@ -139,14 +141,29 @@ def evenly_spaced(length: int, count: int) -> set[int]:
 
 
 def _print_report(
-    settings: EvaluateSettings, dataset: EvaluationDataset, confusion: np.ndarray, output_dir: Path
+    settings: EvaluateSettings,
+    dataset: EvaluationDataset,
+    confusion: np.ndarray,
+    output_dir: Path,
+    protocol: dict[str, Any],
 ) -> None:
-    print(f"{settings.checkpoint} on {dataset.name}, {len(dataset.ids)} images, in percent\n")
+    print(f"{settings.checkpoint} on {dataset.name}, {len(dataset.ids)} images, {_phrase(protocol)}; in percent\n")
     print(format_table(confusion, dataset.label_names))
     print()
     print(format_worst_confusions(confusion, dataset.label_names))
     written = ["metrics.json", *(["overlay.png", "predictions/"] if settings.save_predictions else [])]
     print(f"\nwrote {', '.join(str(output_dir / name) for name in written)}")
+
+
+def _phrase(protocol: dict[str, Any]) -> str:
+    """A few words that tell one protocol from another."""
+    if "tta_scales" in protocol:
+        size = f"{len(protocol['tta_scales'])} scales of their own size with mirror images"
+    elif protocol["test_scale"] == OWN_SIZE:
+        size = "at their own size"
+    else:
+        size = "fitted into {} x {}".format(*protocol["test_scale"])
+    return size if protocol["test_mode"] == "whole" else f"{size}, in windows of {protocol['window']}"
 
 
 def _versions() -> dict[str, str]:

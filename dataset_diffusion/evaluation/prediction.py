@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -12,14 +13,19 @@ from tqdm import tqdm
 from dataset_diffusion.labelled.opening import EvaluationDataset
 
 LOADING_THREADS = 4
-IMAGES_AHEAD = 16
+IMAGES_AHEAD = 32
 """Images that are read while the segmentor is busy."""
+BATCHES_AT_ONCE = 4
 
 
 class Segmentor(Protocol):
     """What `dataset_diffusion.segmentation.segmentor.load_segmentor` returns, as far as an evaluation needs it."""
 
     label_names: tuple[str, ...]
+    batch_size: int
+
+    def protocol(self, tta: bool = False) -> dict[str, Any]:
+        """How an image is looked at, as plain values."""
 
     def predict(self, images: Sequence[np.ndarray], tta: bool = False) -> list[np.ndarray]:
         """The labels [H, W] uint8 of each image [H, W, 3] uint8 RGB; `tta` averages over scales and flips."""
@@ -40,14 +46,17 @@ def predict_dataset(
 ) -> Iterator[PredictedImage]:
     """Predict the images of a dataset at `indices`, in that order, with a progress bar on stderr.
 
-    One image at a time, so that a prediction depends on its image alone: in batches, rounding would depend on the
-    neighbours, and a pixel at the border of two labels with it.
+    As many images at a time as the segmentor takes at once; it puts together those of one size.
     """
     loaded = _load_ahead(dataset, indices)
     progress = tqdm(loaded, desc=f"evaluating on {dataset.name}", total=len(indices), unit="image", dynamic_ncols=True)
-    for index, (image, labels) in zip(indices, progress, strict=True):
-        (prediction,) = segmentor.predict([image], tta=tta)
-        yield PredictedImage(index, image, labels, prediction)
+    numbered = zip(indices, progress, strict=True)
+    # Images of VOC and COCO have a few sizes, mixed: from several batches of them full ones are made.
+    count = 1 if segmentor.batch_size == 1 else BATCHES_AT_ONCE * segmentor.batch_size
+    while items := list(islice(numbered, count)):
+        predictions = segmentor.predict([image for _, (image, _) in items], tta=tta)
+        for (index, (image, labels)), prediction in zip(items, predictions, strict=True):
+            yield PredictedImage(index, image, labels, prediction)
 
 
 def _load_ahead(dataset: EvaluationDataset, indices: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -5,7 +5,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dataset_diffusion import __version__
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.segmentation.model import Architecture, architecture_from_json
+from dataset_diffusion.settings.protocol import TEST_MODES, TestProtocol
 
 SEGMENTOR_FILE = "segmentor.pth"
 LAST_CHECKPOINT_FILE = "last_checkpoint"
@@ -38,7 +39,8 @@ class SegmentorFile:
     """What `segmentor.pth` holds: all that is needed to predict, and nothing of the training's state.
 
     `palette` has an RGB colour for each label, as `label_names` has a name. `config` is the text of the training's
-    settings, for the reader; nothing in it is ever run.
+    settings, for the reader; nothing in it is ever run. `protocol` says how the network sees an image; files of before
+    there was one are of images at their own size.
     """
 
     state_dict: dict[str, Tensor]
@@ -47,6 +49,7 @@ class SegmentorFile:
     palette: tuple[tuple[int, int, int], ...]
     config: str
     version: str = __version__
+    protocol: TestProtocol = field(default_factory=TestProtocol)
 
 
 def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
@@ -95,6 +98,7 @@ def save_segmentor(segmentor: SegmentorFile, path: Path) -> None:
         "palette": [list(colour) for colour in segmentor.palette],
         "config": segmentor.config,
         "version": segmentor.version,
+        "protocol": asdict(segmentor.protocol),
     }
     save_atomically(content, path)
 
@@ -111,14 +115,22 @@ def read_segmentor(path: Path) -> SegmentorFile:
             palette=tuple((int(red), int(green), int(blue)) for red, green, blue in content["palette"]),
             config=str(content["config"]),
             version=str(content["version"]),
+            protocol=_read_protocol(content.get("protocol", {})),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
             f"{path}: is not a segmentor that dd-train exported; name its {SEGMENTOR_FILE}, not a training checkpoint"
         ) from error
     if not len(segmentor.label_names) == len(segmentor.palette) == architecture.num_labels:
         raise InputError(f"{path}: its names, colours and weights are of different numbers of labels; export it again")
     return segmentor
+
+
+def _read_protocol(content: Mapping[str, Any]) -> TestProtocol:
+    protocol = TestProtocol(**content)
+    if protocol.mode not in TEST_MODES or protocol.window < 1 or (protocol.scale and len(protocol.scale) != 2):
+        raise ValueError(f"not a test protocol: {protocol}")
+    return protocol
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from dataset_diffusion.labelled.label_names import Labels
-from dataset_diffusion.segmentation.data import load_mask_steps, training_steps
+from dataset_diffusion.segmentation.data import training_steps, validation_steps
 from dataset_diffusion.segmentation.model import Architecture, segmentor_config
 from dataset_diffusion.settings.train import TrainSettings
 
@@ -24,11 +24,11 @@ def mmseg_config(
             crop_size=settings.crop_size,
             avg_non_ignore=settings.avg_non_ignore,
             sync_batch_norm=sync_batch_norm,
+            protocol=settings.protocol,
         ),
         "metainfo": {"classes": list(labels.names), "palette": [list(colour) for colour in labels.palette]},
         "train_pipeline": training_steps(settings.crop_size, settings.scale_range),
-        # init_model's own: images alone.
-        "test_pipeline": [{"type": "LoadImageFromFile"}, *load_mask_steps(), {"type": "PackSegInputs"}],
+        "test_pipeline": validation_steps(settings.protocol),
         "train_cfg": {
             "type": "IterBasedTrainLoop",
             "max_iters": settings.iterations,

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from dataset_diffusion.labelled.label_names import Labels
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.settings.protocol import TestProtocol
 
 import_mmseg()
 from mmseg.datasets import BaseSegDataset  # noqa: E402
@@ -73,9 +74,10 @@ def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[st
     ]
 
 
-def validation_steps() -> list[dict[str, Any]]:
-    """Whole images as they are."""
-    return [{"type": "LoadImageFromFile"}, *load_mask_steps(), {"type": "PackSegInputs"}]
+def validation_steps(protocol: TestProtocol) -> list[dict[str, Any]]:
+    """Images at the protocol's scale; their masks stay as they are, and scores are resized to them."""
+    resizing = [] if protocol.scale is None else [{"type": "Resize", "scale": protocol.scale, "keep_ratio": True}]
+    return [{"type": "LoadImageFromFile"}, *resizing, *load_mask_steps(), {"type": "PackSegInputs"}]
 
 
 def load_mask_steps() -> list[dict[str, Any]]:
@@ -132,9 +134,9 @@ def training_loader(
     )
 
 
-def validation_loader(data: VocData, labels: Labels, *, num_workers: int) -> DataLoader:
+def validation_loader(data: VocData, labels: Labels, *, protocol: TestProtocol, num_workers: int) -> DataLoader:
     """Each image of a split once, alone (their sizes may differ)."""
-    dataset = BaseSegDataset(test_mode=True, **_dataset_settings(data, labels, validation_steps()))
+    dataset = BaseSegDataset(test_mode=True, **_dataset_settings(data, labels, validation_steps(protocol)))
     return DataLoader(
         dataset,
         batch_size=1,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.settings.protocol import TestProtocol
 from dataset_diffusion.settings.train import DEPTHS, OUTPUT_STRIDES
 from dataset_diffusion.types import IGNORE_INDEX
 
@@ -66,6 +67,7 @@ def segmentor_config(
     crop_size: int | None = None,
     avg_non_ignore: bool = False,
     sync_batch_norm: bool = False,
+    protocol: TestProtocol = TestProtocol(),  # noqa: B008 (it is frozen)
 ) -> dict[str, Any]:
     """The model part of an mmengine config.
 
@@ -102,7 +104,6 @@ def segmentor_config(
             "pad_val": 0,
             "seg_pad_val": IGNORE_INDEX,
             "size": (crop_size, crop_size) if crop_size else None,
-            "test_cfg": {"size_divisor": architecture.output_stride},
         },
         "backbone": {
             "type": "ResNetV1c" if architecture.deep_stem else "ResNet",
@@ -133,8 +134,15 @@ def segmentor_config(
             concat_input=False,
         ),
         "train_cfg": {},
-        "test_cfg": {"mode": "whole"},
+        "test_cfg": test_config(protocol),
     }
+
+
+def test_config(protocol: TestProtocol) -> dict[str, Any]:
+    """What mmsegmentation calls a model's test_cfg."""
+    if protocol.mode == "whole":
+        return {"mode": "whole"}
+    return {"mode": "slide", "crop_size": (protocol.window,) * 2, "stride": (protocol.stride,) * 2}
 
 
 def build_segmentor(config: dict[str, Any]) -> nn.Module:

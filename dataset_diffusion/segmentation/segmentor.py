@@ -1,103 +1,148 @@
 """Label masks from images, with a segmentor that `dd-train` exported."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.segmentation.checkpoints import read_segmentor
-from dataset_diffusion.segmentation.model import (
-    PIXEL_MEAN,
-    PIXEL_STD,
-    build_segmentor,
-    segmentor_config,
-)
+from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.segmentation.model import build_segmentor, segmentor_config, test_config
+from dataset_diffusion.settings.protocol import TRAINED, TestProtocol, parse_scale
+from dataset_diffusion.types import IGNORE_INDEX
+
+import_mmseg()
+from mmcv.transforms import Resize  # noqa: E402
+from mmengine.config import ConfigDict  # noqa: E402
+from mmseg.structures import SegDataSample  # noqa: E402
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""Test-time augmentation, each scale with its mirror image (the paper's released settings)."""
+"""Test-time augmentation, each scale of the image's own size with its mirror image (the paper's released settings)."""
+GPU_BATCH_SIZE = 8
+"""Images of one size that go through the network at once on a GPU."""
 
 
 class Segmentor:
     """A trained model with the names and colours of its labels.
 
-    Images go through the network one by one, so what is predicted for an image depends on that image alone, to the
-    last bit: not on its neighbours in a list, their number or their sizes.
+    Images are resized as bytes, before they are normalised, and scores are resized to the image's size before a label
+    is chosen: what is predicted is what mmsegmentation's test pipeline predicts with the same protocol.
+
+    On a CPU images go through the network one by one, so what is predicted for an image depends on that image alone, to
+    the last bit. On a GPU those of one size go together, `batch_size` at once, which may change a score's last digits.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         label_names: tuple[str, ...],
         palette: tuple[tuple[int, int, int], ...],
-        output_stride: int,
+        protocol: TestProtocol,
         device: torch.device,
     ) -> None:
         self.label_names = label_names
         self.palette = palette
         self.device = device
-        self._output_stride = output_stride
+        self.batch_size = 1 if device.type == "cpu" else GPU_BATCH_SIZE
+        self._protocol = protocol
         self._model = model.to(device).eval()
-        self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
+        self._model.test_cfg = ConfigDict(test_config(protocol))
+
+    def protocol(self, tta: bool = False) -> dict[str, Any]:
+        """How an image is looked at, as plain values for a record."""
+        described = self._protocol.describe()
+        if tta:
+            described |= {"test_scale": "own", "tta_scales": list(TTA_SCALES), "tta_flip": True}
+        return described
 
     def predict(self, images: Sequence[np.ndarray], tta: bool = False) -> list[np.ndarray]:
         """The likeliest label of each pixel.
 
         Args:
             images: [H, W, 3] uint8 RGB, of any sizes.
-            tta: average over scales and mirror images (`TTA_SCALES`).
+            tta: average over scales and mirror images (`TTA_SCALES`), in place of the protocol's one scale.
 
         Returns:
             [H, W] uint8 for each image.
         """
-        return [self._probabilities(image, tta).argmax(dim=0).to(torch.uint8).cpu().numpy() for image in images]
+        return self._labels(images, tta, threshold=0)
+
+    def predict_confident(self, images: Sequence[np.ndarray], threshold: float, tta: bool = False) -> list[np.ndarray]:
+        """As `predict`, with 255 where the likeliest label's probability is below the threshold."""
+        return self._labels(images, tta, threshold)
 
     def predict_probabilities(self, image: np.ndarray, tta: bool = False) -> Tensor:
         """The probability of each label [C, H, W], float32 on the CPU, summing to 1 over C, of one image as above."""
-        return self._probabilities(image, tta).cpu()
+        ((_, probabilities),) = self._probabilities([image], tta)
+        return probabilities[0].cpu()
+
+    def _labels(self, images: Sequence[np.ndarray], tta: bool, threshold: float) -> list[np.ndarray]:
+        predicted: dict[int, np.ndarray] = {}
+        for indices, probabilities in self._probabilities(images, tta):
+            confidence, labels = probabilities.max(dim=1)
+            labels[confidence < threshold] = IGNORE_INDEX
+            predicted |= zip(indices, labels.to(torch.uint8).cpu().numpy(), strict=True)
+        return [predicted[index] for index in range(len(images))]
 
     @torch.inference_mode()
-    def _probabilities(self, image: np.ndarray, tta: bool) -> Tensor:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"an image is [H, W, 3] uint8, got {image.shape} {image.dtype}")
-        pixels = torch.tensor(np.ascontiguousarray(image), device=self.device)  # a copy: the array may be read-only
-        normalised = (pixels.permute(2, 0, 1)[None].float() - self._mean) / self._std
+    def _probabilities(self, images: Sequence[np.ndarray], tta: bool) -> Iterator[tuple[list[int], Tensor]]:
+        """The probabilities [B, C, H, W] of images of one size, with their indices."""
+        of_size = defaultdict(list)
+        for index, image in enumerate(images):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(f"an image is [H, W, 3] uint8, got {image.shape} {image.dtype}")
+            of_size[image.shape].append(index)
+        for indices in of_size.values():
+            for start in range(0, len(indices), self.batch_size):
+                batch = indices[start : start + self.batch_size]
+                yield batch, self._probabilities_of_batch([images[index] for index in batch], tta)
+
+    def _probabilities_of_batch(self, images: list[np.ndarray], tta: bool) -> Tensor:
         if not tta:
-            return self._logits(normalised)[0].softmax(dim=0)
-        return torch.stack([self._mirrored_mean(normalised, scale) for scale in TTA_SCALES]).mean(dim=0)
+            return self._softmax(images, self._resized(images, self._protocol.scale))
+        total: Any = 0
+        for scale in TTA_SCALES:
+            resized = [Resize(scale_factor=scale, keep_ratio=True)({"img": image})["img"] for image in images]
+            for mirrored in (False, True):
+                total = total + self._softmax(images, resized, mirrored)
+        return total / (2 * len(TTA_SCALES))
 
-    def _mirrored_mean(self, normalised: Tensor, scale: float) -> Tensor:
-        """Probabilities [C, H, W]: the mean of those from the image at a scale and from its mirror image."""
-        size = normalised.shape[-2:]
-        scaled_size = [max(1, round(side * scale)) for side in size]
-        scaled = _resize(normalised, scaled_size)
-        logits = self._logits(torch.cat([scaled, scaled.flip(-1)]))
-        views = torch.stack([logits[0], logits[1].flip(-1)])
-        return _resize(views, size).softmax(dim=1).mean(dim=0)
+    @staticmethod
+    def _resized(images: list[np.ndarray], scale: tuple[int, int] | None) -> list[np.ndarray]:
+        if scale is None:
+            return images
+        return [Resize(scale=scale, keep_ratio=True)({"img": image})["img"] for image in images]
 
-    def _logits(self, normalised: Tensor) -> Tensor:
-        """Images [B, 3, H, W] to scores [B, C, H, W].
-
-        They are padded to whole positions of the feature map (with 0, the mean colour, as in training), so that the
-        map upsampled lies exactly over the image.
-        """
-        height, width = normalised.shape[-2:]
-        padded = F.pad(normalised, (0, -width % self._output_stride, 0, -height % self._output_stride))
-        logits = self._model(padded, mode="tensor")
-        return _resize(logits, padded.shape[-2:])[..., :height, :width]
-
-
-def _resize(values: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=False)
+    def _softmax(self, images: list[np.ndarray], resized: list[np.ndarray], mirrored: bool = False) -> Tensor:
+        """Probabilities [B, C, H, W] at the size of `images` from what the network says of them `resized`."""
+        inputs, samples = [], []
+        for image, pixels in zip(images, resized, strict=True):
+            # mmsegmentation's order of colours, which the model's preprocessor turns.
+            pixels = pixels[:, ::-1, ::-1] if mirrored else pixels[..., ::-1]
+            # A copy (the array may be read-only), which goes to the device as bytes.
+            inputs.append(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
+            meta: dict[str, Any] = {"ori_shape": image.shape[:2], "img_shape": pixels.shape[:2]}
+            if mirrored:
+                meta |= {"flip": True, "flip_direction": "horizontal"}
+            samples.append(SegDataSample(metainfo=meta))
+        predicted = self._model.test_step({"inputs": inputs, "data_samples": samples})
+        return torch.stack([sample.seg_logits.data for sample in predicted]).float().softmax(dim=1)
 
 
-def load_segmentor(path: str | Path, device: str = "auto") -> Segmentor:
-    """Load a `segmentor.pth`. Raises InputError where it is missing, is none, or holds more than weights."""
+def load_segmentor(
+    path: str | Path, device: str = "auto", test_scale: str = TRAINED, test_mode: str = TRAINED
+) -> Segmentor:
+    """Load a `segmentor.pth`. Raises InputError where it is missing, is none, or holds more than weights.
+
+    `test_scale` and `test_mode` are in place of those that it was trained with, unless they are "trained".
+    """
     path = Path(path)
     file = read_segmentor(path)
     model = build_segmentor(segmentor_config(file.architecture))
@@ -105,4 +150,9 @@ def load_segmentor(path: str | Path, device: str = "auto") -> Segmentor:
         model.load_state_dict(file.state_dict)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit its own architecture; export it again") from error
-    return Segmentor(model, file.label_names, file.palette, file.architecture.output_stride, find_device(device))
+    protocol = file.protocol
+    if test_scale != TRAINED:
+        protocol = replace(protocol, scale=parse_scale(test_scale))
+    if test_mode != TRAINED:
+        protocol = replace(protocol, mode=test_mode)
+    return Segmentor(model, file.label_names, file.palette, protocol, find_device(device))

@@ -1,25 +1,17 @@
 """Self-training (arXiv 2309.14303): a trained segmentor labels the images that it was trained on anew."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from mmengine.dist import get_dist_info
-from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from dataset_diffusion.files import explaining_write_errors, write_atomically
-from dataset_diffusion.images import encode_mask
+from dataset_diffusion.images import encode_mask, read_image
 from dataset_diffusion.segmentation.data import VocData
 from dataset_diffusion.segmentation.segmentor import Segmentor
-from dataset_diffusion.types import IGNORE_INDEX
 
-
-def confident_labels(probabilities: Tensor, threshold: float) -> np.ndarray:
-    """The likeliest label [H, W] uint8 of probabilities [C, H, W], 255 where its probability is below the threshold."""
-    confidence, labels = probabilities.max(dim=0)
-    labels[confidence < threshold] = IGNORE_INDEX
-    return labels.numpy().astype(np.uint8)
+LOADING_THREADS = 4
 
 
 def relabel(segmentor: Segmentor, data: VocData, masks_dir: Path, threshold: float) -> None:
@@ -31,10 +23,20 @@ def relabel(segmentor: Segmentor, data: VocData, masks_dir: Path, threshold: flo
     with explaining_write_errors(masks_dir):
         masks_dir.mkdir(parents=True, exist_ok=True)
     own_ids = data.sample_ids[rank::world_size]
-    for sample_id in tqdm(own_ids, desc="relabelling", unit="image", dynamic_ncols=True, disable=rank != 0):
-        mask_path = masks_dir / f"{sample_id}.png"
-        if mask_path.is_file():
-            continue
-        image = np.array(Image.open(data.image_path(sample_id)).convert("RGB"))
-        labels = confident_labels(segmentor.predict_probabilities(image, tta=True), threshold)
-        write_atomically(mask_path, encode_mask(labels, segmentor.palette))
+    missing = [sample_id for sample_id in own_ids if not (masks_dir / f"{sample_id}.png").is_file()]
+    progress = tqdm(
+        total=len(own_ids),
+        initial=len(own_ids) - len(missing),
+        desc="relabelling",
+        unit="image",
+        dynamic_ncols=True,
+        disable=rank != 0,
+    )
+    with progress, ThreadPoolExecutor(LOADING_THREADS) as pool:
+        for start in range(0, len(missing), segmentor.batch_size):
+            sample_ids = missing[start : start + segmentor.batch_size]
+            images = list(pool.map(read_image, map(data.image_path, sample_ids)))
+            masks = segmentor.predict_confident(images, threshold, tta=True)
+            for sample_id, labels in zip(sample_ids, masks, strict=True):
+                write_atomically(masks_dir / f"{sample_id}.png", encode_mask(labels, segmentor.palette))
+            progress.update(len(sample_ids))

@@ -232,7 +232,14 @@ class _Training:
         checkpoint = folder / BEST_CHECKPOINT_FILE if self._validation else latest_checkpoint(folder)
         assert checkpoint is not None  # the end of a training saves one
         state_dict = load_strictly(checkpoint)["state_dict"]
-        segmentor = SegmentorFile(state_dict, architecture, self._labels.names, self._labels.palette, config)
+        segmentor = SegmentorFile(
+            state_dict,
+            architecture,
+            self._labels.names,
+            self._labels.palette,
+            config,
+            protocol=self._settings.protocol,
+        )
         save_segmentor(segmentor, folder / SEGMENTOR_FILE)
 
     def _runner(self, model: Any, config: Config, data: VocData, folder: Path, name: str) -> SegmentationRunner:
@@ -252,7 +259,12 @@ class _Training:
         validation = {}
         if self._validation:
             validation = {
-                "val_dataloader": validation_loader(self._validation, self._labels, num_workers=settings.num_workers),
+                "val_dataloader": validation_loader(
+                    self._validation,
+                    self._labels,
+                    protocol=settings.protocol,
+                    num_workers=settings.num_workers,
+                ),
                 "val_cfg": {"type": "ValLoop"},
                 "val_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU"]},
             }

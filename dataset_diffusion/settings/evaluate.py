@@ -6,6 +6,7 @@ The docstring below a field is what `--help` says about it.
 from dataclasses import dataclass, field
 
 from dataset_diffusion.settings.checks import require
+from dataset_diffusion.settings.protocol import TRAINED, require_protocol
 
 DATASETS = ("toy", "voc", "coco", "folder")
 
@@ -43,6 +44,10 @@ class EvaluateSettings:
     """keeps what is made once from a dataset: the toy scenes, COCO's semantic masks"""
     tta: bool = False
     """true: average over scales and flips: slower, usually better"""
+    test_scale: str = TRAINED
+    """trained: as the segmentor was trained to be tested; own: images at their own size; 2048x512: fitted into that"""
+    test_mode: str = TRAINED
+    """trained, whole, or slide: large images are seen in overlapping windows"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1"""
     save_predictions: bool = False
@@ -50,6 +55,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         require(bool(self.checkpoint), "checkpoint", self.checkpoint, "name the segmentor.pth that dd-train exported")
+        require_protocol(self.test_scale, self.test_mode, TRAINED)
         require(bool(self.cache_dir), "cache_dir", self.cache_dir, "name a folder that can be written")
         needs_root = self.dataset.name != "toy" and not self.data_root
         require(not needs_root, "data_root", "null", f"name the folder of dataset={self.dataset.name}")

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from dataset_diffusion.settings.checks import one_of, require
+from dataset_diffusion.settings.protocol import OWN_SIZE, TestProtocol, parse_scale, require_protocol
 
 DEPTHS = (18, 50, 101)
 OUTPUT_STRIDES = (8, 16)
@@ -97,6 +98,10 @@ class TrainSettings:
     """the split of val_dir"""
     val_interval: int = 1000
     """iterations between validations"""
+    test_scale: str = OWN_SIZE
+    """test images are fitted into LONGERxSHORTER, as 2048x512, their proportions kept; own: they stay as they are"""
+    test_mode: str = "whole"
+    """slide: large test images are seen in overlapping windows of crop_size"""
     self_training: bool = False
     """true: train, label the images anew with the result, train again"""
     self_training_threshold: float = 0.5
@@ -126,6 +131,12 @@ class TrainSettings:
         require(self.precision in PRECISIONS, "precision", self.precision, one_of(PRECISIONS))
         threshold = self.self_training_threshold
         require(0 <= threshold <= 1, "self_training_threshold", threshold, "must lie in [0, 1]")
+        require_protocol(self.test_scale, self.test_mode)
         require(bool(self.val_split), "val_split", self.val_split, "name a split, such as val")
         # The image-level branch of the pyramid normalises over the batch alone.
         require(self.batch_size >= 2, "batch_size", self.batch_size, "must be 2 or more: batch normalisation needs it")
+
+    @property
+    def protocol(self) -> TestProtocol:
+        """How the network sees an image that it is tested on. A window has the size of a training crop."""
+        return TestProtocol(parse_scale(self.test_scale), self.test_mode, self.crop_size)

@@ -13,6 +13,7 @@ from dataset_diffusion.segmentation.data import (
     training_steps,
     validation_loader,
 )
+from dataset_diffusion.settings.protocol import TestProtocol
 from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, SIZE, write_tiny_voc
 
 LABELS = Labels(LABEL_NAMES, PALETTE)
@@ -114,7 +115,7 @@ def test_augmentation_invents_no_labels(data: VocData) -> None:
 
 
 def test_validation_sees_each_image_once_as_it_is(data: VocData) -> None:
-    loader = validation_loader(data, LABELS, num_workers=0)
+    loader = validation_loader(data, LABELS, protocol=TestProtocol(), num_workers=0)
     seen = {Path(batch["data_samples"][0].img_path).stem: batch for batch in loader}
     assert sorted(seen) == sorted(data.sample_ids)
     for sample_id, batch in seen.items():

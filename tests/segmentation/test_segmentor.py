@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
-from dataset_diffusion.segmentation.model import segmentor_config
 from dataset_diffusion.segmentation.segmentor import TTA_SCALES, Segmentor, load_segmentor
-from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, TINY, random_model, write_random_segmentor
+from dataset_diffusion.settings.protocol import TestProtocol
+from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, random_model, write_random_segmentor
 
 import_mmseg()
+from mmseg.registry import TRANSFORMS  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 
 
@@ -29,13 +31,13 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def segmentor(model) -> Segmentor:
-    return Segmentor(model, LABEL_NAMES, PALETTE, 8, torch.device("cpu"))
+    return Segmentor(model, LABEL_NAMES, PALETTE, TestProtocol(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (61, 83), (7, 120)])
 def test_predictions_equal_those_of_mmsegmentation(model, segmentor, size) -> None:
     image = random_image(*size)
-    # mmsegmentation's own way: BGR, normalised and padded by its preprocessor, cropped and resized by its model.
+    # mmsegmentation's own way: BGR, normalised by its preprocessor, resized by its model.
     meta = {"ori_shape": size, "img_shape": size}
     batch = {
         "inputs": [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)],
@@ -62,35 +64,43 @@ def test_a_prediction_depends_on_its_image_alone(segmentor, tta) -> None:
         np.testing.assert_array_equal(segmentor.predict([images[i]], tta=tta)[0], together[i])
 
 
-def test_tta_averages_probabilities_over_scales_and_mirror_images(model, segmentor) -> None:
-    image = random_image(32, 48)
-    normalised = (torch.from_numpy(image).permute(2, 0, 1)[None].float() - segmentor._mean) / segmentor._std
-    views = []
-    for scale in TTA_SCALES:  # these sizes are whole positions of the feature map at every scale, but for padding
-        for mirrored in (False, True):
-            view = F.interpolate(normalised, size=(round(32 * scale), round(48 * scale)), mode="bilinear")
-            view = view.flip(-1) if mirrored else view
-            height, width = view.shape[-2:]
-            padded = F.pad(view, (0, -width % 8, 0, -height % 8))
-            with torch.no_grad():
-                logits = F.interpolate(model(padded, mode="tensor"), size=padded.shape[-2:], mode="bilinear")
-            logits = logits[..., :height, :width]
-            logits = logits.flip(-1) if mirrored else logits
-            views.append(F.interpolate(logits, size=(32, 48), mode="bilinear").softmax(dim=1)[0])
-    assert len(views) == 12
+def test_tta_is_that_of_mmsegmentation(model, segmentor, tmp_path) -> None:
+    from mmengine.dataset import Compose, pseudo_collate
+    from mmseg.registry import MODELS
+
+    image = random_image(31, 48)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    flips = [{"type": "RandomFlip", "prob": prob, "direction": "horizontal"} for prob in (0.0, 1.0)]
+    resizes = [{"type": "Resize", "scale_factor": scale, "keep_ratio": True} for scale in TTA_SCALES]
+    views = {"type": "TestTimeAug", "transforms": [resizes, flips, [{"type": "mmseg.PackSegInputs"}]]}
+    pipeline = Compose([TRANSFORMS.build(step) for step in ({"type": "LoadImageFromFile"}, views)])
+    data = pseudo_collate([pipeline({"img_path": str(tmp_path / "image.png")})])
+    tta_model = MODELS.build({"type": "SegTTAModel", "module": model})
+    with torch.no_grad():
+        (expected,) = tta_model.test_step(data)
+    (labels,) = segmentor.predict([image], tta=True)
+    np.testing.assert_array_equal(labels, expected.pred_sem_seg.data[0].numpy())
     probabilities = segmentor.predict_probabilities(image, tta=True)
-    torch.testing.assert_close(probabilities, torch.stack(views).mean(dim=0), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(32, 48))
+    torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(31, 48))
     assert not torch.allclose(probabilities, segmentor.predict_probabilities(image), atol=1e-3)
 
 
-def test_tta_of_a_mirror_image_is_the_mirror_image(segmentor) -> None:
-    # 64 columns are whole positions of the feature map at every scale: nothing is padded on one side.
-    image = random_image(64, 64)
-    mirrored = segmentor.predict_probabilities(np.ascontiguousarray(image[:, ::-1]), tta=True)
-    torch.testing.assert_close(
-        mirrored.flip(-1), segmentor.predict_probabilities(image, tta=True), rtol=1e-4, atol=1e-5
-    )
+def test_batches_of_one_size_give_what_single_images_do(model, segmentor) -> None:
+    sizes = [(40, 40), (33, 57), (40, 40), (33, 57), (40, 40)]
+    images = [random_image(*size, seed=seed) for seed, size in enumerate(sizes)]
+    batched = Segmentor(model, LABEL_NAMES, PALETTE, TestProtocol(), torch.device("cpu"))
+    batched.batch_size = 2
+    for alone, together in zip(segmentor.predict(images), batched.predict(images), strict=True):
+        assert (alone == together).mean() > 0.999
+
+
+def test_unsure_pixels_are_ignored(segmentor) -> None:
+    image = random_image(40, 40)
+    confidence, labels = segmentor.predict_probabilities(image).max(dim=0)
+    threshold = confidence.quantile(0.2).item()
+    (confident,) = segmentor.predict_confident([image], threshold)
+    np.testing.assert_array_equal(confident, torch.where(confidence >= threshold, labels, 255).numpy())
+    assert 0.1 < (confident == 255).mean() < 0.3
 
 
 def test_the_smallest_image_has_a_label(segmentor) -> None:
@@ -116,9 +126,5 @@ def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> No
     assert loaded.label_names == LABEL_NAMES
     assert loaded.palette == PALETTE
     image = random_image(50, 40)
-    original = Segmentor(model, LABEL_NAMES, PALETTE, 8, torch.device("cpu"))
+    original = Segmentor(model, LABEL_NAMES, PALETTE, TestProtocol(), torch.device("cpu"))
     assert torch.equal(loaded.predict_probabilities(image), original.predict_probabilities(image))
-
-
-def test_the_image_is_padded_as_in_training() -> None:
-    assert segmentor_config(TINY)["data_preprocessor"]["test_cfg"] == {"size_divisor": 8}

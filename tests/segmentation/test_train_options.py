@@ -129,16 +129,16 @@ def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_
 
     # Killed while it relabels: after two masks.
     calls = []
-    predict = Segmentor.predict_probabilities
+    predict = Segmentor.predict_confident
 
-    def stop_at_third(self: Segmentor, image: np.ndarray, tta: bool = False) -> torch.Tensor:
+    def stop_at_third(self: Segmentor, images: list, threshold: float, tta: bool = False) -> list[np.ndarray]:
         calls.append(tta)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return predict(self, image, tta)
+        return predict(self, images, threshold, tta)
 
     with monkeypatch.context() as context:
-        context.setattr(Segmentor, "predict_probabilities", stop_at_third)
+        context.setattr(Segmentor, "predict_confident", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
             train(settings)
     assert calls == [True] * 3

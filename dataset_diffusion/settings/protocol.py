@@ -1,0 +1,63 @@
+"""How a segmentor looks at a test image: the protocol that a figure depends on."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dataset_diffusion.settings.checks import one_of, require
+
+OWN_SIZE = "own"
+"""The `test_scale` that leaves images as they are."""
+TRAINED = "trained"
+"""The setting of `dd-eval` that stands for the one that the segmentor was trained with."""
+TEST_MODES = ("whole", "slide")
+SLIDE_OVERLAP = 1 / 3
+"""The least share of a window that the next one covers again (mmsegmentation's 513 of 769, 341 of 512)."""
+
+
+@dataclass(frozen=True)
+class TestProtocol:
+    """The size of test images, and whether a network sees each of them whole.
+
+    `scale` is (longer side, shorter side) in pixels: an image is resized, its proportions kept, to the largest size
+    that fits in it, either way round; None leaves it as it is. The scores are resized back before a label is chosen.
+    `mode` is "whole", or "slide": overlapping windows of `window` x `window` pixels, whose scores are averaged.
+    """
+
+    __test__ = False  # for pytest, which takes the name for that of a test
+
+    scale: tuple[int, int] | None = None
+    mode: str = "whole"
+    window: int = 512
+
+    def describe(self) -> dict[str, Any]:
+        """For a record: plain values."""
+        windows = {"window": self.window, "stride": self.stride} if self.mode == "slide" else {}
+        return {"test_scale": OWN_SIZE if self.scale is None else list(self.scale), "test_mode": self.mode, **windows}
+
+    @property
+    def stride(self) -> int:
+        """From one window to the next, in pixels."""
+        return max(1, round(self.window * (1 - SLIDE_OVERLAP)))
+
+
+def parse_scale(text: str) -> tuple[int, int] | None:
+    """ "2048x512" as (2048, 512), "own" as None. Raises InputError for anything else."""
+    if text == OWN_SIZE:
+        return None
+    sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    longer, shorter = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+    require(
+        longer >= shorter >= 32,
+        "test_scale",
+        text,
+        f"must be {OWN_SIZE}, or the longer and the shorter side that images are fitted into, as 2048x512 (32 or more)",
+    )
+    return longer, shorter
+
+
+def require_protocol(test_scale: str, test_mode: str, *others: str) -> None:
+    """Check the two settings; each may also be one of `others`."""
+    if test_scale not in others:
+        parse_scale(test_scale)
+    require(test_mode in (*TEST_MODES, *others), "test_mode", test_mode, one_of((*TEST_MODES, *others)))
