@@ -38,6 +38,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file into a folder that nobody reads yet, without the care of `write_atomically`: many times as fast.
+
+    Raises InputError that names the file if it cannot be written.
+    """
+    with explaining_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a killed run left this file."""
     return path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)

@@ -14,6 +14,7 @@ from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
 from dataset_diffusion.dataset.folder import VocFolder
+from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
 from dataset_diffusion.dataset.report import REPORT_FILE, render_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
@@ -238,4 +239,4 @@ def _finish(dataset: Dataset, model: Mapping[str, str], records: Mapping[str, Sa
     sheet = draw_contact_sheet(folder, in_order, vocabulary.label_names, vocabulary.palette)
     dataset.write(CONTACT_SHEET_FILE, sheet)
     dataset.write(REPORT_FILE, render_report(folder, description, in_order, vocabulary))
-    folder.write_split(prompt.sample_id for prompt in dataset.prompts)
+    write_layout(folder, dataset.settings)

@@ -57,6 +57,15 @@ def read_label_mask(path: Path, num_labels: int) -> np.ndarray:
     return labels
 
 
+def decode_labels(content: bytes, what: str) -> np.ndarray:
+    """The labels [H, W] uint8 of an encoded mask (palette or grey PNG). Raises InputError that names `what`."""
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            return np.array(file)
+    except IMAGE_ERRORS as error:
+        raise InputError(f"{what}: cannot be read as a mask ({reason(error)}); fetch or write it again") from error
+
+
 def require_same_size(image_path: Path, image: np.ndarray, mask: str, labels: np.ndarray) -> None:
     """Raise an InputError naming image and mask unless the labels [H, W] fit the image [H, W, 3]."""
     (height, width), (mask_height, mask_width) = image.shape[:2], labels.shape

@@ -4,10 +4,15 @@ Shape letters, here and everywhere: B batch, T tokens, K classes in an image, H 
 h and w an attention map's height and width, N = h * w.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # Commands that only read and write files do not wait for torch.
+    from torch import Tensor
 
 BACKGROUND = 0
 """Label of pixels that belong to no class."""

@@ -160,7 +160,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         ),
         (["vocabulary.classes=cat"], "vocabulary.classes=cat: must be a list, as 'vocabulary.classes=[one,two]'"),
         (["prompts=file"], "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
-        (["writer=zip"], "writer=zip: must be voc"),
+        (["writer=zip"], "writer=zip: must be one of voc, coco"),
         (["seed=1,2"], "seed=1,2: has several values; add -m to run once with each, or quote the whole value"),
         (["toy"], "toy: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
         (["=3"], "=3: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),

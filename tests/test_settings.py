@@ -153,7 +153,13 @@ def test_settings_are_found_by_name() -> None:
             {"vocabulary": {"words": "x"}},
             "vocabulary.words=x: must be names with values, as 'vocabulary.words={one: 1, two: 2}'",
         ),
-        ({"writer": "zip"}, "writer=zip: must be voc"),
+        ({"writer": "zip"}, "writer=zip: must be one of voc, coco"),
+        (
+            {"splits": {"train": 0.9, "val": 0.2}},
+            "splits={'train': 0.9, 'val': 0.2}: add up to 1.1; the shares must add up to 1",
+        ),
+        ({"splits": {"val": 1}}, "splits={'val': 1.0}: needs a split train, as '{train: 0.9, val: 0.1}'"),
+        ({"splits": {"train": 1, "val": 0}}, "splits.val=0.0: must lie in (0, 1]"),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_remedy(settings: dict[str, object], message: str) -> None:

@@ -40,9 +40,10 @@ def help_text(about: str, settings_class: type, cfg: DictConfig, config_dirs: Se
         _entry(f"{name}={_shown(_value(settings_class, cfg, name))}", descriptions[name])
         for name in setting_names(settings_class)
     )
+    sets = f" Some come in sets:\n\n{choices}\n\n" if choices else " "
     return (
-        f"{about.strip()}\n\nSettings are written key=value. Some come in sets:\n\n{choices}\n\n"
-        f"With this command line their values are:\n\n{settings}\n\n{FLAGS}"
+        f"{about.strip()}\n\nSettings are written key=value.{sets}With this command line their values are:\n\n"
+        f"{settings}\n\n{FLAGS}"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.files import explaining_write_errors, is_temporary, write_atomically
 from dataset_diffusion.images import encode_image, encode_mask
 
@@ -27,7 +28,7 @@ class VocFolder:
         self.path = path
         self._images = path / "JPEGImages"
         self._masks = path / "SegmentationClass"
-        self.split_file = path / "ImageSets" / "Segmentation" / "train.txt"
+        self.split_file = path / "ImageSets" / "Segmentation" / f"{TRAIN}.txt"
         self._palette = palette
 
     def image_path(self, sample_id: str) -> Path:
@@ -62,9 +63,10 @@ class VocFolder:
         """Whether train.txt is there."""
         return self.split_file.is_file()
 
-    def write_split(self, sample_ids: Iterable[str]) -> None:
-        """Write train.txt, which says that the folder is complete."""
-        write_atomically(self.split_file, "".join(f"{sample_id}\n" for sample_id in sample_ids).encode())
+    def write_split(self, sample_ids: Iterable[str], split: str = TRAIN) -> None:
+        """Write the file of a split; that of train comes last, and says that the folder is complete."""
+        path = self.split_file.with_name(f"{split}.txt")
+        write_atomically(path, "".join(f"{sample_id}\n" for sample_id in sample_ids).encode())
 
     def remove_split(self) -> None:
         """Remove train.txt: the folder is not complete, or not any more."""

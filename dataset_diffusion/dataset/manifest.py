@@ -5,7 +5,7 @@ Nothing in them depends on when or in how many runs the folder was made.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,29 +112,46 @@ class Manifest:
         # What follows the last line end is empty, or torn.
         for number, line in enumerate(lines[:-1], start=1):
             try:
-                record = _parse(json.loads(line))
+                record = parse_record(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(f"{self._path}: line {number}: not a record; delete the line to go on") from error
             records[record.id] = record
         return records
 
+    def stream(self) -> Iterator[SampleRecord]:
+        """The records of a finished folder in its order, one at a time. Raises InputError for a bad line."""
+        try:
+            with self._path.open("rb") as lines:
+                for number, line in enumerate(lines, start=1):
+                    try:
+                        yield parse_record(json.loads(line))
+                    except (ValueError, TypeError, KeyError) as error:
+                        raise InputError(
+                            f"{self._path}: line {number}: not a record; delete the line and start the dd-generate "
+                            "that made the folder again"
+                        ) from error
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
+
     def append(self, records: Sequence[SampleRecord]) -> None:
         """Add finished samples. The file must not end in a torn line: `write` what was read first."""
         with explaining_write_errors(self._path), self._path.open("ab") as stream:
-            stream.write(_encode(records))
+            stream.write(encode_records(records))
             stream.flush()
             os.fsync(stream.fileno())
 
     def write(self, records: Iterable[SampleRecord]) -> None:
         """Replace the whole file."""
-        write_atomically(self._path, _encode(records))
+        write_atomically(self._path, encode_records(records))
 
 
-def _encode(records: Iterable[SampleRecord]) -> bytes:
+def encode_records(records: Iterable[SampleRecord]) -> bytes:
+    """Lines of manifest.jsonl."""
     return b"".join(_line(asdict(record)) for record in records)
 
 
-def _parse(content: dict[str, Any]) -> SampleRecord:
+def parse_record(content: dict[str, Any]) -> SampleRecord:
+    """The record of a line's content, which must hold all its fields; raises TypeError or KeyError if it does not."""
     classes = tuple(ClassRecord(**entry) for entry in content["classes"])
     return SampleRecord(**{**content, "classes": classes})
 

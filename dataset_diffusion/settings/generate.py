@@ -4,6 +4,7 @@ The docstring below a field is what `--help` says about it.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ _NEEDED = {
     "file": {"path": "name the JSON file of captions (prompts.path=FILE)"},
 }
 """What a source cannot do without, each with the remedy where it is missing."""
-WRITERS = ("voc",)
+WRITERS = ("voc", "coco")
+SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,12 @@ class GenerateSettings:
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     mask: MaskSettings = field(default_factory=MaskSettings)
     writer: str = "voc"
-    """layout of the dataset folder: voc"""
+    """layout of the dataset folder: voc; coco adds COCO's files to it when the folder is complete"""
+    coco_components: bool = False
+    """writer=coco: true makes a segment of each connected component, not of each class in an image"""
+    splits: dict[str, float] | None = None
+    """shares of the splits, as '{train: 0.9, val: 0.1}'; null: all are train. The caption decides: a folder that grows
+    moves no sample, and samples of one caption are in one split"""
 
     def __post_init__(self) -> None:
         number = self.num_images
@@ -213,3 +220,13 @@ class GenerateSettings:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be 1 or more")
         require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
         require(bool(self.output_dir), "output_dir", self.output_dir, "name a folder")
+        if self.splits is not None:
+            self._require_shares(self.splits)
+
+    def _require_shares(self, splits: dict[str, float]) -> None:
+        require("train" in splits, "splits", splits, "needs a split train, as '{train: 0.9, val: 0.1}'")
+        for name, share in splits.items():
+            require(bool(SPLIT_NAME.fullmatch(name)), "splits", name, "must be letters, digits, '_' and '-'")
+            require(0 < share <= 1, f"splits.{name}", share, "must lie in (0, 1]")
+        total = sum(splits.values())
+        require(abs(total - 1) < 1e-6, "splits", splits, f"add up to {total:g}; the shares must add up to 1")

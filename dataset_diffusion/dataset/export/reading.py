@@ -1,0 +1,119 @@
+"""Finished datasets to export: folders of dd-generate, and exports that are read back."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, parse_record
+from dataset_diffusion.dataset.source import FolderSource, Labels, Source, StoredSample, labels_of, require_description
+from dataset_diffusion.dataset.splits import TRAIN
+from dataset_diffusion.errors import InputError, first_line
+from dataset_diffusion.files import parse_json, read_bytes
+from dataset_diffusion.images import decode_labels, encode_mask
+
+
+def open_source(path: Path) -> Source:
+    """The dataset in a folder, by what it holds. Raises InputError where that is nothing to export."""
+    description = require_description(path)
+    kind = description.get("format")
+    if kind == "huggingface":
+        return ParquetSource(path)
+    if kind == "coco" and not (path / MANIFEST_FILE).exists():
+        return CocoSource(path)
+    if kind in {"ultralytics", "webdataset"}:
+        raise InputError(f"folder={path}: is an export of format={kind}, which is not read back; name its source")
+    return FolderSource(path)
+
+
+def count_samples(source: Source, split: str) -> int:
+    """How many samples a split has. Raises InputError as `source.samples` does."""
+    return sum(1 for _ in source.samples(split))
+
+
+@dataclass(frozen=True)
+class CocoSample:
+    """A sample of a COCO export."""
+
+    position: int
+    record: SampleRecord
+    image_path: Path
+    grey_path: Path
+    labels: Labels
+
+    def read(self) -> tuple[bytes, bytes]:
+        """See StoredSample."""
+        labels = decode_labels(read_bytes(self.grey_path), str(self.grey_path))
+        return read_bytes(self.image_path), encode_mask(labels, self.labels.palette)
+
+
+class CocoSource:
+    """A folder that `format=coco` wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description = require_description(path)
+        self._labels = labels_of(path, self.description)
+        names = [file.stem.removeprefix("instances_") for file in (path / "annotations").glob("instances_*.json")]
+        self.splits = tuple(sorted(names, key=lambda name: (name != TRAIN, name)))
+
+    def samples(self, split: str) -> Iterator[StoredSample]:
+        """See Source."""
+        path = self.path / "annotations" / f"instances_{split}.json"
+        images = parse_json(path, read_bytes(path))["images"]
+        for image in images:
+            if "record" not in image:
+                raise InputError(f"{path}: its images have no record; only COCO folders of dd-export are read")
+            record = parse_record(image["record"])
+            grey = self.path / "annotations" / f"semantic_{split}" / f"{record.id}.png"
+            image_path = self.path / "images" / image["file_name"]
+            yield CocoSample(image["id"] - 1, record, image_path, grey, self._labels)
+
+
+@dataclass(frozen=True)
+class ParquetSample:
+    """A row of a Hugging Face export."""
+
+    position: int
+    record: SampleRecord
+    image: bytes
+    mask: bytes
+
+    def read(self) -> tuple[bytes, bytes]:
+        """See StoredSample."""
+        return self.image, self.mask
+
+
+class ParquetSource:
+    """A folder that `format=huggingface` wrote."""
+
+    def __init__(self, path: Path) -> None:
+        require_extra("pyarrow", "huggingface", f"folder={path}")
+        self.path = path
+        self.description = require_description(path)
+        names = {file.name.rsplit("-", 3)[0] for file in (path / "data").glob("*.parquet")}
+        self.splits = tuple(sorted(names, key=lambda name: (name != TRAIN, name)))
+
+    def samples(self, split: str) -> Iterator[StoredSample]:
+        """See Source."""
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+
+        position = 0
+        for path in sorted((self.path / "data").glob(f"{split}-?????-of-?????.parquet")):
+            try:
+                with ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=16, columns=["image", "label", "record"]):
+                        for row in batch.to_pylist():
+                            record = parse_record(json.loads(row["record"]))
+                            yield ParquetSample(position, record, row["image"]["bytes"], row["label"]["bytes"])
+                            position += 1
+            except (ArrowInvalid, OSError) as error:
+                raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
+
+
+def require_extra(library: str, extra: str, setting: str) -> None:
+    """Raise an InputError that names the pip command unless a library is installed."""
+    if importlib.util.find_spec(library) is None:
+        raise InputError(f"{setting}: needs the library {library}; pip install 'dataset-diffusion[{extra}]'")

@@ -1,0 +1,77 @@
+"""Write a finished dataset in the layout of another tool: whole or not at all."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset_diffusion.dataset.coco import write_coco
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE
+from dataset_diffusion.dataset.export.huggingface import write_huggingface
+from dataset_diffusion.dataset.export.job import Exporter, ExportJob
+from dataset_diffusion.dataset.export.reading import count_samples, open_source, require_extra
+from dataset_diffusion.dataset.export.ultralytics import write_ultralytics
+from dataset_diffusion.dataset.export.voc import write_voc
+from dataset_diffusion.dataset.export.webdataset import write_webdataset
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import TEMPORARY_SUFFIX, encode_json, explaining_write_errors, write_atomically
+from dataset_diffusion.settings.export import ExportSettings
+
+
+def export(settings: ExportSettings, progress: bool = True) -> str:
+    """Write the export and return what there is to say about it.
+
+    The output folder appears when everything is in it. Raises InputError if the folder is not finished or a file of
+    it is damaged, if the output folder is not empty, or if a library is missing.
+    """
+    if settings.format == "huggingface":
+        require_extra("datasets", "huggingface", f"format={settings.format}")
+    source = open_source(Path(settings.folder).expanduser())
+    output_dir = Path(settings.output_dir).expanduser()
+    _require_empty(output_dir)
+    unfinished = output_dir.with_name(f".{output_dir.name}{TEMPORARY_SUFFIX}")
+    splits = settings.splits or {split: split for split in source.splits}
+    try:
+        with explaining_write_errors(f"output_dir={output_dir}"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+        total = sum(count_samples(source, split) for split in splits.values())
+        if not total:
+            raise InputError(f"splits: {source.path} has no sample in {', '.join(splits.values())}; nothing to export")
+        with tqdm(total=total, unit="sample", desc=settings.format, disable=not progress, dynamic_ncols=True) as bar:
+            _WRITERS[settings.format](ExportJob(source, unfinished, splits, settings, bar.update))
+        description = {**source.description, "format": settings.format}
+        write_atomically(unfinished / DESCRIPTION_FILE, encode_json(description))
+        with explaining_write_errors(f"output_dir={output_dir}"):
+            with suppress(FileNotFoundError):
+                output_dir.rmdir()
+            unfinished.rename(output_dir)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return f"{total} samples ({', '.join(splits)}) in {output_dir}"
+
+
+def _require_empty(output_dir: Path) -> None:
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise InputError(f"output_dir={output_dir}: is not empty; name a new folder")
+
+
+def _write_coco(job: ExportJob) -> None:
+    write_coco(
+        job.source,
+        job.output_dir,
+        splits=job.splits,
+        components=job.settings.components,
+        num_workers=job.settings.num_workers,
+        on_sample=job.on_sample,
+    )
+
+
+_WRITERS: dict[str, Exporter] = {
+    "huggingface": write_huggingface,
+    "coco": _write_coco,
+    "ultralytics": write_ultralytics,
+    "webdataset": write_webdataset,
+    "voc": write_voc,
+}

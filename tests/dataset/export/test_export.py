@@ -1,0 +1,246 @@
+"""Exports, each read back by the library that its users use and compared pixel by pixel."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dataset_diffusion.dataset.export.run import export
+from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
+from dataset_diffusion.dataset.source import FolderSource
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.settings.export import ExportSettings
+from tests.dataset.made_folder import make_folder
+
+SPLITS = {"train": 0.6, "val": 0.4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "made"
+    make_folder(path, 10, splits=SPLITS)
+    (path / "contact_sheet.png").write_bytes((path / "SegmentationClass/000000.png").read_bytes())
+    return path
+
+
+def run(folder: Path, output_dir: Path, name: str, **settings: Any) -> Path:
+    export(ExportSettings(str(folder), name, str(output_dir), **settings), progress=False)
+    return output_dir
+
+
+def masks(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: np.asarray(Image.open(path)) for path in (folder / "SegmentationClass").iterdir()}
+
+
+def split_ids(folder: Path, split: str) -> list[str]:
+    return (folder / f"ImageSets/Segmentation/{split}.txt").read_text().split()
+
+
+def records(folder: Path) -> dict[str, SampleRecord]:
+    return Manifest(folder).read()
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "huggingface"])
+def test_a_folder_comes_back_as_it_was(folder: Path, tmp_path: Path, name: str) -> None:
+    there = run(folder, tmp_path / "there", name)
+    again = run(there, tmp_path / "again", "voc")
+    assert records(again) == records(folder)
+    for sample_id, labels in masks(folder).items():
+        assert np.array_equal(masks(again)[sample_id], labels)
+        image = f"JPEGImages/{sample_id}.jpg"
+        assert (again / image).read_bytes() == (folder / image).read_bytes()
+    for split in SPLITS:
+        assert split_ids(again, split) == split_ids(folder, split)
+    # A finished folder with the right hashes: it can be exported anew.
+    assert [sample.read() for sample in FolderSource(again).samples("val")]
+    old, new = (json.loads((path / "dataset.json").read_bytes()) for path in (folder, again))
+    assert new == {**old, "format": "voc"}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_datasets_reads_the_parquet_files(folder: Path, tmp_path: Path, streaming: bool) -> None:
+    datasets = pytest.importorskip("datasets")
+    exported = run(folder, tmp_path / "hf", "huggingface")
+    loaded = datasets.load_dataset(
+        str(exported), streaming=streaming, cache_dir=str(tmp_path / "cache"), verification_mode="no_checks"
+    )
+    assert list(loaded) == ["train", "val"]
+    id2label = json.loads((exported / "id2label.json").read_text())
+    for split in SPLITS:
+        assert list(loaded[split].features) == ["id", "image", "label", "caption", "classes", "record"]
+        rows = list(loaded[split])
+        assert [row["id"] for row in rows] == split_ids(folder, split)
+        for row in rows:
+            assert np.array_equal(np.asarray(row["label"]), masks(folder)[row["id"]])
+            record = records(folder)[row["id"]]
+            assert row["caption"] == record.caption
+            assert row["classes"] == [id2label[str(entry.label)] for entry in record.classes]
+            assert row["image"].size == row["label"].size
+
+
+def test_the_data_card_is_yaml_and_counts(folder: Path, tmp_path: Path) -> None:
+    exported = run(folder, tmp_path / "hf", "huggingface")
+    _, head, text = (exported / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(head)["configs"][0]["data_files"][1] == {"split": "val", "path": "data/val-*.parquet"}
+    assert "# 10 generated images with semantic masks" in text
+    assert "| `sampler.guidance_scale` | `7.5` |" in text
+    assert "contact_sheet.png" in text
+    assert (exported / "contact_sheet.png").is_file()
+
+
+def test_parquet_files_are_split_by_size(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr("dataset_diffusion.dataset.export.huggingface.BYTES_PER_MB", 8000)
+    exported = run(folder, tmp_path / "hf", "huggingface", shard_mb=1)
+    names = sorted(path.name for path in (exported / "data").glob("train-*"))
+    assert len(names) > 1
+    assert names[0] == f"train-00000-of-{len(names):05d}.parquet"
+    loaded = datasets.load_dataset(str(exported), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded["id"][:] == split_ids(folder, "train")
+
+
+def test_webdataset_reads_the_tars(folder: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    exported = run(folder, tmp_path / "wds", "webdataset")
+    shards = sorted(str(path) for path in exported.glob("train-*.tar"))
+    # "l8": Pillow's grey, unchanged.
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode("l8"))
+    assert [sample["__key__"] for sample in samples] == split_ids(folder, "train")
+    names = json.loads((exported / "classes.json").read_text())
+    for sample in samples:
+        record = records(folder)[sample["__key__"]]
+        assert np.array_equal(sample["png"], masks(folder)[record.id])
+        assert sample["json"]["caption"] == record.caption
+        assert [entry["name"] for entry in sample["json"]["classes"]] == [
+            names[entry.label] for entry in record.classes
+        ]
+
+
+def test_an_id_with_a_dot_is_one_key(tmp_path: Path) -> None:
+    make_folder(tmp_path / "made", 2, sample_ids=["a.b", "a.c"])
+    exported = run(tmp_path / "made", tmp_path / "wds", "webdataset")
+    with tarfile.open(exported / "train-000000.tar") as shard:
+        assert shard.getnames() == ["a_b.jpg", "a_b.png", "a_b.json", "a_c.jpg", "a_c.png", "a_c.json"]
+        record = shard.extractfile("a_b.json")
+        assert record is not None
+        assert json.load(record)["id"] == "a.b"
+
+
+def test_ultralytics_finds_masks_beside_images(folder: Path, tmp_path: Path) -> None:
+    exported = run(folder, tmp_path / "yolo", "ultralytics")
+    data = yaml.safe_load((exported / "data.yaml").read_text())
+    assert (data["train"], data["val"]) == ("images/train", "images/val")
+    assert data["names"][15] == "person"
+    for split in SPLITS:
+        images = sorted((exported / data["path"] / data[split]).iterdir())
+        assert [path.stem for path in images] == split_ids(folder, split)
+        for image in images:
+            # The documented rule: `masks_dir` in the place of "images", and the suffix of a mask.
+            mask = Path(str(image).replace("/images/", f"/{data['masks_dir']}/")).with_suffix(".png")
+            with Image.open(mask) as file:
+                assert file.mode == "L"
+                assert np.array_equal(np.asarray(file), masks(folder)[image.stem])
+
+
+def test_a_split_of_choice_is_written_under_another_name(folder: Path, tmp_path: Path) -> None:
+    exported = run(folder, tmp_path / "yolo", "ultralytics", splits={"train": "val"})
+    assert sorted(path.stem for path in (exported / "images/train").iterdir()) == split_ids(folder, "val")
+    assert yaml.safe_load((exported / "data.yaml").read_text())["val"] == "images/train"
+
+
+def test_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataset_diffusion.dataset.parallel.FEW", 4)
+    make_folder(tmp_path / "made", 40)
+    one = run(tmp_path / "made", tmp_path / "one", "coco", num_workers=1)
+    two = run(tmp_path / "made", tmp_path / "two", "coco", num_workers=2)
+    files = sorted(path.relative_to(one) for path in one.rglob("*.*"))
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*.*"))
+    assert all((one / file).read_bytes() == (two / file).read_bytes() for file in files if (one / file).is_file())
+
+
+def damage_image(folder: Path) -> None:
+    image = folder / "JPEGImages/000003.jpg"
+    image.write_bytes(image.read_bytes()[:-7] + b"damaged")
+
+
+def sort_split_backwards(folder: Path) -> None:
+    path = folder / "ImageSets/Segmentation/train.txt"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "message"),
+    [
+        (
+            lambda folder: os.remove(folder / "ImageSets/Segmentation/train.txt"),
+            "coco",
+            r"made: is not finished \(it has no",
+        ),
+        (lambda folder: os.remove(folder / "dataset.json"), "coco", "made: has no dataset.json"),
+        (damage_image, "voc", r"000003\.jpg: is damaged"),
+        (damage_image, "huggingface", r"000003\.jpg: is damaged"),
+        (lambda folder: os.remove(folder / "SegmentationClass/000002.png"), "coco", r"000002\.png: cannot be read"),
+        (
+            sort_split_backwards,
+            "webdataset",
+            r"train\.txt: line 2: '\d+' is not in manifest\.jsonl, or not in its order",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_exported_is_named_and_nothing_is_left(
+    tmp_path: Path, spoil: Any, name: str, message: str
+) -> None:
+    make_folder(tmp_path / "made", 4)
+    spoil(tmp_path / "made")
+    with pytest.raises(InputError, match=message) as caught:
+        run(tmp_path / "made", tmp_path / "out", name)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "tfrecord"}, "format=tfrecord: must be one of huggingface, coco, ultralytics, webdataset, voc"),
+        (
+            {"name": "coco", "splits": {"train": "best"}},
+            r"best\.txt: no such file; the splits of this folder are train, val",
+        ),
+        ({"name": "ultralytics", "splits": {"best": "train"}}, "Ultralytics knows train, val and test"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(folder: Path, tmp_path: Path, settings: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(folder, tmp_path / "out", **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"output_dir=.*: is not empty; name a new folder"):
+        run(folder, tmp_path, "coco")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_missing_library_is_named_with_the_pip_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the library datasets; pip install 'dataset-diffusion\[huggingface\]'"):
+        run(folder, tmp_path / "out", "huggingface")
+
+
+def test_masks_keep_their_bytes_where_nothing_needs_grey(folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    exported = run(folder, tmp_path / "hf", "huggingface")
+    (row, *_) = parquet.read_table(exported / "data").to_pylist()
+    assert row["label"]["bytes"] == (folder / f"SegmentationClass/{row['id']}.png").read_bytes()
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+        assert image.format == "JPEG"
