@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import nn
 
-from dataset_diffusion.attention.recorder import find_attention_layers, select_layers
+from dataset_diffusion.attention.layers import find_attention_layers, select_layers
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import AttentionSettings
 from scripts.benchmarks import random_models

@@ -1,126 +1,102 @@
-"""Record attention while a Stable Diffusion UNet runs. The only code that hooks a model.
+"""Record attention while a model runs, whatever its family. The only code that hooks a model.
 
-The paper calls it class-prompt cross-attention: keys come from the class words alone.
+Within a recorded module, a function mode sees each call of torch's scaled_dot_product_attention with its queries and
+keys as they are after normalisation and rotary embedding. The paper's class-prompt cross-attention (arXiv 2309.14303)
+matches these queries with keys of the class words alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
-from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.settings.generate import AttentionSettings
 from dataset_diffusion.types import AttentionMaps
 
-LEAST_CROSS_RESOLUTION = 16
-"""A quarter of a small model's latent would be too coarse to place an object."""
+MOST_SCORES = 2**24
+"""How many scores are in memory at once (64 MiB); more are computed in chunks of query rows."""
 
 
 @dataclass(frozen=True)
-class AttentionLayer:
-    """An attention layer of a UNet: its dotted name, its kind, and the (height, width) of its map."""
+class JointText:
+    """Where the text is in a joint attention of image and text.
 
-    name: str
-    is_cross: bool
-    size: tuple[int, int]
-
-    @property
-    def resolution(self) -> int:
-        """The side of a square map; the shorter side of any other."""
-        return min(self.size)
-
-
-def find_attention_layers(unet: UNet2DConditionModel, latent_size: tuple[int, int]) -> tuple[AttentionLayer, ...]:
-    """List the self- and cross-attention layers of a diffusers UNet that is given latents of `latent_size` (h, w).
-
-    Map sizes depend on how the model rounds odd sizes, so they are observed in a forward pass of the same
-    architecture without weights (on torch's meta device: no memory, a fraction of a second).
+    Image positions begin at `image_start`. `words[i]` are the positions of the words of text i, without start, end and
+    padding tokens, and `classes[i]` those of its class words. The image's attention is the softmax over `words[i]`;
+    the maps have a row for each of `classes[i]`.
     """
-    with torch.device("meta"), torch.no_grad():
-        skeleton = type(unet).from_config(unet.config)
-        sizes: dict[str, tuple[int, int]] = {}
-        for name, module in skeleton.named_modules():
-            if isinstance(module, Transformer2DModel):
-                module.register_forward_pre_hook(partial(_observe_size, sizes, name))
-        latents = torch.empty(1, unet.config.in_channels, *latent_size)
-        text = torch.empty(1, 1, unet.config.cross_attention_dim)
-        skeleton(latents, torch.zeros(()), encoder_hidden_states=text)
-    return tuple(
-        AttentionLayer(name, module.is_cross_attention, sizes[name.partition(".transformer_blocks.")[0]])
-        for name, module in skeleton.named_modules()
-        if isinstance(module, Attention) and name.endswith((".attn1", ".attn2"))
-    )
+
+    image_start: int
+    words: Sequence[Sequence[int]]
+    classes: Sequence[Sequence[int]]
 
 
-def _observe_size(sizes: dict[str, tuple[int, int]], name: str, _module: nn.Module, args: tuple[Any, ...]) -> None:
-    height, width = args[0].shape[-2:]
-    sizes[name] = (height, width)
-
-
-def select_layers(
-    layers: Sequence[AttentionLayer], settings: AttentionSettings, latent_size: tuple[int, int]
-) -> tuple[AttentionLayer, ...]:
-    """Keep the layers that the settings ask for: one resolution for cross-attention, and one for self-attention.
-
-    Where the settings leave it open, it is the one nearest to a quarter of the latent's side, but at least 16, for
-    cross-attention, and to half of it for self-attention: 16 and 32 for 64 x 64 latents, as in the paper. Raises
-    InputError if the model has no attention at a resolution that the settings name.
-    """
-    side = min(latent_size)
-    cross = [layer for layer in layers if layer.is_cross]
-    self_attention = [layer for layer in layers if not layer.is_cross]
-    return (
-        *_at_resolution(cross, "cross_resolution", settings.cross_resolution, max(side / 4, LEAST_CROSS_RESOLUTION)),
-        *_at_resolution(self_attention, "self_resolution", settings.self_resolution, side / 2),
-    )
-
-
-def _at_resolution(
-    layers: Sequence[AttentionLayer], setting: str, wanted: int | None, default: float
-) -> list[AttentionLayer]:
-    available = sorted({layer.resolution for layer in layers}, reverse=True)
-    if wanted is not None and wanted not in available:
-        at = ", ".join(map(str, available))
-        raise InputError(f"attention.{setting}={wanted}: this model has attention at {at}; name one of them, or null")
-    resolution = wanted or min(available, key=lambda side: abs(side - default))
-    return [layer for layer in layers if layer.resolution == resolution]
+Call = Callable[[tuple[Any, ...], Mapping[str, Any]], bool]
+"""Whether a call of the model, by its arguments, is to be recorded."""
 
 
 class AttentionRecorder:
-    """Within its `with` block, average the attention of `layers` of a UNet over heads, layers and UNet calls.
+    """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
 
-    `class_embeddings` [B, T, C] are the encoded class prompts, one for each sample of the batch. The image queries of
-    the conditional half are matched with their keys, which never reaches the image: what the UNet computes is the same
-    to the bit. With classifier-free guidance the UNet's batch is the unconditional half followed by the conditional
-    one (2B); without it there is only the latter (B).
+    `text` is what the image's attention is matched with. For a UNet these are the encoded class prompts [B, T, C], one
+    for each sample: keys are projected from them, and never reach the image. For joint attention it is a JointText.
+    What the model computes is the same to the bit.
+
+    With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
+    A call of the model for which `is_recorded` is false is left out.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
-    sum for each kind, [B, N, N] and [B, N, T], whatever the number of steps, and the scores of one head.
+    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and the scores of one head.
+
+    Raises InputError if the model is compiled: what is compiled calls no hooks.
     """
 
-    def __init__(self, unet: nn.Module, layers: Sequence[AttentionLayer], class_embeddings: Tensor) -> None:
-        self._class_embeddings = class_embeddings
-        self._modules = [(unet.get_submodule(layer.name), layer.is_cross) for layer in layers]
-        batch, tokens, _ = class_embeddings.shape
-        self._cross_size = _common_size([layer for layer in layers if layer.is_cross])
-        cross_positions = self._cross_size[0] * self._cross_size[1]
-        self._cross = _RunningMean((batch, cross_positions, tokens), class_embeddings.device)
-        height, width = _common_size([layer for layer in layers if not layer.is_cross])
-        self._self = _RunningMean((batch, height * width, height * width), class_embeddings.device)
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[AttentionLayer],
+        text: Tensor | JointText,
+        *,
+        conditional: Literal["first", "last"] = "last",
+        is_recorded: Call | None = None,
+    ) -> None:
+        _require_not_compiled(model)
+        self._model = model
+        self._text = text
+        self._batch = len(text) if isinstance(text, Tensor) else len(text.words)
+        self._conditional = conditional
+        self._is_recorded = is_recorded
+        self._records = True
+        cross = [layer for layer in layers if layer.is_cross]
+        self_attention = [layer for layer in layers if not layer.is_cross]
+        self._cross_size = _common_size(cross)
+        self._cross = _RunningMean()
+        self._self_size = _common_size(self_attention)
+        self._self = _RunningMean()
+        self._grid = self_attention[0].grid or self._self_size
+        self._modules: dict[str, set[bool]] = {}
+        for layer in layers:
+            self._modules.setdefault(layer.name, set()).add(layer.is_cross)
         self._handles: list[RemovableHandle] = []
+        self._watch: _Watch | None = None
 
     def __enter__(self) -> Self:
-        for module, is_cross in self._modules:
-            hook = self._record_cross if is_cross else self._record_self
-            self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        if self._is_recorded is not None:
+            self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
+        for name, kinds in self._modules.items():
+            module = self._model.get_submodule(name)
+            self._handles += [
+                module.register_forward_pre_hook(self._before, with_kwargs=True),
+                # Prepended: of several recorders the last one begun ends its watch first.
+                module.register_forward_hook(self._after(kinds), with_kwargs=True, always_call=True, prepend=True),
+            ]
         return self
 
     def __exit__(
@@ -129,68 +105,203 @@ class AttentionRecorder:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._end_watch()
 
     def maps(self) -> list[AttentionMaps]:
         """The means so far, one AttentionMaps for each sample of the batch, on the model's device."""
         cross = self._cross.mean().transpose(1, 2).unflatten(2, self._cross_size).contiguous()
-        return [AttentionMaps(*pair) for pair in zip(cross, self._self.mean(), strict=True)]
+        if isinstance(self._text, JointText):
+            columns = [map_[: len(classes)] for map_, classes in zip(cross, self._text.classes, strict=True)]
+        else:
+            columns = list(cross)
+        return [AttentionMaps(*pair) for pair in zip(columns, self._self.mean(), strict=True)]
 
-    def _record_self(self, layer: Attention, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor) -> None:
-        hidden = self._conditional_half(args, kwargs)
-        self._self.add(layer, hidden, hidden)
+    def _before_model(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert self._is_recorded is not None
+        self._records = self._is_recorded(args, kwargs)
 
-    def _record_cross(self, layer: Attention, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor) -> None:
-        self._cross.add(layer, self._conditional_half(args, kwargs), self._class_embeddings)
+    @torch.compiler.disable
+    def _before(self, _module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+        if self._records:
+            self._watch = _Watch()
+            self._watch.__enter__()
 
-    def _conditional_half(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        batch = len(self._class_embeddings)
-        if len(hidden) not in (batch, 2 * batch):
-            raise ValueError(f"the UNet ran a batch of {len(hidden)}, but there are {batch} class prompts")
-        return hidden[-batch:]
+    def _after(self, kinds: set[bool]) -> Callable[..., None]:
+        @torch.compiler.disable
+        @torch.no_grad()
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            watch = self._end_watch()
+            if watch is None or output is None:  # not to be recorded, or the module raised an exception
+                return
+            call = watch.call or _projected(module, args, kwargs)
+            rows = self._conditional_rows(len(call.query))
+            if isinstance(self._text, JointText):
+                self._record_joint(call.rows(rows), self._text, kinds)
+            elif kinds == {True}:
+                self._record_class_prompt(module, call.rows(rows), self._text)
+            else:
+                self._record_self(call.rows(rows))
+
+        return hook
+
+    def _end_watch(self) -> "_Watch | None":
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.__exit__(None, None, None)
+        return watch
+
+    def _conditional_rows(self, num_rows: int) -> slice:
+        if num_rows not in (self._batch, 2 * self._batch):
+            raise ValueError(f"the model ran a batch of {num_rows}, but there are {self._batch} texts")
+        return slice(0, self._batch) if self._conditional == "first" else slice(num_rows - self._batch, num_rows)
+
+    def _record_self(self, call: "_Call") -> None:
+        for query, key in call.heads():
+            if self._grid == self._self_size:
+                self._self.add(query, key, call.scale)
+            else:
+                self._self.add_pooled(query, key, call.scale, self._grid, self._self_size)
+
+    def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor) -> None:
+        key = class_keys(layer, states)
+        for head in range(call.query.shape[1]):
+            self._cross.add(call.query[:, head], key[:, head], call.scale)
+
+    def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool]) -> None:
+        positions = self._grid[0] * self._grid[1]
+        image = slice(text.image_start, text.image_start + positions)
+        if True in kinds:
+            self._cross.add_words(call.query[:, :, image], call.key, call.scale, text)
+        if False in kinds:
+            self._record_self(_Call(call.query[:, :, image], call.key[:, :, image], call.scale))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of attention: `query` [B, heads, N, d], `key` [B, heads, M, d]; scores are multiplied by `scale`."""
+
+    query: Tensor
+    key: Tensor
+    scale: float
+
+    def rows(self, rows: slice) -> "_Call":
+        return _Call(self.query[rows], self.key[rows], self.scale)
+
+    def heads(self) -> list[tuple[Tensor, Tensor]]:
+        # One head at a time: all of them at once would take `heads` times the memory.
+        return [(self.query[:, head], self.key[:, head]) for head in range(self.query.shape[1])]
+
+
+class _Watch(TorchFunctionMode):
+    """Sees the call of scaled_dot_product_attention that a module makes; changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call: _Call | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and self.call is None:
+            self.call = _observed(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _observed(query: Tensor, key: Tensor, *_: Any, scale: float | None = None, **__: Any) -> _Call:
+    if key.shape[1] != query.shape[1]:  # grouped queries: several heads share a key
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    return _Call(query, key, query.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    """The call of a UNet's module that computes its attention by other functions, as with attention slicing."""
+    if not hasattr(module, "head_to_batch_dim"):
+        raise InputError(
+            "the attention of this model cannot be recorded: it does not call torch's scaled_dot_product_attention; "
+            "leave attention backends and slicing as they are by default"
+        )
+    hidden = args[0] if args else kwargs["hidden_states"]
+    if module.group_norm is not None:
+        hidden = module.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
+    query, key = (module.head_to_batch_dim(project(hidden), out_dim=4) for project in (module.to_q, _self_keys(module)))
+    if module.norm_q is not None:
+        query = module.norm_q(query)
+    if module.norm_k is not None:
+        key = module.norm_k(key)
+    return _Call(query, key, module.scale)
+
+
+def _self_keys(module: Any) -> Any:
+    """The key projection of self-attention. For cross-attention, whose keys are not asked for, the query projection."""
+    return module.to_q if module.is_cross_attention else module.to_k
+
+
+def class_keys(layer: Any, states: Tensor) -> Tensor:
+    """Project the states [B, T, C] of class prompts as a UNet's cross-attention projects text: [B, heads, T, d]."""
+    if layer.norm_cross is not None:
+        states = layer.norm_encoder_hidden_states(states)
+    key = layer.head_to_batch_dim(layer.to_k(states), out_dim=4)
+    return key if layer.norm_k is None else layer.norm_k(key)
 
 
 class _RunningMean:
     """The mean of attention probabilities over heads and calls; sums in float32 and divides last."""
 
-    def __init__(self, shape: tuple[int, int, int], device: torch.device) -> None:
-        self._sum = torch.zeros(shape, dtype=torch.float32, device=device)
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
         self._count = 0
 
-    @torch.no_grad()
-    def add(self, layer: Attention, hidden: Tensor, context: Tensor) -> None:
-        """Add the probabilities of every head of `layer`; queries come from `hidden`, keys from `context`."""
-        query, key = queries_and_keys(layer, hidden, context)
-        for head in range(layer.heads):  # one head at a time: all of them at once would take `heads` times the memory
-            self._sum += attention_probabilities(query[:, head], key[:, head], layer.scale)
-        self._count += layer.heads
+    def add(self, query: Tensor, key: Tensor, scale: float) -> None:
+        """Add the probabilities [B, N, T] of a head: `query` [B, N, d], `key` [B, T, d]."""
+        total = self._total((len(query), query.shape[1], key.shape[1]), query.device)
+        at_once = _rows_at_once(key)
+        for start in range(0, query.shape[1], at_once):
+            rows = slice(start, start + at_once)
+            total[:, rows] += attention_probabilities(query[:, rows], key, scale)
+        self._count += 1
+
+    def add_pooled(
+        self, query: Tensor, key: Tensor, scale: float, grid: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        """Add those of a head whose positions lie in a `grid`, pooled to cells of `size`.
+
+        A cell attends to another with the mean over its own positions of the sum over the other's.
+        """
+        cell = grid[0] // size[0], grid[1] // size[1]
+        total = self._total((len(query), size[0] * size[1], size[0] * size[1]), query.device)
+        bands = query.unflatten(1, (size[0], cell[0] * grid[1]))
+        for row in range(size[0]):
+            pooled = bands.new_zeros((len(query), size[1], *size), dtype=torch.float32)
+            for line in bands[:, row].split(max(1, _rows_at_once(key) // grid[1]) * grid[1], dim=1):
+                cells = attention_probabilities(line, key, scale).unflatten(2, (size[0], cell[0], size[1], cell[1]))
+                pooled += cells.sum(dim=(3, 5)).unflatten(1, (-1, size[1], cell[1])).sum(dim=(1, 3))
+            total[:, row * size[1] : (row + 1) * size[1]] += pooled.flatten(2) / (cell[0] * cell[1])
+        self._count += 1
+
+    def add_words(self, query: Tensor, key: Tensor, scale: float, text: JointText) -> None:
+        """Add what all heads [B, heads, N, d] of the image attend to among the words of its text."""
+        most = max(map(len, text.classes))
+        total = self._total((len(query), query.shape[2], most), query.device)
+        for index, (words, classes) in enumerate(zip(text.words, text.classes, strict=True)):
+            columns = [words.index(position) for position in classes]
+            probabilities = attention_probabilities(query[index], key[index][:, list(words)], scale)
+            total[index, :, : len(columns)] += probabilities[..., columns].sum(dim=0)
+        self._count += query.shape[1]
 
     def mean(self) -> Tensor:
-        if self._count == 0:
-            raise RuntimeError("no attention was recorded: the UNet has not run inside the recorder's `with` block")
+        if self._sum is None:
+            raise RuntimeError("no attention was recorded: the model has not run inside the recorder's `with` block")
         return self._sum / self._count
 
+    def _total(self, shape: tuple[int, int, int], device: torch.device) -> Tensor:
+        if self._sum is None:
+            self._sum = torch.zeros(shape, dtype=torch.float32, device=device)
+        return self._sum
 
-def queries_and_keys(layer: Attention, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Project as the layer itself does, in its own dtype.
 
-    `hidden` [B, N, C] gives queries [B, heads, N, d]; `context` [B, T, C'], for self-attention `hidden` itself, gives
-    keys [B, heads, T, d].
-    """
-    is_self = context is hidden
-    if layer.group_norm is not None:
-        hidden = layer.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
-    if is_self:
-        context = hidden
-    elif layer.norm_cross is not None:
-        context = layer.norm_encoder_hidden_states(context)
-    query = layer.head_to_batch_dim(layer.to_q(hidden), out_dim=4)
-    key = layer.head_to_batch_dim(layer.to_k(context), out_dim=4)
-    if layer.norm_q is not None:
-        query = layer.norm_q(query)
-    if layer.norm_k is not None:
-        key = layer.norm_k(key)
-    return query, key
+def _rows_at_once(key: Tensor) -> int:
+    return max(1, MOST_SCORES // (key.shape[0] * key.shape[1]))
 
 
 def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -200,6 +311,15 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """
     scores = query.float() @ key.float().transpose(1, 2)
     return torch.softmax(scores * scale, dim=-1)
+
+
+def _require_not_compiled(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
+            raise InputError(
+                "the model is compiled already, and compiled code calls no hooks: begin recording first, and compile "
+                "inside the `with` block"
+            )
 
 
 def _common_size(layers: Sequence[AttentionLayer]) -> tuple[int, int]:

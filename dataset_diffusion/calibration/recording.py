@@ -16,12 +16,8 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from dataset_diffusion.attention.recorder import (
-    AttentionLayer,
-    AttentionRecorder,
-    find_attention_layers,
-    select_layers,
-)
+from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.generators.stable_diffusion import latent_size
 from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.settings.generate import AttentionSettings

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from dataset_diffusion.attention.recorder import AttentionLayer, AttentionRecorder
+from dataset_diffusion.attention.layers import AttentionLayer
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
 
 if TYPE_CHECKING:

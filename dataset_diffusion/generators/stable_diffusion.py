@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dataset_diffusion.attention.recorder import (
-    AttentionLayer,
-    AttentionRecorder,
-    find_attention_layers,
-    select_layers,
-)
+from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.generators.family import Family, Spans
 from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.settings.generate import AttentionSettings

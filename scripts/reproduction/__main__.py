@@ -22,7 +22,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from dataset_diffusion.attention.recorder import find_attention_layers
+from dataset_diffusion.attention.layers import find_attention_layers
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors
 from dataset_diffusion.generators.loading import model_fingerprint

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from dataset_diffusion.attention.aggregate import class_attention
-from dataset_diffusion.attention.recorder import AttentionLayer, AttentionRecorder
+from dataset_diffusion.attention.layers import AttentionLayer
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, Recording, mean_maps
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.prompts.tokens import class_prompt

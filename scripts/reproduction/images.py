@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dataset_diffusion.attention.recorder import find_attention_layers
+from dataset_diffusion.attention.layers import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.generate import plan_dataset

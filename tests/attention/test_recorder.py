@@ -8,12 +8,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from dataset_diffusion.attention.recorder import (
-    AttentionLayer,
-    AttentionRecorder,
-    find_attention_layers,
-    select_layers,
-)
+from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -178,7 +174,7 @@ def test_hooks_are_there_only_inside_the_block(pipe):
     recorder = AttentionRecorder(pipe.unet, layers, encode(pipe, PROMPTS))
     assert hooks_on(pipe.unet) == 0
     with recorder:
-        assert hooks_on(pipe.unet) == len(layers)
+        assert hooks_on(pipe.unet) == 2 * len(layers)
     assert hooks_on(pipe.unet) == 0
 
 
@@ -196,7 +192,7 @@ def test_hooks_are_gone_after_an_exception(pipe):
 
 def test_another_batch_than_that_of_the_class_prompts_is_refused(pipe):
     with (
-        pytest.raises(ValueError, match="ran a batch of 4, but there are 3 class prompts"),
+        pytest.raises(ValueError, match="ran a batch of 4, but there are 3 texts"),
         AttentionRecorder(pipe.unet, layers_of(pipe.unet), encode(pipe, ["cat", "dog", "bus"])),
     ):
         make_images(pipe)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from dataset_diffusion.attention.recorder import AttentionRecorder, find_attention_layers, select_layers
+from dataset_diffusion.attention.layers import find_attention_layers, select_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.calibration import recording
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
 from dataset_diffusion.generators.loading import load_pipeline

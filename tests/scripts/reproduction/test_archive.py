@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from dataset_diffusion.attention.aggregate import class_attention
-from dataset_diffusion.attention.recorder import find_attention_layers
+from dataset_diffusion.attention.layers import find_attention_layers
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline
