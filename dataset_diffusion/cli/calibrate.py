@@ -4,7 +4,7 @@
     dd-calibrate datasets/toy_real the toy world's model, on rendered scenes
 
 DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
-Each image's latents are noised to the sampler's time steps, the UNet runs on them with the image's class words as its
+Each image's latents are noised to the sampler's time steps, the model runs on them with the image's class words as its
 prompt, and masks of the recorded attention are compared with the exact ones. The other settings are those of
 dd-generate (the classes of `vocabulary` are the labels 1, 2, ... of the masks). The last lines are what to give to it.
 """
@@ -53,7 +53,9 @@ def work(settings: GenerateSettings, folder: Path) -> None:
     vocabulary = choose_vocabulary(settings.vocabulary)
     images = labelled_images(folder, SPLIT, vocabulary, MAX_IMAGES)
     pipe = load_pipeline(settings.model, settings.sampler)
-    recorder = NoisedRecorder(pipe, settings.sampler.num_inference_steps, settings.attention)
+    recorder = NoisedRecorder(
+        pipe, settings.sampler.num_inference_steps, settings.attention, settings.sampler.image_size
+    )
     recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
 
     num_labels = len(vocabulary.label_names)

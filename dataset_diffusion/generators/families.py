@@ -1,9 +1,32 @@
-"""The families of models that can be used, by the pipeline's class in their model_index.json."""
+"""The families of models that can be used, by the class of their pipelines."""
 
+from typing import Any
+
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.family import Family
+from dataset_diffusion.generators.flux import Flux
+from dataset_diffusion.generators.sd3 import StableDiffusion3
+from dataset_diffusion.generators.sdxl import StableDiffusionXL
 from dataset_diffusion.generators.stable_diffusion import StableDiffusion
+from dataset_diffusion.generators.z_image import ZImage
 
-FAMILIES: dict[str, type[Family]] = {family.pipeline: family for family in (StableDiffusion,)}
+FAMILIES: dict[str, type[Family]] = {
+    family.pipeline: family for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, ZImage)
+}
+"""By the text-to-image pipeline that a model's model_index.json names."""
+
+RECORDABLE: dict[str, type[Family]] = FAMILIES | {
+    name: family for family in FAMILIES.values() for name in family.other_pipelines
+}
+"""Those, and the other pipelines of the same models, whose calls can be recorded."""
+
+
+def family_of(pipe: Any) -> Family:
+    """The family of a pipeline, for this pipeline. Raises InputError if it is of none."""
+    name = type(pipe).__name__
+    if name not in RECORDABLE:
+        raise InputError(f"a {name} cannot be recorded; these pipelines can: {', '.join(RECORDABLE)}")
+    return RECORDABLE[name](pipe)
 
 
 def describe_families() -> str:

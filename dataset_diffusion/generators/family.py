@@ -3,14 +3,17 @@
 Adding a family is one file with a subclass of Family, named in families.py, and one test file.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
 
 if TYPE_CHECKING:
@@ -31,26 +34,54 @@ class Family(ABC):
     """What people call the family, as "Stable Diffusion 1 and 2"."""
     pipeline: ClassVar[str]
     """Its text-to-image pipeline: the class that a model's model_index.json names."""
+    other_pipelines: ClassVar[tuple[str, ...]] = ()
+    """Pipelines with the same denoiser, whose calls can be recorded as well."""
     load_options: ClassVar[Mapping[str, Any]] = {}
     """What from_pretrained is told besides, to leave parts out that nobody needs here."""
+    prompt_tokenizer: ClassVar[str] = "tokenizer"
+    """The part that holds the tokenizer of the text encoder that reads least of a prompt."""
+    takes_schedulers: ClassVar[bool] = True
+    """Whether the schedulers of Stable Diffusion can sample from it; flow matching has its own."""
 
     def __init__(self, pipe: "diffusers.DiffusionPipeline") -> None:
         self.pipe = pipe
 
     @property
     @abstractmethod
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         """The network whose attention is recorded: the UNet or the transformer."""
 
-    @property
-    @abstractmethod
-    def tokenizers(self) -> "tuple[PreTrainedTokenizerFast, ...]":
-        """The tokenizers of the text encoders whose tokens the image attends to."""
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The tokenizer of the text encoder that reads least of a prompt, and how many tokens it reads."""
+        return self.limited(copy.copy(getattr(self.pipe, self.prompt_tokenizer)))
+
+    @classmethod
+    def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
+        """The tokenizer with a model_max_length that is what the pipeline reads of a prompt."""
+        return tokenizer
 
     @property
     @abstractmethod
     def image_size(self) -> tuple[int, int]:
         """Height and width in pixels of the images that the model was trained for."""
+
+    @property
+    def size_step(self) -> int:
+        """Heights and widths of images are multiples of this, in pixels."""
+        return self.pipe.vae_scale_factor
+
+    def checked_size(self, wanted: Sequence[int] | None) -> tuple[int, int]:
+        """The size of the images: that which the settings name, or the model's. Raises InputError if it cannot be."""
+        if wanted is None:
+            return self.image_size
+        height, width = wanted
+        if height % self.size_step or width % self.size_step:
+            raise InputError(
+                f"sampler.image_size=[{height},{width}]: this model makes images whose sides are multiples of "
+                f"{self.size_step}"
+            )
+        return height, width
 
     @abstractmethod
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
@@ -68,9 +99,16 @@ class Family(ABC):
 
     @abstractmethod
     def recorder(
-        self, layers: Sequence[AttentionLayer], texts: Sequence[str], words: Sequence[Sequence[str]]
+        self,
+        layers: Sequence[AttentionLayer],
+        texts: Sequence[str],
+        words: Sequence[Sequence[str]],
+        **prompt_options: Any,
     ) -> AttentionRecorder:
-        """A recorder of a batch of images made from `texts`, in which `words[i]` are the class words of image i."""
+        """A recorder of a batch of images made from `texts`, in which `words[i]` are the class words of image i.
+
+        `prompt_options` are those that the pipeline's encode_prompt is called with besides the texts.
+        """
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:
         """What the pipeline is called with for a batch of images, besides prompts, size and noise."""
@@ -81,5 +119,17 @@ class Family(ABC):
         }
 
     @abstractmethod
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """The states [B, T, C] that the pipeline makes of texts."""
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """The latents [B, C, h, w] of images [B, 3, H, W] in [-1, 1]: the mean of the autoencoder's distribution."""
+
+    @abstractmethod
+    def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:
+        """The sampler's time steps [S], most noise first."""
+
+    @abstractmethod
+    def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Latents as they are in sampling at `times` [B]."""
+
+    @abstractmethod
+    def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
+        """Run the denoiser once, without guidance, on noisy latents [B, C, h, w] at `times` [B], given a prompt."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generators.families import FAMILIES
-from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.generators.families import family_of
+from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.prompts.tokens import prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
@@ -37,22 +37,18 @@ class Generator:
 
         Raises InputError if the model has no such attention as `attention` asks for.
         """
-        self.family: Family = FAMILIES[type(pipe).__name__](pipe)
+        self.family = family_of(pipe)
         self._pipe = pipe
         self._prompt_mode = prompt_mode
         self._settings = sampler
         self._vocabulary = vocabulary
-        self._layers = self.family.attention_layers(self.image_size, attention)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
+        self.image_size = self.family.checked_size(sampler.image_size)
         """Height and width of the images, in pixels."""
-        return self.family.image_size
+        self._layers = self.family.attention_layers(self.image_size, attention)
 
     def prompt_text(self, prompt: Prompt) -> str:
         """The text that the image of `prompt` is made from."""
-        (tokenizer, *_) = self.family.tokenizers
-        return prompt_text(tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)
+        return prompt_text(self.family.tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)
 
     def class_spans(self, prompt: Prompt) -> Spans:
         """Where the recorded attention of `prompt` has each of its classes: positions in AttentionMaps.cross."""

@@ -55,6 +55,11 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
     if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
         raise InputError(f"sampler.scheduler={sampler.scheduler}: must be one of {', '.join(SCHEDULERS)}, or null")
     folder, family = _find_model_folder(model)
+    if sampler.scheduler is not None and not family.takes_schedulers:
+        raise InputError(
+            f"sampler.scheduler={sampler.scheduler}: {family.title} samples by flow matching, with its own scheduler; "
+            "give null"
+        )
     try:
         pipe = getattr(diffusers, family.pipeline).from_pretrained(
             folder, dtype=getattr(torch, model.dtype), local_files_only=True, **family.load_options
@@ -62,7 +67,7 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         pipe.to(device)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
-    _require_tokenizer(pipe, model)
+    _require_tokenizers(pipe, model)
     if sampler.scheduler is not None:
         class_name, options = SCHEDULERS[sampler.scheduler]
         pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
@@ -70,22 +75,24 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
     return pipe
 
 
-def load_tokenizer(model: ModelSettings) -> "transformers.CLIPTokenizer":
-    """Load the tokenizer alone of the pipeline that `model` names: of a hub model, about 2 MB.
+def load_tokenizer(model: ModelSettings) -> "transformers.PreTrainedTokenizerFast":
+    """Load the tokenizer alone that bounds the prompts of the pipeline that `model` names: a few MB of a hub model.
 
-    Raises InputError as load_pipeline does.
+    Its model_max_length is what the pipeline reads of a prompt. Raises InputError as load_pipeline does.
     """
     folder = _model_folder(model)
     source = model.path if folder is None else folder
-    _find_family(model, source)
+    family = _find_family(model, source)
     try:
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=model.revision)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source, subfolder=family.prompt_tokenizer, revision=model.revision
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {first_line(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # What transformers makes up where the files are missing.
         raise InputError(f"model.path={model.path}: its tokenizer has no words; are its files complete?")
-    return tokenizer
+    return family.limited(tokenizer)
 
 
 def model_fingerprint(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> dict[str, str]:
@@ -167,8 +174,15 @@ def _find_family(model: ModelSettings, source: Path | str) -> type[Family]:
     return FAMILIES[found]
 
 
-def _require_tokenizer(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> None:
-    """Refuse what transformers makes up where the tokenizer's files are missing: one of two tokens."""
-    has, needs = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
-    if has < needs:
-        raise InputError(f"model.path={model.path}: its tokenizer has {has} of {needs} tokens; are its files complete?")
+def _require_tokenizers(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> None:
+    """Refuse what transformers makes up where the tokenizer's files are missing: one of a few tokens."""
+    for suffix in ("", "_2", "_3"):
+        tokenizer, encoder = getattr(pipe, f"tokenizer{suffix}", None), getattr(pipe, f"text_encoder{suffix}", None)
+        if tokenizer is None or encoder is None:
+            continue
+        # Some text encoders have room for more tokens than there are.
+        has, needs = len(tokenizer), encoder.config.vocab_size
+        if has < needs // 2 or (has < needs and encoder.config.model_type.startswith("clip")):
+            raise InputError(
+                f"model.path={model.path}: its tokenizer{suffix} has {has} of {needs} tokens; are its files complete?"
+            )

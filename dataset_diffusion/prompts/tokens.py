@@ -14,7 +14,7 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.english import with_article
 
 if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 UNBOUNDED_LENGTH = 1_000_000
 """transformers writes a model_max_length of 1e30 where a tokenizer has none."""
@@ -47,14 +47,68 @@ def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPromp
         raise _too_long(tokenizer, words)
     # Word k begins behind the k words before it, each with its space.
     starts = accumulate((len(word) + 1 for word in words), initial=0)
-    spans = tuple(
-        _tokens_within(encoding["offset_mapping"], start, start + len(word))
-        for start, word in zip(starts, words, strict=False)
-    )
+    offsets = [_without_spaces(text, *offset) for offset in encoding["offset_mapping"]]
+    spans = tuple(_tokens_within(offsets, start, start + len(word)) for start, word in zip(starts, words, strict=False))
     for word, span in zip(words, spans, strict=True):
         if not span:
             raise InputError(f"class word {word!r}: the tokenizer has no token for it; give the class another word")
     return ClassPrompt(text, token_ids, spans)
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """Where a whole prompt has its words: positions of their tokens, in ascending order.
+
+    `words` are those of all words, without start, end, padding and chat template; `spans[k]` those of the k-th class
+    word, each at least one, all of them in `words`.
+    """
+
+    words: tuple[int, ...]
+    spans: tuple[tuple[int, ...], ...]
+
+
+def prompt_tokens(
+    tokenizer: "PreTrainedTokenizerFast",
+    text: str,
+    words: Sequence[str],
+    max_length: int,
+    around: tuple[str, str] = ("", ""),
+) -> PromptTokens:
+    """Find the words of a prompt, and among them the class words, in what a text encoder reads of it.
+
+    It reads `max_length` tokens of the text between the two texts `around` it, as a chat template has them. Raises
+    InputError for a class word that the text has not, or of which the encoder reads no token.
+    """
+    whole = around[0] + text + around[1]
+    encoding = tokenizer(whole, truncation=True, max_length=max_length, return_offsets_mapping=True, verbose=False)
+    offsets = [_without_spaces(whole, *offset) for offset in encoding["offset_mapping"]]
+    begin = len(around[0])
+    spans = tuple(_tokens_within(offsets, begin + start, begin + end) for start, end in class_word_ranges(text, words))
+    for word, span in zip(words, spans, strict=True):
+        if not span:
+            raise InputError(
+                f"class word {word!r}: the text encoder, which reads {max_length} tokens, has none for it in {text!r}; "
+                "shorten the prompt, or give the class another word"
+            )
+    return PromptTokens(_tokens_within(offsets, begin, begin + len(text)), spans)
+
+
+def class_word_ranges(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
+    """The characters [start, end) of class words in a prompt: those appended at its end, or else their last mentions.
+
+    Raises InputError for a word that the text has not.
+    """
+    appended = " ".join(words)
+    if text.endswith(appended):
+        starts = accumulate((len(word) + 1 for word in words), initial=len(text) - len(appended))
+        return [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
+    ranges = []
+    for word in words:
+        mentions = list(re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
+        if not mentions:
+            raise InputError(f"class word {word!r}: not in the prompt {text!r}; append it: {f'{text}; {appended}'!r}")
+        ranges.append(mentions[-1].span())
+    return ranges
 
 
 def full_text(caption: str, words: Sequence[str], mode: str = "caption_and_classes") -> str:
@@ -116,6 +170,11 @@ def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> 
     return tuple(
         position for position, (token_start, token_end) in enumerate(offsets) if start <= token_start < token_end <= end
     )
+
+
+def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
+    """A token's characters without the space before it, which some tokenizers count in."""
+    return start + len(text[start:end]) - len(text[start:end].lstrip()), end
 
 
 def _num_tokens(tokenizer: "CLIPTokenizer", text: str) -> int:

@@ -132,12 +132,21 @@ class SamplerSettings:
     """ddim, pndm, dpmsolver++, ...; null keeps the model's"""
     negative_prompt: str = ""
     """what images should not look like"""
+    image_size: list[int] | None = None
+    """height and width in pixels, as [384,512]; null: what the model was trained for"""
 
     def __post_init__(self) -> None:
         steps = self.num_inference_steps
         require(1 <= steps <= 1000, "sampler.num_inference_steps", steps, "must lie in 1 ... 1000")
         guidance = self.guidance_scale
         require(0 <= guidance < math.inf, "sampler.guidance_scale", guidance, "must be a number of 0 or more")
+        size = self.image_size
+        require(
+            size is None or (len(size) == 2 and min(size) >= 1),
+            "sampler.image_size",
+            size,
+            "must be height and width, as [384,512], or null",
+        )
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,9 @@ class AttentionSettings:
     cross_resolution: int | None = None
     """side of the cross-attention map; null: a quarter of the latent's side, at least 16, or the nearest that the
     model has"""
+    blocks: list[int] | None = None
+    """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
+    best"""
     power: int = 4
     """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses cross-attention alone"""
 
@@ -157,6 +169,7 @@ class AttentionSettings:
         for name in ("self_resolution", "cross_resolution"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"attention.{name}", value, "must be 1 or more, or null")
+        require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, as [9], or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")
 
 

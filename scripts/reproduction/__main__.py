@@ -26,7 +26,7 @@ from dataset_diffusion.attention.layers import find_attention_layers
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors
 from dataset_diffusion.generators.loading import model_fingerprint
-from dataset_diffusion.generators.stable_diffusion import latent_size
+from dataset_diffusion.generators.unet import latent_size
 from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings

@@ -16,7 +16,7 @@ from dataset_diffusion.files import write_atomically
 from dataset_diffusion.generate import plan_dataset
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
-from dataset_diffusion.generators.stable_diffusion import latent_size
+from dataset_diffusion.generators.unet import latent_size
 from dataset_diffusion.images import encode_image, read_image
 from dataset_diffusion.prompts.tokens import class_prompt, full_text
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings

@@ -1,0 +1,175 @@
+"""What the transformers have in common in which image and text attend to each other (joint attention).
+
+Class words are read in the prompt itself. The image's attention is the softmax over the words of the prompt: padding
+and special tokens, which take more than half of it in some models, are left out before normalising.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset_diffusion.attention.layers import AttentionLayer, joint_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder, JointText
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.prompts.tokens import PromptTokens, prompt_tokens
+from dataset_diffusion.settings.generate import AttentionSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+class TextPart(NamedTuple):
+    """A part of a joint sequence: what a text encoder makes of a prompt, from position `start` on."""
+
+    tokenizer: "PreTrainedTokenizerFast"
+    max_length: int
+    start: int
+
+
+class JointFamily(Family):
+    """A family whose denoiser is a transformer with joint attention, and which samples by flow matching."""
+
+    takes_schedulers = False
+    conditional: Literal["first", "last"] = "last"
+    """Which half of a batch is conditional, with classifier-free guidance."""
+    gives_noise_levels = False
+    """Whether the pipeline gives its scheduler noise levels, from 1 in equal steps; otherwise it has its own."""
+
+    @property
+    def denoiser(self) -> Any:
+        """The transformer."""
+        return self.pipe.transformer
+
+    @property
+    def size_step(self) -> int:
+        """A position of the transformer is a patch of two by two latents."""
+        return 2 * self.pipe.vae_scale_factor
+
+    @abstractmethod
+    def blocks(self) -> dict[int, str]:
+        """The joint attention modules that can be recorded: their names by the number of their block."""
+
+    @abstractmethod
+    def default_blocks(self) -> Sequence[int]:
+        """The blocks in which class words are best localised."""
+
+    @abstractmethod
+    def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
+        """The texts in the joint sequence, positions counted from the beginning of the text."""
+
+    @abstractmethod
+    def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:
+        """Where in the joint sequence the image's positions begin, and where the text's."""
+
+    def around(self) -> tuple[str, str]:
+        """What the pipeline puts before and behind a prompt."""
+        return "", ""
+
+    def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Whether a call of the transformer is one that makes the image from its prompt."""
+        return True
+
+    def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the image's positions."""
+        return image_size[0] // self.size_step, image_size[1] // self.size_step
+
+    def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
+        """The blocks that the settings name, or the family's best; see joint_layers."""
+        available = self.blocks()
+        chosen = self.default_blocks() if settings.blocks is None else settings.blocks
+        for block in chosen:
+            if block not in available:
+                raise InputError(
+                    f"attention.blocks={list(chosen)}: this model has blocks 0 to {max(available)}; name some of them, "
+                    "or null"
+                )
+        return joint_layers([available[block] for block in chosen], self.grid(image_size), settings)
+
+    def class_spans(self, text: str, words: Sequence[str]) -> Spans:
+        """The recorded attention has a row for each token of a class word, class by class."""
+        spans: list[tuple[int, ...]] = []
+        for positions in self._find(text, words).spans:
+            start = sum(map(len, spans))
+            spans.append(tuple(range(start, start + len(positions))))
+        return tuple(spans)
+
+    def recorder(
+        self,
+        layers: Sequence[AttentionLayer],
+        texts: Sequence[str],
+        words: Sequence[Sequence[str]],
+        **prompt_options: Any,
+    ) -> AttentionRecorder:
+        """Records the attention to the class words in the prompts."""
+        grid = next(layer.size for layer in layers if layer.is_cross)
+        image_start, text_start = self.starts(grid, **prompt_options)
+        found = [self._find(*pair, **prompt_options) for pair in zip(texts, words, strict=True)]
+        text = JointText(
+            image_start,
+            words=[[text_start + position for position in tokens.words] for tokens in found],
+            classes=[[text_start + position for span in tokens.spans for position in span] for tokens in found],
+        )
+        return AttentionRecorder(
+            self.denoiser, layers, text, conditional=self.conditional, is_recorded=self.is_recorded
+        )
+
+    def _find(self, text: str, words: Sequence[str], **prompt_options: Any) -> PromptTokens:
+        """The positions of words from the beginning of the text on, those of all its parts together."""
+        parts = [
+            (part.start, prompt_tokens(part.tokenizer, text, words, part.max_length, self.around()))
+            for part in self.text_parts(**prompt_options)
+        ]
+        return PromptTokens(
+            words=tuple(start + position for start, tokens in parts for position in tokens.words),
+            spans=tuple(
+                tuple(start + position for start, tokens in parts for position in tokens.spans[index])
+                for index in range(len(words))
+            ),
+        )
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """The latents, shifted and scaled as the pipeline does it."""
+        vae = self.pipe.vae
+        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
+        return (mean - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
+
+    def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:
+        """The time steps of flow matching, 1000 being noise alone; shifted for large images where the model is."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        scheduler, config = self.pipe.scheduler, self.pipe.scheduler.config
+        options: dict[str, Any] = {}
+        if config.get("use_dynamic_shifting"):
+            grid = self.grid(image_size)
+            options["mu"] = calculate_shift(
+                grid[0] * grid[1],
+                config.get("base_image_seq_len", 256),
+                config.get("max_image_seq_len", 4096),
+                config.get("base_shift", 0.5),
+                config.get("max_shift", 1.15),
+            )
+        if self.gives_noise_levels:
+            options["sigmas"] = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
+        scheduler.set_timesteps(num_inference_steps, device=self.pipe.device, **options)
+        return scheduler.timesteps
+
+    def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """On the straight line from the image to the noise (flow matching, arXiv 2403.03206)."""
+        share = (times / self.pipe.scheduler.config.num_train_timesteps).view(-1, 1, 1, 1).to(latents)
+        return (1 - share) * latents + share * noise
+
+
+def relative_block(block: int, of: int, num_blocks: int) -> int:
+    """The block of a model with `num_blocks` that lies as deep in it as `block` in one of `of`."""
+    return round(block / (of - 1) * (num_blocks - 1))
+
+
+def no_grad_prompt(pipe: Any, *texts: str | None, **options: Any) -> Any:
+    """What the pipeline's encode_prompt makes of texts."""
+    with torch.no_grad():
+        return pipe.encode_prompt(*texts, device=pipe.device, **options)

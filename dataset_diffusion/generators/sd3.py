@@ -1,0 +1,70 @@
+"""Stable Diffusion 3 and 3.5: image positions first, then CLIP's text, then T5's.
+
+A word has positions in both texts, and both count.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt, relative_block
+
+BEST_BLOCK, OF_BLOCKS = 9, 24
+"""Of the medium model: block 9 groups image positions by the words they show (Seg4Diff, arXiv 2509.18096)."""
+T5_LENGTH = 256
+"""What the pipeline has T5 read, unless its call says otherwise."""
+
+
+class StableDiffusion3(JointFamily):
+    """Stable Diffusion 3 and 3.5."""
+
+    title = "Stable Diffusion 3 and 3.5"
+    pipeline = "StableDiffusion3Pipeline"
+    other_pipelines = ("StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the model was trained for."""
+        side = self.pipe.transformer.config.sample_size * self.pipe.vae_scale_factor
+        return side, side
+
+    @property
+    def size_step(self) -> int:
+        """A position of the transformer is a patch of latents."""
+        return self.pipe.transformer.config.patch_size * self.pipe.vae_scale_factor
+
+    def blocks(self) -> dict[int, str]:
+        """All blocks; `attn2`, which the first ones of 3.5-medium have besides, sees the image alone."""
+        return {index: f"transformer_blocks.{index}.attn" for index in range(len(self.denoiser.transformer_blocks))}
+
+    def default_blocks(self) -> Sequence[int]:
+        """The medium model's best block; of other sizes the one at the same relative depth, which nobody measured."""
+        return [relative_block(BEST_BLOCK, OF_BLOCKS, len(self.denoiser.transformer_blocks))]
+
+    def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
+        """CLIP's two encoders share their positions; T5 may have been left out."""
+        clip_length = self.pipe.tokenizer_max_length
+        parts = [TextPart(self.pipe.tokenizer, clip_length, 0)]
+        if self.pipe.text_encoder_3 is not None:
+            length = prompt_options.get("max_sequence_length", T5_LENGTH)
+            parts.append(TextPart(self.pipe.tokenizer_3, length, clip_length))
+        return parts
+
+    def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
+        """The image first."""
+        return 0, grid[0] * grid[1]
+
+    def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Skip-layer guidance calls the transformer once more, without some of its blocks."""
+        return kwargs.get("skip_layers") is None
+
+    def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
+        """Run the transformer."""
+        states, _, pooled, _ = no_grad_prompt(self.pipe, text, None, None, do_classifier_free_guidance=False)
+        self.pipe.transformer(
+            hidden_states=latents,
+            timestep=times,
+            encoder_hidden_states=states.expand(len(times), -1, -1),
+            pooled_projections=pooled.expand(len(times), -1),
+        )

@@ -1,0 +1,85 @@
+"""What the families with a UNet have in common: class prompts are texts of their own, which no image is made from.
+
+The paper calls it class-prompt cross-attention (arXiv 2309.14303).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
+from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.prompts.tokens import class_prompt
+from dataset_diffusion.settings.generate import AttentionSettings
+
+
+class UNetFamily(Family):
+    """A family whose denoiser is a UNet with cross-attention."""
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet."""
+        return self.pipe.unet
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the model was trained for."""
+        height, width = latent_size(self.pipe)
+        return height * self.pipe.vae_scale_factor, width * self.pipe.vae_scale_factor
+
+    def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
+        """One resolution for cross-attention and one for self-attention; see select_layers."""
+        height, width = (side // self.pipe.vae_scale_factor for side in image_size)
+        return select_layers(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
+
+    def class_spans(self, text: str, words: Sequence[str]) -> Spans:  # noqa: ARG002
+        """The words' positions in the class prompt, whatever the prompt of the image."""
+        return class_prompt(self.tokenizer, words).spans
+
+    def recorder(
+        self,
+        layers: Sequence[AttentionLayer],
+        texts: Sequence[str],  # noqa: ARG002
+        words: Sequence[Sequence[str]],
+        **prompt_options: Any,  # noqa: ARG002
+    ) -> AttentionRecorder:
+        """Records the attention to class prompts, which the images are not made from."""
+        class_prompts = [class_prompt(self.tokenizer, class_words).text for class_words in words]
+        return AttentionRecorder(self.pipe.unet, layers, self.encode_text(class_prompts))
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """The states [B, T, C] that the pipeline makes of texts."""
+        states, *_ = self.pipe.encode_prompt(
+            list(texts), device=self.pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return states
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """The latents, scaled as the pipeline scales them."""
+        vae = self.pipe.vae
+        return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+
+    def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
+        """The time steps of the pipeline's scheduler."""
+        self.pipe.scheduler.set_timesteps(num_inference_steps)
+        return self.pipe.scheduler.timesteps.to(self.pipe.device).long()
+
+    def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """By the scheduler's cumulative products (DDPM)."""
+        return DDPMScheduler.from_config(self.pipe.scheduler.config).add_noise(latents, noise, times)
+
+    def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
+        """Run the UNet."""
+        states = self.encode_text([text])
+        self.pipe.unet(latents, times, states.expand(len(times), -1, -1))
+
+
+def latent_size(pipe: Any) -> tuple[int, int]:
+    """Height and width of the latents that a UNet pipeline's images are made from."""
+    size = pipe.unet.config.sample_size
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,0 +1,80 @@
+"""Z-Image and Z-Image-Turbo: image positions first, then the caption, both padded to multiples of 32."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+MULTIPLE = 32
+"""Image and caption are each padded to a multiple of this (SEQ_MULTI_OF in diffusers' transformer_z_image.py)."""
+TEXT_LENGTH = 512
+"""What the pipeline has the text encoder read, chat template included, unless its call says otherwise."""
+
+
+class ZImage(JointFamily):
+    """Z-Image and Z-Image-Turbo."""
+
+    title = "Z-Image"
+    pipeline = "ZImagePipeline"
+    other_pipelines = ("ZImageImg2ImgPipeline", "ZImageInpaintPipeline")
+    conditional = "first"
+    gives_noise_levels = True
+
+    @classmethod
+    def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
+        """A tokenizer whose model_max_length leaves room for the chat template."""
+        template = len(tokenizer("".join(chat_template(tokenizer)))["input_ids"])
+        tokenizer.model_max_length = min(tokenizer.model_max_length, TEXT_LENGTH - template)
+        return tokenizer
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the images that the pipeline makes unless told otherwise."""
+        return 1024, 1024
+
+    def blocks(self) -> dict[int, str]:
+        """The main layers; the refiners before them see the image or the caption alone."""
+        return {index: f"layers.{index}.attention" for index in range(len(self.denoiser.layers))}
+
+    def default_blocks(self) -> Sequence[int]:
+        """The middle third. Nobody has published which layers localise best: a choice to be measured."""
+        number = len(self.denoiser.layers)
+        return range(number // 3, max(number // 3 + 1, 2 * number // 3))
+
+    @cached_property
+    def _around(self) -> tuple[str, str]:
+        return chat_template(self.pipe.tokenizer)
+
+    def around(self) -> tuple[str, str]:
+        """The chat template."""
+        return self._around
+
+    def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
+        """The caption, of which padding is cut off before it is padded anew."""
+        return [TextPart(self.pipe.tokenizer, prompt_options.get("max_sequence_length", TEXT_LENGTH), 0)]
+
+    def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
+        """The image first, padded."""
+        return 0, -(-grid[0] * grid[1] // MULTIPLE) * MULTIPLE
+
+    def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
+        """Run the transformer, whose time runs from noise to image."""
+        (states,), _ = no_grad_prompt(self.pipe, text, do_classifier_free_guidance=False)
+        images = list(latents.unsqueeze(2).unbind(dim=0))
+        self.pipe.transformer(images, (1000 - times) / 1000, [states] * len(images))
+
+
+def chat_template(tokenizer: "PreTrainedTokenizerFast") -> tuple[str, str]:
+    """What the pipeline puts before and behind a prompt."""
+    marker = "PROMPT"
+    message = [{"role": "user", "content": marker}]
+    # As the pipeline calls it.
+    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, enable_thinking=True)
+    before, _, behind = text.partition(marker)
+    return before, behind

@@ -1,0 +1,93 @@
+"""Attention computed slowly, in float64, from what goes into a module and the module's own weights: the oracle."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Inputs = dict[str, Any]
+
+
+@contextmanager
+def observed(module: nn.Module) -> Iterator[list[Inputs]]:
+    """The arguments of each call of a module."""
+    calls: list[Inputs] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: Inputs) -> None:
+        calls.append(({"hidden_states": args[0]} if args else {}) | kwargs)
+
+    handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+    yield calls
+    handle.remove()
+
+
+def project(linear: nn.Linear, states: Tensor, heads: int, norm: nn.Module | None) -> Tensor:
+    """[B, N, C] -> [B, heads, N, d], with RMS normalisation of each head's vectors."""
+    bias = 0 if linear.bias is None else linear.bias.double()
+    vectors = (states.double() @ linear.weight.double().T + bias).unflatten(2, (heads, -1)).transpose(1, 2)
+    if norm is None:
+        return vectors
+    size = (vectors.square().mean(dim=-1, keepdim=True) + norm.eps).sqrt()
+    return vectors / size * norm.weight.double()
+
+
+def rotate(vectors: Tensor, angles: Tensor) -> Tensor:
+    """Turn each pair of numbers of [B, heads, N, d] by angles [.., N, d / 2]."""
+    first, second = vectors[..., 0::2], vectors[..., 1::2]
+    turned = first * angles.cos() - second * angles.sin(), first * angles.sin() + second * angles.cos()
+    return torch.stack(turned, dim=-1).flatten(-2)
+
+
+def sd3(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    image, text = inputs["hidden_states"], inputs["encoder_hidden_states"]
+    heads = module.heads
+    query = project(module.to_q, image, heads, module.norm_q)
+    key = project(module.to_k, image, heads, module.norm_k)
+    return query, torch.cat([key, project(module.add_k_proj, text, heads, module.norm_added_k)], dim=2)
+
+
+def flux(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Queries of text and image; `image_rotary_emb` are cosines and sines, each number twice."""
+    joined, text = inputs["hidden_states"], inputs.get("encoder_hidden_states")
+    query = project(module.to_q, joined, module.heads, module.norm_q)
+    key = project(module.to_k, joined, module.heads, module.norm_k)
+    if text is not None:
+        query = torch.cat([project(module.add_q_proj, text, module.heads, module.norm_added_q), query], dim=2)
+        key = torch.cat([project(module.add_k_proj, text, module.heads, module.norm_added_k), key], dim=2)
+    cosines, sines = inputs["image_rotary_emb"]
+    angles = torch.atan2(sines.double(), cosines.double())[:, 0::2]
+    return rotate(query, angles), rotate(key, angles)
+
+
+def z_image(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """`freqs_cis` are complex numbers of length one."""
+    joined = inputs["hidden_states"]
+    angles = inputs["freqs_cis"].to(torch.complex128).angle()[:, None]
+    query, key = (
+        rotate(project(linear, joined, module.heads, norm), angles)
+        for linear, norm in ((module.to_q, module.norm_q), (module.to_k, module.norm_k))
+    )
+    return query, key
+
+
+QUERIES_AND_KEYS = {"sd3": sd3, "flux": flux, "z_image": z_image}
+
+
+def mean_probabilities(
+    family: str, module: Any, calls: Sequence[Inputs], rows: slice, image: slice, keys: Sequence[Sequence[int]]
+) -> list[Tensor]:
+    """For each sample the mean over calls and heads of the image's softmax over `keys`: [N, len(keys)]."""
+    pairs = [QUERIES_AND_KEYS[family](module, call) for call in calls]
+    found = []
+    for sample, positions in enumerate(keys):
+        maps = [
+            (query[rows][sample, :, image] @ key[rows][sample][:, list(positions)].transpose(1, 2))
+            .div(query.shape[-1] ** 0.5)
+            .softmax(dim=-1)
+            .mean(dim=0)
+            for query, key in pairs
+        ]
+        found.append(torch.stack(maps).mean(dim=0))
+    return found
