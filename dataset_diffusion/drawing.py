@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from dataset_diffusion.images import full_palette
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
@@ -12,6 +12,10 @@ OPACITY = 0.5
 """Of class colours over the image."""
 HATCH_PERIOD = 6
 HATCH_WIDTH = 2
+PAPER, INK, FAINT_INK = (255, 255, 255), (32, 32, 32), (110, 110, 110)
+FONT = ImageFont.load_default(13)
+LINE_HEIGHT = 17
+SWATCH = 14
 
 
 def draw_mask(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
@@ -37,6 +41,27 @@ def shrink(image: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     smooth = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     return np.asarray(smooth), np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+
+def draw_legend(
+    labels: Sequence[int], label_names: Sequence[str], palette: Sequence[tuple[int, int, int]], width: int
+) -> Image.Image:
+    """Colour and name of each label, in as many lines as they need."""
+    places, x, y = [], 0, 0
+    for label in labels:
+        name = "ignored" if label == IGNORE_INDEX else label_names[label]
+        needed = int(SWATCH + 6 + FONT.getlength(name) + 18)
+        if x and x + needed > width:
+            x, y = 0, y + LINE_HEIGHT + 5
+        places.append((x, y, label, name))
+        x += needed
+    legend = Image.new("RGB", (width, y + LINE_HEIGHT + 2), PAPER)
+    draw = ImageDraw.Draw(legend)
+    for left, top, label, name in places:
+        patch = draw_mask(np.full((SWATCH, SWATCH), label, np.uint8), palette)
+        legend.paste(Image.fromarray(patch), (left, top + 1))
+        draw.text((left + SWATCH + 6, top), name, fill=INK, font=FONT)
+    return legend
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import SampleRecord
-from dataset_diffusion.drawing import draw_mask, draw_overlay, shrink
-from dataset_diffusion.types import IGNORE_INDEX
+from dataset_diffusion.drawing import (
+    FAINT_INK,
+    FONT,
+    INK,
+    LINE_HEIGHT,
+    PAPER,
+    draw_legend,
+    draw_mask,
+    draw_overlay,
+    shrink,
+)
 
 CONTACT_SHEET_FILE = "contact_sheet.png"
 MAX_SAMPLES = 32
@@ -20,9 +29,6 @@ SIDE = 144
 GAP = 4
 MARGIN = 20
 CAPTION_LINES = 2
-FONT_SIZE = 13
-LINE_HEIGHT = 17
-PAPER, INK, FAINT_INK = (255, 255, 255), (32, 32, 32), (110, 110, 110)
 
 Palette = Sequence[tuple[int, int, int]]
 
@@ -55,7 +61,7 @@ def draw_contact_sheet(
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     width = 2 * MARGIN + columns * cell_width + (columns - 1) * MARGIN
-    legend = _draw_legend([label for label in present if label], label_names, palette, width - 2 * MARGIN)
+    legend = draw_legend([label for label in present if label], label_names, palette, width - 2 * MARGIN)
     sheet = Image.new("RGB", (width, 2 * MARGIN + legend.height + rows * (cell_height + MARGIN)), PAPER)
     sheet.paste(legend, (MARGIN, MARGIN))
     for index, (record, entry) in enumerate(zip(shown, panels, strict=True)):
@@ -71,34 +77,9 @@ def _draw_cell(sheet: Image.Image, corner: tuple[int, int], record: SampleRecord
     left, top = corner
     for position, picture in enumerate((panels.image, panels.overlay, panels.mask)):
         sheet.paste(Image.fromarray(picture), (left + position * (SIDE + GAP), top))
-    font = _font()
-    characters = int(width / font.getlength("n"))
+    characters = int(width / FONT.getlength("n"))
     lines = textwrap.wrap(record.caption, characters, max_lines=CAPTION_LINES, placeholder=" ...")
     classes = textwrap.shorten(", ".join(entry.name for entry in record.classes), characters, placeholder=" ...")
     draw = ImageDraw.Draw(sheet)
     for number, (text, ink) in enumerate([*((line, INK) for line in lines), (classes, FAINT_INK)]):
-        draw.text((left, top + SIDE + 4 + number * LINE_HEIGHT), text, fill=ink, font=font)
-
-
-def _draw_legend(labels: Sequence[int], label_names: Sequence[str], palette: Palette, width: int) -> Image.Image:
-    """Colour and name of each label, in as many lines as they need."""
-    font, swatch, space = _font(), 14, 18
-    places, x, y = [], 0, 0
-    for label in labels:
-        name = "ignored" if label == IGNORE_INDEX else label_names[label]
-        needed = int(swatch + 6 + font.getlength(name) + space)
-        if x and x + needed > width:
-            x, y = 0, y + LINE_HEIGHT + 5
-        places.append((x, y, label, name))
-        x += needed
-    legend = Image.new("RGB", (width, y + LINE_HEIGHT + 2), PAPER)
-    draw = ImageDraw.Draw(legend)
-    for left, top, label, name in places:
-        patch = draw_mask(np.full((swatch, swatch), label, np.uint8), palette)
-        legend.paste(Image.fromarray(patch), (left, top + 1))
-        draw.text((left + swatch + 6, top), name, fill=INK, font=font)
-    return legend
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(FONT_SIZE)
+        draw.text((left, top + SIDE + 4 + number * LINE_HEIGHT), text, fill=ink, font=FONT)

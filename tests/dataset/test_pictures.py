@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_diffusion.dataset.contact_sheet import CAPTION_LINES, GAP, LINE_HEIGHT, MARGIN, SIDE, draw_contact_sheet
+from dataset_diffusion.dataset.contact_sheet import CAPTION_LINES, GAP, MARGIN, SIDE, draw_contact_sheet
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import ClassRecord, SampleRecord
 from dataset_diffusion.dataset.report import render_report, summarise_classes
-from dataset_diffusion.drawing import draw_mask, draw_overlay, shrink
+from dataset_diffusion.drawing import LINE_HEIGHT, draw_mask, draw_overlay, shrink
 from dataset_diffusion.vocabulary import load_vocabulary
 
 VOCABULARY = load_vocabulary("voc")

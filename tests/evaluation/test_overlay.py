@@ -1,29 +1,11 @@
 import numpy as np
 import pytest
 
-from dataset_diffusion.evaluation.overlay import overlay_labels, overlay_sheet
+from dataset_diffusion.evaluation.overlay import overlay_sheet
 from dataset_diffusion.evaluation.prediction import PredictedImage
 from dataset_diffusion.vocabulary import load_vocabulary
 
 NAMES = load_vocabulary("voc").label_names
-
-
-def test_labels_have_their_colour_and_background_stays_pale():
-    image = np.full((16, 16, 3), 100, dtype=np.uint8)
-    labels = np.zeros((16, 16), dtype=np.uint8)
-    labels[:, 8:] = 15
-    painted = overlay_labels(image, labels)
-    assert painted.dtype == np.uint8
-    assert painted.shape == (16, 16, 3)
-    assert painted[0, 0].tolist() == [201, 201, 201], "65 % white"
-    assert painted[0, 8].tolist() == [169, 121, 121], "75 % of (192, 128, 128) over the grey image"
-
-
-def test_ignored_pixels_are_striped():
-    image = np.full((16, 16, 3), 255, dtype=np.uint8)
-    painted = overlay_labels(image, np.full((16, 16), 255, dtype=np.uint8))
-    dark = painted[:, :, 0] < 128
-    assert 0.4 < dark.mean() < 0.6
 
 
 @pytest.mark.parametrize("count", [1, 3, 24])
@@ -32,8 +14,7 @@ def test_a_sheet_shows_every_image_in_its_three_columns(count):
     items = []
     for index in range(count):
         shape = (40, 60) if index % 2 else (60, 40)
-        labels = rng.integers(0, 21, shape).astype(np.uint8)
-        labels[:3] = 255
+        labels = rng.integers(1, 21, shape).astype(np.uint8)
         # A colour that no label has, so that the columns can be told apart.
         image = np.full((*shape, 3), (255, 0, 255), dtype=np.uint8)
         items.append(PredictedImage(index, image, labels, labels))
