@@ -4,15 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion import __version__
 from dataset_diffusion.dataset.manifest import SampleRecord
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.types import IGNORE_INDEX
+from dataset_diffusion.versions import installed_versions
 from dataset_diffusion.vocabulary import Vocabulary
 
 DESCRIPTION_FILE = "dataset.json"
@@ -28,7 +27,7 @@ def describe_dataset(
         "counts": None if records is None else _count(records, vocabulary),
         "model": dict(model),
         "settings": asdict(settings),
-        "versions": {"dataset-diffusion": __version__} | {name: _version(name) for name in LIBRARIES},
+        "versions": installed_versions(LIBRARIES),
         "ignore_index": IGNORE_INDEX,
         "vocabulary": describe_vocabulary(vocabulary),
     }
@@ -75,10 +74,3 @@ def _count(records: Sequence[SampleRecord], vocabulary: Vocabulary) -> dict[str,
         "images": len(records),
         "images_per_class": {vocabulary[label].name: images[label] for label in vocabulary.class_ids},
     }
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

@@ -2,19 +2,16 @@
 
 import hashlib
 import io
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset_diffusion import __version__
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.evaluation.overlay import overlay_sheet
-from dataset_diffusion.evaluation.prediction import PredictedImage, Segmentor, predict_dataset
+from dataset_diffusion.evaluation.prediction import PredictedImage, Predictor, predict_dataset
 from dataset_diffusion.evaluation.tables import format_table, format_worst_confusions, metrics_record
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.images import write_label_mask
@@ -22,6 +19,7 @@ from dataset_diffusion.labelled.opening import EvaluationDataset, open_dataset
 from dataset_diffusion.metrics import confusion_matrix
 from dataset_diffusion.settings.evaluate import EvaluateSettings
 from dataset_diffusion.settings.protocol import OWN_SIZE
+from dataset_diffusion.versions import installed_versions
 
 NUM_OVERLAYS = 24
 RECORDED_PACKAGES = ("torch", "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmengine", "numpy", "pillow", "pycocotools")
@@ -59,7 +57,7 @@ class PredictionWriter:
         write_atomically(self._output_dir / "overlay.png", content.getvalue())
 
 
-def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, str, str], Segmentor]) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, str, str], Predictor]) -> dict[str, Any]:
     """Evaluate as the settings say; print the tables, write `metrics.json`, and return what it holds.
 
     `load_segmentor` reads a checkpoint file onto a device; its other arguments are `test_scale` and `test_mode`.
@@ -83,7 +81,7 @@ def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, st
             "settings": asdict(settings),
             "protocol": segmentor.protocol(settings.tta),
             "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-            "versions": _versions(),
+            "versions": installed_versions(RECORDED_PACKAGES),
             "num_images": len(dataset.ids),
             "num_pixels": int(confusion.sum()),
             **metrics_record(confusion, dataset.label_names),
@@ -94,7 +92,7 @@ def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, st
 
 
 def measure(
-    segmentor: Segmentor,
+    segmentor: Predictor,
     dataset: EvaluationDataset,
     indices: Sequence[int],
     tta: bool = False,
@@ -164,13 +162,3 @@ def _phrase(protocol: dict[str, Any]) -> str:
     else:
         size = "fitted into {} x {}".format(*protocol["test_scale"])
     return size if protocol["test_mode"] == "whole" else f"{size}, in windows of {protocol['window']}"
-
-
-def _versions() -> dict[str, str]:
-    versions = {"dataset-diffusion": __version__, "python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions

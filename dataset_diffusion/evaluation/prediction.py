@@ -18,7 +18,7 @@ IMAGES_AHEAD = 32
 BATCHES_AT_ONCE = 4
 
 
-class Segmentor(Protocol):
+class Predictor(Protocol):
     """What `dataset_diffusion.segmentation.segmentor.load_segmentor` returns, as far as an evaluation needs it."""
 
     label_names: tuple[str, ...]
@@ -42,7 +42,7 @@ class PredictedImage:
 
 
 def predict_dataset(
-    segmentor: Segmentor, dataset: EvaluationDataset, indices: Sequence[int], tta: bool
+    segmentor: Predictor, dataset: EvaluationDataset, indices: Sequence[int], tta: bool
 ) -> Iterator[PredictedImage]:
     """Predict the images of a dataset at `indices`, in that order, with a progress bar on stderr.
 
