@@ -61,7 +61,7 @@ def test_a_file_that_would_run_code_is_refused_unread(tmp_path: Path, reader: Ca
 
 def test_a_bare_pickle_that_would_run_code_is_refused_unread(tmp_path: Path) -> None:
     trap, path = tmp_path / "trap", tmp_path / "malicious.pth"
-    path.write_bytes(pickle.dumps(MakesFolder(trap)))
+    path.write_bytes(pickle.dumps(MakesFolder(trap), protocol=2))
     with pytest.raises(InputError):
         load_strictly(path)
     assert not trap.exists()
