@@ -5,11 +5,11 @@
     python -m scripts.reproduction --only power    one table
     python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 unless the main claims hold
 
-Two yardsticks. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
+Two metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
 recorded attention are compared with the exact ones. Segmentor: one is trained on generated images and their masks, and
 tested on rendered scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
-goes on where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
-shipped model, to docs/results/ and to the README, anything else to the work folder.
+resumes where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
+shipped model, to docs/results/, anything else to the work folder.
 """
 
 import argparse
@@ -47,8 +47,6 @@ from scripts.reproduction.variants import EXPERIMENTS, MAIN_ROWS, experiment
 from scripts.reproduction.workers import default_at_once
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-README_MARKS = ("<!-- reproduction -->", "<!-- end of reproduction -->")
 SHIPPED_MODEL = "toy"
 MAIN_TABLES = ("power", "band")
 """What --quick measures, by masks alone; what class words tell the model, it measures by the loss."""
@@ -87,8 +85,6 @@ def main() -> None:
     plot_experiments(figures, tables, results / "experiments.png")
     if figures.segmentor and "data" in names and not args.main:
         plot_numbers(figures, scale, results / "numbers.png")
-    if published and not args.results:
-        update_readme("\n".join(summary))
     print(text)
     print(f"{len(tables)} tables in {(time.monotonic() - start) / 60:.1f} minutes; wrote {results}")
     if args.quick:
@@ -156,7 +152,7 @@ def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
     return [
         {
             "claim": outcome.claim.text,
-            "yardstick": outcome.yardstick,
+            "metric": outcome.metric,
             "better": outcome.claim.better,
             "worse": outcome.claim.worse,
             "difference": outcome.difference.mean,
@@ -167,17 +163,9 @@ def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
     ]
 
 
-def update_readme(summary: str) -> None:
-    """Put the summary between the marks of the README, where the script lies in a checkout of it."""
-    if README.exists() and all(mark in README.read_text() for mark in README_MARKS):
-        before, _, rest = README.read_text().partition(README_MARKS[0])
-        _, _, after = rest.partition(README_MARKS[1])
-        README.write_text(f"{before}{README_MARKS[0]}\n\n{summary}\n{README_MARKS[1]}{after}")
-
-
 def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int:
     """Exit status 0 if the mean differences of the main claims point where the paper's do."""
-    main_outcomes = [o for o in found if o.yardstick == "masks" and o.claim.worse in MAIN_CLAIMS]
+    main_outcomes = [o for o in found if o.metric == "masks" and o.claim.worse in MAIN_CLAIMS]
     wrong = [outcome.claim.text for outcome in main_outcomes if not outcome.difference.mean > 0]
     if not class_word_gain or sum(class_word_gain) <= 0:
         wrong.append("class words tell the model what captions leave out")

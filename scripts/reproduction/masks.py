@@ -1,4 +1,4 @@
-"""The first yardstick: masks of rendered scenes against the exact ones, and the thresholds that it gives."""
+"""The first metric: masks of rendered scenes against the exact ones, and the thresholds that it gives."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

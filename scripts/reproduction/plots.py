@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from scripts.reproduction.scale import Scale
 from scripts.reproduction.study import Figures
 from scripts.reproduction.tables import Outcome, mean
-from scripts.reproduction.variants import REFERENCE, Experiment, Yardstick
+from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
-COLOURS: dict[Yardstick, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
-OFFSETS: dict[Yardstick, float] = {"masks": -0.12, "segmentor": 0.12}
+COLOURS: dict[Metric, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
+OFFSETS: dict[Metric, float] = {"masks": -0.12, "segmentor": 0.12}
 """Of the points of a row, so that they do not hide each other."""
 NUMBERS = {
     "generated": ("generated, half as many", REFERENCE.name, "generated, twice as many"),
@@ -21,16 +21,16 @@ NUMBERS = {
 
 
 def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path) -> None:
-    """A panel for each table: mIoU of each row by both yardsticks, with 95% intervals."""
+    """A panel for each table: mIoU of each row by both metrics, with 95% intervals."""
     heights = [len(table.variants) + 4 for table in tables]  # with room for the title and the axis
     figure = Figure(figsize=(9, 0.27 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(tables), squeeze=False, height_ratios=heights)
     for panel, table in zip(panels.flat, tables, strict=True):
         names = [variant.name for variant in (table.reference, *table.variants)]
-        for yardstick, offset in OFFSETS.items():
-            points = [(place, mean(figures, name, yardstick)) for place, name in enumerate(names)]
+        for metric, offset in OFFSETS.items():
+            points = [(place, mean(figures, name, metric)) for place, name in enumerate(names)]
             known = [(place, measured) for place, measured in points if measured is not None]
-            if yardstick not in table.yardsticks or not known:
+            if metric not in table.metrics or not known:
                 continue
             panel.errorbar(
                 [value.mean for _, value in known],
@@ -38,8 +38,8 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
                 xerr=[value.half_width for _, value in known],
                 fmt="o",
                 capsize=3,
-                color=COLOURS[yardstick],
-                label=yardstick,
+                color=COLOURS[metric],
+                label=metric,
             )
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
@@ -83,11 +83,9 @@ def plot_claims(found: Sequence[Outcome], path: Path) -> None:
     for place, outcome in enumerate(found):
         difference = outcome.difference
         panel.errorbar(
-            difference.mean, place, xerr=difference.half_width, fmt="o", capsize=3, color=COLOURS[outcome.yardstick]
+            difference.mean, place, xerr=difference.half_width, fmt="o", capsize=3, color=COLOURS[outcome.metric]
         )
-    panel.set_yticks(
-        range(len(found)), [f"{outcome.claim.text} ({outcome.yardstick})" for outcome in found], fontsize=8
-    )
+    panel.set_yticks(range(len(found)), [f"{outcome.claim.text} ({outcome.metric})" for outcome in found], fontsize=8)
     panel.invert_yaxis()
     panel.set_xlabel("difference, points")
     panel.grid(axis="x", alpha=0.3)

@@ -1,4 +1,4 @@
-"""The second yardstick: a segmentor trained on a variant's images and masks, tested on rendered scenes."""
+"""The second metric: a segmentor trained on a variant's images and masks, tested on rendered scenes."""
 
 import contextlib
 import shutil

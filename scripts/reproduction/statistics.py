@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-Verdict = Literal["holds", "does not hold", "cannot be told"]
+Verdict = Literal["holds", "does not hold", "inconclusive"]
 CONFIDENCE = 0.95
 
 
@@ -90,4 +90,4 @@ def verdict(difference: Interval) -> Verdict:
     """What a difference says of the claim that it is positive."""
     if difference.is_positive:
         return "holds"
-    return "does not hold" if difference.is_negative else "cannot be told"
+    return "does not hold" if difference.is_negative else "inconclusive"

@@ -1,4 +1,4 @@
-"""Measure every variant by its yardsticks; whatever was measured already is read."""
+"""Measure every variant by its metrics; whatever was measured already is read."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -61,7 +61,7 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, experiments: Iterable[Experiment], segmentor_rows: Collection[str] | None = None) -> Figures:
-        """All rows of the tables; by the second yardstick only `segmentor_rows`, if given."""
+        """All rows of the tables; by the second metric only `segmentor_rows`, if given."""
         rows = [(table, variant) for table in experiments for variant in (table.reference, *table.variants)]
         by_masks = list(dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "masks")))
         by_segmentor = dict.fromkeys(

@@ -13,8 +13,8 @@ from scripts.reproduction.variants import (
     REFERENCE,
     Claim,
     Experiment,
+    Metric,
     Variant,
-    Yardstick,
 )
 
 COMMAND = "python -m scripts.reproduction --only"
@@ -26,10 +26,10 @@ FULL_SCHEDULE_ROWS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found of a claim by one yardstick: the difference in percent points, and what it says."""
+    """What was found of a claim by one metric: the difference in percent points, and what it says."""
 
     claim: Claim
-    yardstick: Yardstick
+    metric: Metric
     difference: Interval
 
     @property
@@ -38,37 +38,35 @@ class Outcome:
         return verdict(self.difference)
 
 
-def values(figures: Figures, name: str, yardstick: Yardstick, figure: str = "miou") -> list[float] | None:
+def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> list[float] | None:
     """A figure of a row in percent, of each group of scenes or of each training; None where it was not measured."""
-    if yardstick == "segmentor":
+    if metric == "segmentor":
         measured = figures.segmentor.get(name)
         return None if measured is None else [100 * value for value in measured]
     groups = figures.masks.get(name)
     return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
 
 
-def mean(figures: Figures, name: str, yardstick: Yardstick, figure: str = "miou") -> Interval | None:
+def mean(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> Interval | None:
     """The mean of a row's figure with its interval; None where it was not measured."""
-    measured = values(figures, name, yardstick, figure)
+    measured = values(figures, name, metric, figure)
     if measured is None:
         return None
-    variance = _common_variance(figures, name) if yardstick == "segmentor" else None
+    variance = _common_variance(figures, name) if metric == "segmentor" else None
     return variance.mean(measured) if variance else interval(measured)
 
 
-def difference(
-    figures: Figures, better: str, worse: str, yardstick: Yardstick, figure: str = "miou"
-) -> Interval | None:
+def difference(figures: Figures, better: str, worse: str, metric: Metric, figure: str = "miou") -> Interval | None:
     """The difference of two rows' means with its interval; None where one was not measured.
 
     Of groups of scenes each pair of rows has its own variance; of trainings, which are few, all have the same.
     """
-    pair = values(figures, better, yardstick, figure), values(figures, worse, yardstick, figure)
+    pair = values(figures, better, metric, figure), values(figures, worse, metric, figure)
     if pair[0] is None or pair[1] is None:
         return None
     count = min(len(pair[0]), len(pair[1]))
     first, second = pair[0][:count], pair[1][:count]
-    variance = _common_variance(figures, better) if yardstick == "segmentor" else None
+    variance = _common_variance(figures, better) if metric == "segmentor" else None
     return variance.difference(first, second) if variance else paired_difference(first, second)
 
 
@@ -82,21 +80,21 @@ def _common_variance(figures: Figures, name: str) -> CommonVariance | None:
 
 
 def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:
-    """What the figures say of each claim, by each of its yardsticks that was measured."""
+    """What the figures say of each claim, by each of its metrics that was measured."""
     found = []
     for claim in claims:
-        for yardstick in claim.yardsticks:
-            figure = claim.figure if yardstick == "masks" else "miou"
-            points = difference(figures, claim.better, claim.worse, yardstick, figure)
+        for metric in claim.metrics:
+            figure = claim.figure if metric == "masks" else "miou"
+            points = difference(figures, claim.better, claim.worse, metric, figure)
             if points is not None:
-                found.append(Outcome(claim, yardstick, points))
+                found.append(Outcome(claim, metric, points))
     return found
 
 
 def experiment_table(figures: Figures, table: Experiment) -> str:
     """A row for the table's reference and for each variant, with means and 95% intervals, in percent."""
-    by_masks = "masks" in table.yardsticks
-    by_segmentor = "segmentor" in table.yardsticks and bool(figures.segmentor)
+    by_masks = "masks" in table.metrics
+    by_segmentor = "segmentor" in table.metrics and bool(figures.segmentor)
     header = ["", "masks: mIoU without band", "kept mIoU", "kept accuracy", "ignored"] if by_masks else [""]
     header += ["segmentor: mIoU", "difference to the reference"] if by_segmentor else []
     variants = (table.reference, *table.variants)
@@ -120,7 +118,7 @@ def claims_table(found: Sequence[Outcome]) -> str:
         [
             outcome.claim.text,
             outcome.claim.source,
-            outcome.yardstick,
+            outcome.metric,
             f"{outcome.claim.better} − {outcome.claim.worse}",
             _signed(outcome.difference),
             outcome.verdict,
@@ -128,15 +126,15 @@ def claims_table(found: Sequence[Outcome]) -> str:
         ]
         for outcome in found
     ]
-    return _markdown(["claim", "whose", "yardstick", "difference of", "points", "here", "made by"], rows)
+    return _markdown(["claim", "whose", "metric", "difference of", "points", "here", "made by"], rows)
 
 
 def new_ideas_table(figures: Figures) -> str:
-    """Of each idea beyond the paper what it gains on both yardsticks; it is kept if both intervals are above zero."""
+    """Of each idea beyond the paper what it gains on both metrics; it is kept if both intervals are above zero."""
     rows = []
     for name in NEW_IDEAS:
         gains = {
-            outcome.yardstick: outcome.difference
+            outcome.metric: outcome.difference
             for outcome in outcomes(figures, [Claim(name, better=name, worse=REFERENCE.name)])
         }
         fails = any(not gain.is_positive for gain in gains.values())

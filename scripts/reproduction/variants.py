@@ -7,7 +7,7 @@ from scripts.reproduction.archive import COARSE, FINE, FULL_PROMPT
 from scripts.reproduction.recipe import Recipe
 
 Source = Literal["generated", "rendered", "both", "recorded"]
-Yardstick = Literal["masks", "segmentor"]
+Metric = Literal["masks", "segmentor"]
 
 
 DEFAULT_RECIPE = Recipe()
@@ -46,31 +46,31 @@ REFERENCE = Variant("reference")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: its rows, and by which yardsticks they are measured; its first row is `reference`."""
+    """A table: its rows, and by which metrics they are measured; its first row is `reference`."""
 
     name: str
     title: str
     variants: tuple[Variant, ...]
     reference: Variant = REFERENCE
-    yardsticks: tuple[Yardstick, ...] = ("masks", "segmentor")
+    metrics: tuple[Metric, ...] = ("masks", "segmentor")
     masks_only: tuple[str, ...] = ()
     """Rows that are measured by their masks alone."""
 
-    def is_measured(self, variant: Variant, yardstick: Yardstick) -> bool:
-        """Whether a row of this table has a figure of a yardstick."""
-        if yardstick == "masks" and (variant.soft or variant.kept_share < 1):
+    def is_measured(self, variant: Variant, metric: Metric) -> bool:
+        """Whether a row of this table has a figure of a metric."""
+        if metric == "masks" and (variant.soft or variant.kept_share < 1):
             return False  # the masks are the reference's, only fewer of them or more
-        return yardstick in self.yardsticks and not (yardstick == "segmentor" and variant.name in self.masks_only)
+        return metric in self.metrics and not (metric == "segmentor" and variant.name in self.masks_only)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` (a row's name) is better than `worse` by a figure of a yardstick; `source` says whose claim it is."""
+    """`better` (a row's name) is better than `worse` by a figure of a metric; `source` says whose claim it is."""
 
     text: str
     better: str
     worse: str
-    yardsticks: tuple[Yardstick, ...] = ("masks", "segmentor")
+    metrics: tuple[Metric, ...] = ("masks", "segmentor")
     figure: str = "miou"
     source: str = "paper"
 
@@ -107,7 +107,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("rendered, masks from attention", source="recorded"),
             replace(LATE_AND_REFINED, name="rendered, best masks from attention", source="recorded"),
         ),
-        yardsticks=("segmentor",),
+        metrics=("segmentor",),
     ),
     Experiment(
         "prompt",
@@ -140,7 +140,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             _with("cross 16, self 8", self_resolutions=(COARSE,)),
             _with("cross 8, self 8", cross_resolution=COARSE, self_resolutions=(COARSE,)),
         ),
-        yardsticks=("masks",),
+        metrics=("masks",),
     ),
     Experiment(
         "band",
@@ -162,7 +162,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("self-training", self_training=True),
             Variant("TTA", tta=True),
         ),
-        yardsticks=("segmentor",),
+        metrics=("segmentor",),
     ),
     Experiment(
         "beyond",
@@ -202,7 +202,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered"),
         ),
         reference=FULL_SCHEDULE,
-        yardsticks=("segmentor",),
+        metrics=("segmentor",),
     ),
 )
 

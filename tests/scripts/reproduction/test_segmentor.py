@@ -1,4 +1,4 @@
-"""Training sets of the second yardstick, and a whole job in a few iterations."""
+"""Training sets of the second metric, and a whole job in a few iterations."""
 
 import json
 from dataclasses import replace

@@ -18,14 +18,14 @@ def test_one_value_has_no_interval_and_decides_nothing() -> None:
     result = interval([5.0])
     assert result.mean == 5.0
     assert math.isnan(result.half_width)
-    assert verdict(result) == "cannot be told"
+    assert verdict(result) == "inconclusive"
 
 
 def test_a_difference_is_taken_seed_by_seed() -> None:
     better, worse = [10.0, 20.0, 30.1], [9.0, 19.0, 29.0]
     assert verdict(paired_difference(better, worse)) == "holds"
     assert verdict(paired_difference(worse, better)) == "does not hold"
-    assert verdict(paired_difference([1.0, 5.0, 2.0], [2.0, 1.0, 3.0])) == "cannot be told"
+    assert verdict(paired_difference([1.0, 5.0, 2.0], [2.0, 1.0, 3.0])) == "inconclusive"
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([1.0, 2.0], [1.0])
 

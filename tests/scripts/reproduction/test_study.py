@@ -71,7 +71,7 @@ def test_a_row_that_is_tried_once_has_the_first_seed_alone(tmp_path: Path, monke
 
     monkeypatch.setattr(study_module, "run_in_processes", run_here)
     rows = (Variant("once", source="rendered", once=True), Variant("EMA", source="rendered", ema=False))
-    table = Experiment("t", "T", rows, Variant("reference", source="rendered"), yardsticks=("segmentor",))
+    table = Experiment("t", "T", rows, Variant("reference", source="rendered"), metrics=("segmentor",))
     figures = Study(settings(), tmp_path, replace(SCALE, seeds=2), at_once=1).measure([table])
     assert figures.segmentor == {"reference": [0.1, 0.2], "once": [0.1], "EMA": [0.1, 0.2]}
 

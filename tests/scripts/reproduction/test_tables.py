@@ -27,17 +27,17 @@ def test_names_are_distinct_in_tables_and_in_files() -> None:
     assert len({file_name(variant) for variant in VARIANTS}) == len(VARIANTS)
 
 
-def test_every_claim_is_about_rows_that_are_measured_by_its_yardsticks() -> None:
+def test_every_claim_is_about_rows_that_are_measured_by_its_metrics() -> None:
     for claim in CLAIMS:
         for name in {claim.better, claim.worse} - {REFERENCE.name}:
             rows = [(table, row) for table in EXPERIMENTS for row in (table.reference, *table.variants)]
             ((table, variant),) = [(table, row) for table, row in rows if row.name == name]
-            assert all(table.is_measured(variant, yardstick) for yardstick in claim.yardsticks), claim
+            assert all(table.is_measured(variant, metric) for metric in claim.metrics), claim
 
 
-def test_claims_hold_do_not_hold_or_cannot_be_told() -> None:
+def test_claims_hold_do_not_hold_or_are_inconclusive() -> None:
     found = outcomes(figures())
-    by_pair = {(o.claim.better, o.claim.worse, o.yardstick): o.verdict for o in found}
+    by_pair = {(o.claim.better, o.claim.worse, o.metric): o.verdict for o in found}
     assert by_pair == {
         ("reference", "power 0", "masks"): "holds",
         ("reference", "power 0", "segmentor"): "holds",
@@ -66,7 +66,7 @@ def test_a_table_with_a_reference_of_its_own_has_differences_to_that() -> None:
     assert "| reference |" not in text
 
 
-def test_an_idea_is_kept_only_if_it_gains_on_both_yardsticks() -> None:
+def test_an_idea_is_kept_only_if_it_gains_on_both_metrics() -> None:
     both = figures()
     assert "| edges | +5.0 ± 0.0 | +2.0 ± 5.2 | no |" in new_ideas_table(both)
     both.segmentor["edges"] = [0.35, 0.36, 0.38]
