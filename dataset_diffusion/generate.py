@@ -16,6 +16,7 @@ from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dat
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
+from dataset_diffusion.dataset.quality import measure_quality
 from dataset_diffusion.dataset.report import REPORT_FILE, render_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
 from dataset_diffusion.errors import InputError
@@ -27,7 +28,7 @@ from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
 from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
 from dataset_diffusion.toy.captions import toy_captions
-from dataset_diffusion.types import LabelMask, Prompt, Sample
+from dataset_diffusion.types import ClassScores, LabelMask, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 
 
@@ -150,11 +151,14 @@ class Dataset:
 
 def label_sample(
     sample: Sample, spans: Sequence[Sequence[int]], attention: AttentionSettings, mask: MaskSettings
-) -> LabelMask:
-    """The mask of a sample from its attention (arXiv 2309.14303); `spans` are the tokens of each of its classes."""
+) -> tuple[LabelMask, ClassScores]:
+    """The mask of a sample from its attention (arXiv 2309.14303), and the scores that it is made from.
+
+    `spans` are the tokens of each of its classes.
+    """
     evidence = class_evidence(sample.attention, spans, attention.power)
     scores = class_scores(evidence, sample.prompt.class_ids, sample.image.shape[:2])
-    return label_mask(scores, mask.threshold, mask.uncertainty_threshold)
+    return label_mask(scores, mask.threshold, mask.uncertainty_threshold), scores
 
 
 def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[Generator, dict[str, str]]:
@@ -223,10 +227,11 @@ def _sample(generator: Generator, batch: Sequence[Prompt], batch_size: int) -> l
 def _label_and_write(dataset: Dataset, generator: Generator, sample: Sample, stopwatch: Stopwatch) -> SampleRecord:
     with stopwatch.timing("masks"):
         spans = generator.class_spans(sample.prompt)
-        mask = label_sample(sample, spans, dataset.settings.attention, dataset.settings.mask)
+        mask, scores = label_sample(sample, spans, dataset.settings.attention, dataset.settings.mask)
+        quality = measure_quality(sample.image, mask, scores)
     with stopwatch.timing("files"):
         files = dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)
-    return record_sample(sample.prompt, mask, files, dataset.vocabulary)
+    return record_sample(sample.prompt, mask, files, dataset.vocabulary, quality)
 
 
 def _finish(dataset: Dataset, model: Mapping[str, str], records: Mapping[str, SampleRecord]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataset_diffusion.dataset.folder import WrittenFiles
+from dataset_diffusion.dataset.quality import Quality
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors, write_atomically
 from dataset_diffusion.types import IGNORE_INDEX, LabelMask, Prompt
@@ -41,7 +42,8 @@ class ClassRecord:
 class SampleRecord:
     """A finished sample: a line of the manifest.
 
-    `source` is where the caption is from (see Prompt); `ignored` is the share of pixels with label 255.
+    `source` is where the caption is from (see Prompt); `ignored` is the share of pixels with label 255. `quality` is
+    None in folders of older versions.
     """
 
     id: str
@@ -52,9 +54,12 @@ class SampleRecord:
     image_sha256: str
     mask_sha256: str
     source: str = "template"
+    quality: Quality | None = None
 
 
-def record_sample(prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabulary: Vocabulary) -> SampleRecord:
+def record_sample(
+    prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabulary: Vocabulary, quality: Quality | None = None
+) -> SampleRecord:
     """Describe a sample whose files are written."""
     shares = np.bincount(mask.labels.ravel(), minlength=256) / mask.labels.size
     classes = tuple(
@@ -73,6 +78,7 @@ def record_sample(prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabula
         image_sha256=files.image_sha256,
         mask_sha256=files.mask_sha256,
         source=prompt.source,
+        quality=quality,
     )
 
 
@@ -153,7 +159,8 @@ def encode_records(records: Iterable[SampleRecord]) -> bytes:
 def parse_record(content: dict[str, Any]) -> SampleRecord:
     """The record of a line's content, which must hold all its fields; raises TypeError or KeyError if it does not."""
     classes = tuple(ClassRecord(**entry) for entry in content["classes"])
-    return SampleRecord(**{**content, "classes": classes})
+    quality = Quality(**content["quality"]) if content.get("quality") else None
+    return SampleRecord(**{**content, "classes": classes, "quality": quality})
 
 
 def _line(content: dict[str, Any]) -> bytes:

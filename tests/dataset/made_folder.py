@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord, record_sample
+from dataset_diffusion.dataset.quality import measure_quality
 from dataset_diffusion.files import encode_json
 from dataset_diffusion.settings.generate import GenerateSettings, VocabularySettings
-from dataset_diffusion.types import LabelMask, Prompt
+from dataset_diffusion.types import ClassScores, LabelMask, Prompt
 from dataset_diffusion.vocabulary import choose_vocabulary
 
 SIZE = (48, 40)
@@ -45,15 +47,22 @@ def make_folder(
         sample_id = sample_ids[index] if sample_ids else f"{index:06d}"
         classes = tuple(int(label) for label in generator.choice(chosen.class_ids, 2, replace=False))
         labels = made_labels(generator, classes)
-        mask = LabelMask(labels, classes, tuple(float(np.any(labels == label)) for label in classes))
+        scores = np.stack([0.5 + 0.4 * (labels == label) for label in classes]).astype(np.float32)
+        mask = LabelMask(labels, classes, tuple(0.9 * float(np.any(labels == label)) for label in classes))
         image = generator.integers(0, 256, (*SIZE, 3), np.uint8)
         prompt = Prompt(sample_id, f'caption {index}, a café | "quoted"', classes, seed=index)
-        records.append(record_sample(prompt, mask, folder.write(sample_id, image, labels), chosen))
+        quality = measure_quality(image, mask, ClassScores(torch.from_numpy(scores), classes))
+        records.append(record_sample(prompt, mask, folder.write(sample_id, image, labels), chosen, quality))
     Manifest(path).write(records)
     description = describe_dataset(settings, chosen, {"id": "toy", "revision": "sha256:00"}, records)
     (path / DESCRIPTION_FILE).write_bytes(encode_json(description))
     write_layout(folder, settings)
     return records
+
+
+def rewrite_manifest(path: Path, records: Sequence[SampleRecord]) -> None:
+    """Put other records in the place of a folder's."""
+    Manifest(path).write(records)
 
 
 def made_labels(generator: np.random.Generator, classes: Sequence[int]) -> np.ndarray:
