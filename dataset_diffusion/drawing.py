@@ -75,3 +75,13 @@ def _hatch(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows, columns = np.indices(labels.shape)
     stripes = (rows + columns) % HATCH_PERIOD < HATCH_WIDTH
     return np.where((stripes & (labels == IGNORE_INDEX))[..., None], np.uint8(255), picture).astype(np.uint8)
+
+
+def draw_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """The image [H, W, 3] uint8, grey and dark where `heatmap` [H, W] in [0, 1] is low, tinted from red to yellow where
+    it is high.
+    """
+    grey = image.mean(axis=2, keepdims=True) * (0.35 + 0.25 * heatmap[..., None])
+    tint = np.stack([np.full_like(heatmap, 255), 255 * heatmap, np.zeros_like(heatmap)], axis=2)
+    share = 0.75 * heatmap[..., None]
+    return ((1 - share) * grey + share * tint).round().astype(np.uint8)

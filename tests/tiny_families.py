@@ -41,19 +41,21 @@ WIDTH = 32
 T5_LENGTH = 48
 IMAGE_SIZE = (32, 32)
 LATENT_CHANNELS = 4
+SD3_CHANNELS = 16
+"""As the real ones have: the inpainting pipeline looks."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def tiny_autoencoder() -> AutoencoderKL:
-    """Two by two pixels to four channels."""
+def tiny_autoencoder(latent_channels: int = LATENT_CHANNELS) -> AutoencoderKL:
+    """Two by two pixels to one position."""
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=latent_channels,
         norm_num_groups=4,
         sample_size=IMAGE_SIZE[0],
         shift_factor=0.05,
@@ -164,8 +166,8 @@ def build_tiny_sd3(folder: Path, with_t5: bool = True) -> Path:
     transformer = SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=SD3_CHANNELS,
+        out_channels=SD3_CHANNELS,
         num_layers=3,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -180,7 +182,7 @@ def build_tiny_sd3(folder: Path, with_t5: bool = True) -> Path:
     pipe = StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=tiny_autoencoder(),
+        vae=tiny_autoencoder(SD3_CHANNELS),
         text_encoder=half_width(clip_with_projection, tokenizer),
         tokenizer=tokenizer,
         text_encoder_2=half_width(clip_with_projection, tokenizer),

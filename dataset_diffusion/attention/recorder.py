@@ -54,8 +54,6 @@ class AttentionRecorder:
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
     sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and the scores of one head.
-
-    Raises InputError if the model is compiled: what is compiled calls no hooks.
     """
 
     def __init__(
@@ -67,7 +65,6 @@ class AttentionRecorder:
         conditional: Literal["first", "last"] = "last",
         is_recorded: Call | None = None,
     ) -> None:
-        _require_not_compiled(model)
         self._model = model
         self._text = text
         self._batch = len(text) if isinstance(text, Tensor) else len(text.words)
@@ -313,12 +310,13 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
     return torch.softmax(scores * scale, dim=-1)
 
 
-def _require_not_compiled(model: nn.Module) -> None:
+def require_not_compiled(model: nn.Module) -> None:
+    """Raise InputError if a model is compiled: its code was made without the hooks, and does not call them."""
     for module in model.modules():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
             raise InputError(
-                "the model is compiled already, and compiled code calls no hooks: begin recording first, and compile "
-                "inside the `with` block"
+                "the model is compiled, and what is compiled calls no hooks: record with the model as it was loaded, and "
+                "compile it afterwards"
             )
 
 

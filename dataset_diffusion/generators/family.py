@@ -5,7 +5,7 @@ Adding a family is one file with a subclass of Family, named in families.py, and
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import diffusers
     from transformers import PreTrainedTokenizerFast
 
+MakeRecorder = Callable[[Sequence[AttentionLayer], int], AttentionRecorder]
+"""Makes a recorder of the layers and of a number of images for each prompt."""
 Spans = tuple[tuple[int, ...], ...]
 """For each class of a prompt, its positions along the first axis of AttentionMaps.cross."""
 
@@ -45,6 +47,8 @@ class Family(ABC):
 
     def __init__(self, pipe: "diffusers.DiffusionPipeline") -> None:
         self.pipe = pipe
+        self.positive_states: Any = None
+        """What the pipeline has made of the prompt, where that tells calls of the denoiser with it from others."""
 
     @property
     @abstractmethod
@@ -98,17 +102,29 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def recorder(
-        self,
-        layers: Sequence[AttentionLayer],
-        texts: Sequence[str],
-        words: Sequence[Sequence[str]],
-        **prompt_options: Any,
-    ) -> AttentionRecorder:
-        """A recorder of a batch of images made from `texts`, in which `words[i]` are the class words of image i.
+    def prepare(self, texts: Sequence[str], words: Sequence[Sequence[str]], **prompt_options: Any) -> MakeRecorder:
+        """Read the prompts of a batch, in which `words[i]` are the class words of `texts[i]`.
 
         `prompt_options` are those that the pipeline's encode_prompt is called with besides the texts.
         """
+
+    def recorder(
+        self, layers: Sequence[AttentionLayer], texts: Sequence[str], words: Sequence[Sequence[str]]
+    ) -> AttentionRecorder:
+        """A recorder of a batch of images, one for each text."""
+        return self.prepare(texts, words)(layers, 1)
+
+    def prompts_of(self, arguments: Mapping[str, Any]) -> Any:
+        """Of what the pipeline's encode_prompt is called with, the text or texts that the image attends to."""
+        return arguments["prompt"]
+
+    @abstractmethod
+    def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """How many images the denoiser is called with, and their height and width in pixels."""
+
+    def is_guided(self) -> bool:
+        """Whether the running pipeline gives the denoiser each image twice, with its prompt and without."""
+        return bool(self.pipe.do_classifier_free_guidance)
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:
         """What the pipeline is called with for a batch of images, besides prompts, size and noise."""

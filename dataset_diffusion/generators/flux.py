@@ -1,6 +1,6 @@
 """Flux.1 dev and schnell: T5's text first, then image positions. CLIP gives one vector for the whole prompt alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,6 +68,24 @@ class Flux(JointFamily):
                 f"sampler.negative_prompt={settings.negative_prompt!r}: Flux.1 reads no negative prompt; leave it empty"
             )
         return {"num_inference_steps": settings.num_inference_steps, "guidance_scale": settings.guidance_scale}
+
+    def prompts_of(self, arguments: Mapping[str, Any]) -> Any:
+        """What T5 reads."""
+        return arguments.get("prompt_2") or arguments["prompt"]
+
+    def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """From the positions' rows and columns."""
+        positions = kwargs["img_ids"]
+        rows, columns = (int(positions[:, axis].max()) + 1 for axis in (1, 2))
+        return len(args[0] if args else kwargs["hidden_states"]), rows * self.size_step, columns * self.size_step
+
+    def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """A true guidance scale calls the transformer a second time, with the negative prompt."""
+        return self.positive_states is None or kwargs.get("encoder_hidden_states") is self.positive_states
+
+    def is_guided(self) -> bool:
+        """With a true guidance scale the transformer is called twice, each time with one batch."""
+        return False
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer on packed latents."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dataset_diffusion.attention.recorder import require_not_compiled
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.family import Spans
@@ -66,6 +67,7 @@ class Generator:
         else:
             texts = [self.prompt_text(prompt) for prompt in prompts]
             words = [self._class_words(prompt) for prompt in prompts]
+            require_not_compiled(self.family.denoiser)
             with self.family.recorder(self._layers, texts, words) as recorder:
                 images = self._images(prompts)
             maps = recorder.maps()

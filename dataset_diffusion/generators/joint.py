@@ -15,7 +15,7 @@ from torch import Tensor
 from dataset_diffusion.attention.layers import AttentionLayer, joint_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder, JointText
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
 from dataset_diffusion.prompts.tokens import PromptTokens, prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings
 
@@ -98,25 +98,24 @@ class JointFamily(Family):
             spans.append(tuple(range(start, start + len(positions))))
         return tuple(spans)
 
-    def recorder(
-        self,
-        layers: Sequence[AttentionLayer],
-        texts: Sequence[str],
-        words: Sequence[Sequence[str]],
-        **prompt_options: Any,
-    ) -> AttentionRecorder:
+    def prepare(self, texts: Sequence[str], words: Sequence[Sequence[str]], **prompt_options: Any) -> MakeRecorder:
         """Records the attention to the class words in the prompts."""
-        grid = next(layer.size for layer in layers if layer.is_cross)
-        image_start, text_start = self.starts(grid, **prompt_options)
         found = [self._find(*pair, **prompt_options) for pair in zip(texts, words, strict=True)]
-        text = JointText(
-            image_start,
-            words=[[text_start + position for position in tokens.words] for tokens in found],
-            classes=[[text_start + position for span in tokens.spans for position in span] for tokens in found],
-        )
-        return AttentionRecorder(
-            self.denoiser, layers, text, conditional=self.conditional, is_recorded=self.is_recorded
-        )
+
+        def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:
+            grid = next(layer.size for layer in layers if layer.is_cross)
+            image_start, start = self.starts(grid, **prompt_options)
+            repeated = [tokens for tokens in found for _ in range(images_per_prompt)]
+            text = JointText(
+                image_start,
+                words=[[start + position for position in tokens.words] for tokens in repeated],
+                classes=[[start + position for span in tokens.spans for position in span] for tokens in repeated],
+            )
+            return AttentionRecorder(
+                self.denoiser, layers, text, conditional=self.conditional, is_recorded=self.is_recorded
+            )
+
+        return make
 
     def _find(self, text: str, words: Sequence[str], **prompt_options: Any) -> PromptTokens:
         """The positions of words from the beginning of the text on, those of all its parts together."""

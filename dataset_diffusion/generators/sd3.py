@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt, relative_block
 
 BEST_BLOCK, OF_BLOCKS = 9, 24
@@ -58,6 +59,19 @@ class StableDiffusion3(JointFamily):
     def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
         """Skip-layer guidance calls the transformer once more, without some of its blocks."""
         return kwargs.get("skip_layers") is None
+
+    def prompts_of(self, arguments: Mapping[str, Any]) -> Any:
+        """All three text encoders must be given the same text."""
+        prompt = arguments["prompt"]
+        if any(arguments.get(other) not in (None, prompt) for other in ("prompt_2", "prompt_3")):
+            raise InputError("prompt_2, prompt_3: class words are found in one prompt; give `prompt` alone")
+        return prompt
+
+    def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """From the shape of the latents."""
+        latents = args[0] if args else kwargs["hidden_states"]
+        height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
+        return len(latents), height, width
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer."""

@@ -3,7 +3,7 @@
 The paper calls it class-prompt cross-attention (arXiv 2309.14303).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder
-from dataset_diffusion.generators.family import Family, Spans
+from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
 from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.settings.generate import AttentionSettings
 
@@ -40,16 +40,25 @@ class UNetFamily(Family):
         """The words' positions in the class prompt, whatever the prompt of the image."""
         return class_prompt(self.tokenizer, words).spans
 
-    def recorder(
+    def prepare(
         self,
-        layers: Sequence[AttentionLayer],
         texts: Sequence[str],  # noqa: ARG002
         words: Sequence[Sequence[str]],
         **prompt_options: Any,  # noqa: ARG002
-    ) -> AttentionRecorder:
+    ) -> MakeRecorder:
         """Records the attention to class prompts, which the images are not made from."""
-        class_prompts = [class_prompt(self.tokenizer, class_words).text for class_words in words]
-        return AttentionRecorder(self.pipe.unet, layers, self.encode_text(class_prompts))
+        states = self.encode_text([class_prompt(self.tokenizer, class_words).text for class_words in words])
+
+        def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:
+            return AttentionRecorder(self.pipe.unet, layers, states.repeat_interleave(images_per_prompt, dim=0))
+
+        return make
+
+    def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """From the shape of the latents."""
+        latents = args[0] if args else kwargs["sample"]
+        height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
+        return len(latents), height, width
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -1,6 +1,6 @@
 """Z-Image and Z-Image-Turbo: image positions first, then the caption, both padded to multiples of 32."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,12 @@ class ZImage(JointFamily):
     def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
         """The image first, padded."""
         return 0, -(-grid[0] * grid[1] // MULTIPLE) * MULTIPLE
+
+    def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
+        """From the shape of the latents, of which there is a list."""
+        images = args[0] if args else kwargs["x"]
+        height, width = (side * self.pipe.vae_scale_factor for side in images[0].shape[-2:])
+        return len(images), height, width
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer, whose time runs from noise to image."""

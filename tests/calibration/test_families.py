@@ -53,7 +53,7 @@ def test_noised_latents_and_times_are_those_of_the_pipelines_sampling(pipe) -> N
     calls.clear()
     with torch.no_grad():
         for time in family.noise_times(STEPS, IMAGE_SIZE):
-            family.denoise(torch.randn(1, 4, 16, 16), time[None], "a cat")
+            family.denoise(torch.randn(1, pipe.vae.config.latent_channels, 16, 16), time[None], "a cat")
     handle.remove()
     assert calls == pytest.approx(sampled, abs=0.6 if family.takes_schedulers else 1e-4)
 

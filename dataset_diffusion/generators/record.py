@@ -1,0 +1,169 @@
+"""Masks and heat maps of images that you make with your own pipeline.
+
+with record_attention(pipe, [["cat", "sofa"]]) as recorded:
+    image = pipe("a cat on a sofa; cat sofa").images[0]
+(mask,) = recorded.label_masks()
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.attention.recorder import AttentionRecorder, require_not_compiled
+from dataset_diffusion.drawing import draw_heatmap
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.families import family_of
+from dataset_diffusion.generators.family import MakeRecorder, Spans
+from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.settings.generate import AttentionSettings, MaskSettings
+from dataset_diffusion.types import AttentionMaps, ClassScores
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+DEFAULTS = MaskSettings()
+
+
+def record_attention(
+    pipe: "DiffusionPipeline",
+    words: Sequence[Sequence[str]],
+    *,
+    self_resolution: int | None = None,
+    cross_resolution: int | None = None,
+    blocks: list[int] | None = None,
+) -> "RecordedAttention":
+    """Record the attention of one call of a diffusers pipeline inside a `with` block.
+
+    `words` are the class words of each prompt of the call. Models with joint attention (Stable Diffusion 3, Flux.1,
+    Z-Image) find them in the prompt: append them to it. The images are the same, to the bit, as without recording.
+    The other arguments are those of `attention` in dd-generate. Works with any scheduler, with image-to-image and
+    inpainting pipelines, and with several images for a prompt.
+
+    Raises InputError for a pipeline that cannot be recorded, for one that is compiled, for words that are not
+    in their prompt, and for prompts that are given as embeddings.
+    """
+    return RecordedAttention(pipe, words, AttentionSettings(self_resolution, cross_resolution, blocks))
+
+
+class RecordedAttention:
+    """The attention of one pipeline call; made by record_attention. Images are in the order of the call's."""
+
+    def __init__(self, pipe: "DiffusionPipeline", words: Sequence[Sequence[str]], settings: AttentionSettings) -> None:
+        if isinstance(words, str) or any(isinstance(entry, str) for entry in words):
+            raise InputError(f"words={words!r}: give a list of class words for each prompt, as [['cat', 'sofa']]")
+        self._family = family_of(pipe)
+        self._pipe: Any = pipe
+        self._words = [list(entry) for entry in words]
+        self._settings = settings
+        self._make_recorder: MakeRecorder | None = None
+        self._recorder: AttentionRecorder | None = None
+        self._spans: list[Spans] = []
+        self._handle: RemovableHandle | None = None
+        self._images_per_prompt = 1
+        self._image_size = (0, 0)
+
+    def __enter__(self) -> Self:
+        require_not_compiled(self._family.denoiser)
+        self._encode_prompt: Callable[..., Any] = self._pipe.encode_prompt
+        self._pipe.encode_prompt = self._observe_prompt
+        self._handle = self._family.denoiser.register_forward_pre_hook(self._before_denoiser, with_kwargs=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.__dict__.pop("encode_prompt", None)  # what remains is the class's own
+        if self._handle is not None:
+            self._handle.remove()
+        if self._recorder is not None:
+            self._recorder.__exit__(None, None, None)
+
+    @property
+    def maps(self) -> list[AttentionMaps]:
+        """The recorded maps of each image; see AttentionMaps. `spans` says which rows of `cross` are of which class."""
+        if self._recorder is None:
+            raise RuntimeError("no attention was recorded: call the pipeline inside the `with` block")
+        return self._recorder.maps()
+
+    @property
+    def spans(self) -> list[Spans]:
+        """For each image and class word its rows in AttentionMaps.cross."""
+        return [spans for spans in self._spans for _ in range(self._images_per_prompt)]
+
+    def scores(self, power: int = AttentionSettings.power) -> list[ClassScores]:
+        """For each image the scores of its class words, [K, H, W] in [0, 1]; class k has the id k + 1."""
+        return [
+            class_scores(class_evidence(maps, spans, power), range(1, len(spans) + 1), self._image_size)
+            for maps, spans in zip(self.maps, self.spans, strict=True)
+        ]
+
+    def label_masks(
+        self,
+        threshold: float = DEFAULTS.threshold,
+        uncertainty_threshold: float | None = None,
+        power: int = AttentionSettings.power,
+    ) -> list[np.ndarray]:
+        """For each image a mask [H, W] uint8: 0 background, 1 the first of its class words, 2 the second, ...
+
+        255 where the best score lies between the thresholds; nowhere if only `threshold` is given. `power` is the
+        exponent of the self-attention (arXiv 2309.14303).
+        """
+        low = threshold if uncertainty_threshold is None else uncertainty_threshold
+        return [label_mask(scores, threshold, low).labels for scores in self.scores(power)]
+
+    def heatmaps(self, power: int = 0) -> list[np.ndarray]:
+        """For each image and class word where its attention is: [K, H, W] float32 in [0, 1]."""
+        return [scores.scores.clamp(0, 1).cpu().numpy() for scores in self.scores(power)]
+
+    def overlays(self, images: Sequence[Any], power: int = 0) -> list[list[np.ndarray]]:
+        """For each image and class word the image under its heat map: [H, W, 3] uint8. `images` are PIL or arrays."""
+        return [
+            [draw_heatmap(np.asarray(image), heatmap) for heatmap in heatmaps]
+            for image, heatmaps in zip(images, self.heatmaps(power), strict=True)
+        ]
+
+    def _observe_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        arguments = inspect.signature(self._encode_prompt).bind(*args, **kwargs)
+        arguments.apply_defaults()
+        # Z-Image's pipeline writes its chat template into the list that it is given.
+        given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.arguments.items()}
+        result = self._encode_prompt(*args, **kwargs)
+        if self._recorder is not None:
+            raise InputError("record_attention: one call of the pipeline in each `with` block")
+        if self._make_recorder is None:  # a second text before the image is begun is a negative prompt
+            self._make_recorder = self._read(given)
+            self._family.positive_states = result[0]
+        return result
+
+    def _read(self, arguments: dict[str, Any]) -> MakeRecorder:
+        prompts = self._family.prompts_of(arguments)
+        if prompts is None:
+            raise InputError("record_attention: give the pipeline its prompt as text; in embeddings no word is found")
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if len(texts) != len(self._words):
+            raise InputError(f"record_attention: {len(texts)} prompts, but class words for {len(self._words)}")
+        options = {name: arguments[name] for name in ("max_sequence_length",) if name in arguments}
+        self._spans = [self._family.class_spans(*pair) for pair in zip(texts, self._words, strict=True)]
+        # The pipeline's own method, not this one.
+        del self._pipe.encode_prompt
+        try:
+            return self._family.prepare(texts, self._words, **options)
+        finally:
+            self._pipe.encode_prompt = self._observe_prompt
+
+    @torch.compiler.disable
+    def _before_denoiser(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._recorder is not None:
+            return
+        if self._make_recorder is None:
+            raise InputError("record_attention: give the pipeline its prompt as text; in embeddings no word is found")
+        number, height, width = self._family.input_size(args, kwargs)
+        self._image_size = (height, width)
+        self._images_per_prompt = number // len(self._words) // (2 if self._family.is_guided() else 1)
+        layers = self._family.attention_layers(self._image_size, self._settings)
+        self._recorder = self._make_recorder(layers, self._images_per_prompt)
+        self._recorder.__enter__()
