@@ -17,7 +17,7 @@ from torch import Tensor
 from dataset_diffusion import __version__
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import write_atomically
-from dataset_diffusion.segmentation.model import Architecture, architecture_from_json
+from dataset_diffusion.segmentation.architectures import AnyArchitecture, describe_architecture, read_architecture
 from dataset_diffusion.settings.protocol import TEST_MODES, TestProtocol
 
 SEGMENTOR_FILE = "segmentor.pth"
@@ -44,7 +44,7 @@ class SegmentorFile:
     """
 
     state_dict: dict[str, Tensor]
-    architecture: Architecture
+    architecture: AnyArchitecture
     label_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     config: str
@@ -93,7 +93,7 @@ def save_segmentor(segmentor: SegmentorFile, path: Path) -> None:
     """Write the slim file, of plain values and tensors only, so that `torch.load(path, weights_only=True)` reads it."""
     content = {
         "state_dict": {name: tensor.detach().cpu() for name, tensor in segmentor.state_dict.items()},
-        "architecture": segmentor.architecture.to_json(),
+        "architecture": describe_architecture(segmentor.architecture),
         "label_names": list(segmentor.label_names),
         "palette": [list(colour) for colour in segmentor.palette],
         "config": segmentor.config,
@@ -107,7 +107,7 @@ def read_segmentor(path: Path) -> SegmentorFile:
     """Read a slim file. Raises InputError where it is not one that `save_segmentor` wrote."""
     content = load_strictly(path)
     try:
-        architecture = architecture_from_json(content["architecture"])
+        architecture = read_architecture(content["architecture"])
         segmentor = SegmentorFile(
             state_dict=dict(content["state_dict"]),
             architecture=architecture,

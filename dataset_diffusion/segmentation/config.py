@@ -3,23 +3,24 @@
 from typing import Any
 
 from dataset_diffusion.labelled.label_names import Labels
+from dataset_diffusion.segmentation.architectures import AnyArchitecture, model_config
 from dataset_diffusion.segmentation.data import training_steps, validation_steps
-from dataset_diffusion.segmentation.model import Architecture, segmentor_config
 from dataset_diffusion.settings.train import TrainSettings
 
 POLY_POWER = 0.9
 
 
 def mmseg_config(
-    settings: TrainSettings, architecture: Architecture, labels: Labels, *, bfloat16: bool, sync_batch_norm: bool
+    settings: TrainSettings, architecture: AnyArchitecture, labels: Labels, *, bfloat16: bool, sync_batch_norm: bool
 ) -> dict[str, Any]:
     """The config of a training: what the runner is made from, and the text that goes with the exported segmentor.
 
     It holds no path. mmsegmentation's `init_model` takes it, and then predicts with the segmentor's state dict.
     """
+    parts = settings.accumulation_steps
     return {
         "default_scope": "mmseg",
-        "model": segmentor_config(
+        "model": model_config(
             architecture,
             crop_size=settings.crop_size,
             avg_non_ignore=settings.avg_non_ignore,
@@ -30,7 +31,7 @@ def mmseg_config(
         "train_pipeline": training_steps(settings.crop_size, settings.scale_range),
         "test_pipeline": validation_steps(settings.protocol),
         "train_cfg": {
-            "type": "IterBasedTrainLoop",
+            **({"type": "PartsTrainLoop", "parts": parts} if parts > 1 else {"type": "IterBasedTrainLoop"}),
             "max_iters": settings.iterations,
             "val_interval": settings.val_interval,
         },
@@ -66,6 +67,10 @@ def _optim_wrapper(settings: TrainSettings, bfloat16: bool) -> dict[str, Any]:
         "optimizer": {"type": "AdamW", "lr": settings.lr, "weight_decay": settings.weight_decay},
         "clip_grad": {"max_norm": settings.clip_norm, "norm_type": 2},
     }
+    if settings.accumulation_steps > 1:
+        wrapper["accumulative_counts"] = settings.accumulation_steps
+        if not bfloat16:
+            wrapper["type"] = "PartsOptimWrapper"
     if settings.backbone_lr_mult != 1:
         wrapper["paramwise_cfg"] = {"custom_keys": {"backbone": {"lr_mult": settings.backbone_lr_mult}}}
     return wrapper

@@ -16,6 +16,14 @@ from dataset_diffusion.types import IGNORE_INDEX
 # ImageNet's statistics, RGB in [0, 255]: what pretrained backbones expect.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+PREPROCESSOR = {
+    "type": "mmseg.SegDataPreProcessor",
+    "mean": PIXEL_MEAN,
+    "std": PIXEL_STD,
+    "bgr_to_rgb": True,
+    "pad_val": 0,
+    "seg_pad_val": IGNORE_INDEX,
+}
 AUXILIARY_LOSS_WEIGHT = 0.4
 
 
@@ -96,15 +104,7 @@ def segmentor_config(
     return {
         # The scope is written out wherever mmengine's own registry does the building.
         "type": "mmseg.EncoderDecoder",
-        "data_preprocessor": {
-            "type": "mmseg.SegDataPreProcessor",
-            "mean": PIXEL_MEAN,
-            "std": PIXEL_STD,
-            "bgr_to_rgb": True,
-            "pad_val": 0,
-            "seg_pad_val": IGNORE_INDEX,
-            "size": (crop_size, crop_size) if crop_size else None,
-        },
+        "data_preprocessor": {**PREPROCESSOR, "size": (crop_size, crop_size) if crop_size else None},
         "backbone": {
             "type": "ResNetV1c" if architecture.deep_stem else "ResNet",
             "depth": architecture.depth,
@@ -149,9 +149,11 @@ def build_segmentor(config: dict[str, Any]) -> nn.Module:
     """An mmsegmentation model with random weights, on the CPU."""
     import_mmseg()
     from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
     from mmseg.registry import MODELS
 
-    with warnings.catch_warnings():
+    # Some parts look for others in the current scope, not in that of mmsegmentation's registry.
+    with warnings.catch_warnings(), DefaultScope.overwrite_default_scope("mmseg"):
         # mmseg recommends avg_non_ignore=True at every loss that is built otherwise.
         warnings.filterwarnings("ignore", message=".*avg_non_ignore.*")
         # It also advises those with two labels to use one output; two are right, and simpler.

@@ -12,7 +12,17 @@ from dataset_diffusion.hardware import bfloat16_is_fast
 
 
 @OPTIM_WRAPPERS.register_module(force=True)
-class Bfloat16OptimWrapper(OptimWrapper):
+class PartsOptimWrapper(OptimWrapper):
+    """Counts iterations of several parts; mmengine's own counts parts, and so would go astray in a resumed run."""
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Begin to count, at the iteration `init_counts` of `max_counts`."""
+        parts = self._accumulative_counts
+        super().initialize_count_status(model, init_counts * parts, max_counts * parts)
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class Bfloat16OptimWrapper(PartsOptimWrapper):
     """Layers compute in bfloat16; weights, their gradients and the loss stay in float32.
 
     mmengine's own wrapper is for GPUs alone. bfloat16 has the range of float32, so the loss needs no scaling.

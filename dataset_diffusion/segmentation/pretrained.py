@@ -9,11 +9,13 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from dataset_diffusion.errors import InputError
+from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.segmentation.checkpoints import load_strictly
 
 MIN_SHARE = 0.9
 OPEN_MMLAB = "open-mmlab://"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 WRAPPER_PREFIXES = ("module.", "backbone.")
 # timm's deep stem is the convolution conv1.{0,3,6} with norms conv1.{1,4} and bn1; mmseg's is one sequence, stem.{0-8}.
 DEEP_STEM = re.compile(r"conv1\.(\d)\.")
@@ -28,23 +30,33 @@ class BackboneWeights:
     deep_stem: bool
 
 
-def read_backbone(pretrained: str) -> BackboneWeights | None:
-    """The weights that `segmentor.pretrained` names: a file, or open-mmlab://NAME; None for "none".
+def read_backbone(pretrained: str, any_backbone: bool = False) -> BackboneWeights | None:
+    """The weights that `segmentor.pretrained` names: a file, open-mmlab://NAME, a URL, or a hub id; None for "none".
 
-    Raises InputError where there are none, or they are not of a ResNet.
+    Raises InputError where there are none, or they are not of a ResNet, unless it is to be `any_backbone`.
     """
     if pretrained == "none":
         return None
-    path = _download(pretrained) if pretrained.startswith(OPEN_MMLAB) else Path(pretrained)
+    if pretrained.startswith(OPEN_MMLAB):
+        path = _download(pretrained)
+    elif pretrained.startswith("https://"):
+        path = _fetch(pretrained, pretrained)
+    elif HUB_ID.fullmatch(pretrained) and not Path(pretrained).exists() and not pretrained.endswith(WEIGHT_SUFFIXES):
+        path = _from_hub(pretrained)
+    else:
+        path = Path(pretrained)
     if not path.is_file():
         raise InputError(
             f"segmentor.pretrained={pretrained}: no such file; name one, or write none or open-mmlab://NAME"
         )
-    return recognise(pretrained, load_strictly(path))
+    return recognise(pretrained, load_strictly(path), any_backbone)
 
 
-def recognise(source: str, content: object) -> BackboneWeights:
-    """Take a ResNet's tensors from what mmsegmentation, torchvision or timm saved (a whole model, or its backbone)."""
+def recognise(source: str, content: object, any_backbone: bool = False) -> BackboneWeights:
+    """Take a ResNet's tensors from what mmsegmentation, torchvision or timm saved (a whole model, or its backbone).
+
+    Those of `any_backbone` keep their names; they must be mmsegmentation's.
+    """
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -54,6 +66,8 @@ def recognise(source: str, content: object) -> BackboneWeights:
     for prefix in WRAPPER_PREFIXES:
         if any(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if any_backbone:
+        return BackboneWeights(source, state, deep_stem=False)
     if any(re.match(r"layer\d\.\d+\.downsample\.2\.", name) for name in state):
         raise InputError(
             f"segmentor.pretrained={source}: is a ResNet-D, whose shortcuts average; use a ResNet, or a ResNet-C"
@@ -94,7 +108,7 @@ def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
     if share < MIN_SHARE:
         raise InputError(
             f"segmentor.pretrained={weights.source}: has {found}, needs {MIN_SHARE:.0%}; "
-            "name weights of a ResNet of the segmentor's depth"
+            "name weights of a backbone of the segmentor's kind and size"
         )
     backbone.load_state_dict(matching, strict=False)
     print(f"pretrained backbone: {weights.source} has {found}", flush=True)
@@ -109,7 +123,10 @@ def _download(pretrained: str) -> Path:
     if name not in models:
         known = ", ".join(sorted(model for model in models if re.fullmatch(r"resnet\d+_v1c", model)))
         raise InputError(f"segmentor.pretrained={pretrained}: no such model; use one of {known}, or a file")
-    url = models[name]
+    return _fetch(pretrained, models[name])
+
+
+def _fetch(pretrained: str, url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         print(f"pretrained backbone: downloading {url}", flush=True)
@@ -122,3 +139,20 @@ def _download(pretrained: str) -> Path:
                 "or train from scratch with segmentor.pretrained=none"
             ) from error
     return path
+
+
+def _from_hub(pretrained: str) -> Path:
+    """The file of weights of a model on the Hugging Face Hub, or in its cache: safetensors, else PyTorch's."""
+    from huggingface_hub import hf_hub_download
+
+    reason = ""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        try:
+            return Path(hf_hub_download(pretrained, name))
+        # The client raises many kinds: of the network, of names, of rights.
+        except Exception as error:
+            reason = reason or first_line(error)
+    raise InputError(
+        f"segmentor.pretrained={pretrained}: no such file, and no weights on the hub ({reason}); name a file, a hub "
+        "id, or none"
+    )

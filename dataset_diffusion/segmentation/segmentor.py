@@ -12,9 +12,10 @@ from torch import Tensor
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.hardware import find_device
+from dataset_diffusion.segmentation.architectures import model_config
 from dataset_diffusion.segmentation.checkpoints import read_segmentor
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
-from dataset_diffusion.segmentation.model import build_segmentor, segmentor_config, test_config
+from dataset_diffusion.segmentation.model import build_segmentor, test_config
 from dataset_diffusion.settings.protocol import TRAINED, TestProtocol, parse_scale
 from dataset_diffusion.types import IGNORE_INDEX
 
@@ -145,7 +146,7 @@ def load_segmentor(
     """
     path = Path(path)
     file = read_segmentor(path)
-    model = build_segmentor(segmentor_config(file.architecture))
+    model = build_segmentor(model_config(file.architecture))
     try:
         model.load_state_dict(file.state_dict)
     except RuntimeError as error:

@@ -29,6 +29,7 @@ from dataset_diffusion.labelled.faults import require_valid
 from dataset_diffusion.labelled.label_names import Labels, read_labels
 from dataset_diffusion.labelled.toy_scenes import toy_validation_set
 from dataset_diffusion.processes import joined_processes
+from dataset_diffusion.segmentation.architectures import AnyArchitecture
 from dataset_diffusion.segmentation.checkpoints import (
     SEGMENTOR_FILE,
     SegmentorFile,
@@ -40,9 +41,9 @@ from dataset_diffusion.segmentation.checkpoints import (
 from dataset_diffusion.segmentation.config import ema_momentum, mmseg_config
 from dataset_diffusion.segmentation.data import VocData, training_loader, validation_loader
 from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, CheckpointHook, IterationSeedHook, ProgressHook
-from dataset_diffusion.segmentation.model import Architecture, build_segmentor, init_weights
+from dataset_diffusion.segmentation.model import build_segmentor, init_weights
+from dataset_diffusion.segmentation.networks import plan_network
 from dataset_diffusion.segmentation.precision import uses_bfloat16
-from dataset_diffusion.segmentation.pretrained import load_backbone, read_backbone
 from dataset_diffusion.segmentation.runner import SegmentationRunner
 from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.self_training import relabel
@@ -82,6 +83,7 @@ def train(settings: TrainSettings) -> Path:
 def _prepare(settings: TrainSettings) -> None:
     """Check everything that can be checked before a model is built, and make the work folder."""
     find_device(settings.device)
+    settings.images_per_process(int(os.environ.get("WORLD_SIZE", "1")))
     data = _training_data(settings)
     labels = read_labels(data.root)
     require_valid(data.root, data.split, len(labels.names))
@@ -90,7 +92,7 @@ def _prepare(settings: TrainSettings) -> None:
     if validation and settings.val_dir != TOY_VALIDATION:
         _require_same_labels(settings, labels)
         require_valid(validation.root, validation.split, len(labels.names))
-    read_backbone(settings.segmentor.pretrained)
+    plan_network(settings, len(labels.names))
     work_dir = Path(settings.work_dir)
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -198,19 +200,11 @@ class _Training:
             return exported
         if is_main_process():
             _remove_unfinished_files(folder)
-        weights = read_backbone(self._settings.segmentor.pretrained)
-        architecture = Architecture(
-            depth=self._settings.segmentor.depth,
-            deep_stem=weights is None or weights.deep_stem,
-            aspp_dilations=tuple(self._settings.segmentor.aspp_dilations),
-            base_channels=self._settings.segmentor.base_channels,
-            output_stride=self._settings.segmentor.output_stride,
-            num_labels=len(self._labels.names),
-        )
+        network = plan_network(self._settings, len(self._labels.names))
         config = Config(
             mmseg_config(
                 self._settings,
-                architecture,
+                network.architecture,
                 self._labels,
                 bfloat16=uses_bfloat16(self._settings.precision, self._device),
                 sync_batch_norm=get_world_size() > 1 and self._device.type == "cuda",
@@ -219,15 +213,14 @@ class _Training:
         torch.manual_seed(self._settings.seed)
         model: Any = build_segmentor(config.model)
         init_weights(model)
-        if weights:
-            load_backbone(model.backbone, weights)
+        network.load_pretrained(model)
         self._runner(model, config, data, folder, name).train()
         if is_main_process():
-            self._export(folder, architecture, config.pretty_text)
+            self._export(folder, network.architecture, config.pretty_text)
         barrier()
         return exported
 
-    def _export(self, folder: Path, architecture: Architecture, config: str) -> None:
+    def _export(self, folder: Path, architecture: AnyArchitecture, config: str) -> None:
         """Write the averaged weights of the best checkpoint, or of the last where nothing was validated."""
         checkpoint = folder / BEST_CHECKPOINT_FILE if self._validation else latest_checkpoint(folder)
         assert checkpoint is not None  # the end of a training saves one
@@ -252,7 +245,7 @@ class _Training:
             self._labels,
             crop_size=settings.crop_size,
             scale_range=settings.scale_range,
-            batch_size=settings.batch_size,
+            batch_size=settings.images_per_process(get_world_size()),
             seed=settings.seed,
             num_workers=settings.num_workers,
         )

@@ -10,6 +10,7 @@ from dataset_diffusion.settings.checks import one_of, require
 from dataset_diffusion.settings.protocol import OWN_SIZE, TestProtocol, parse_scale, require_protocol
 
 DEPTHS = (18, 50, 101)
+SEGMENTOR_KINDS = ("deeplabv3", "mask2former", "mmseg")
 OUTPUT_STRIDES = (8, 16)
 """Pixels of the image per position of the feature map that is classified."""
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -19,20 +20,43 @@ TOY_VALIDATION = "toy"
 
 @dataclass(frozen=True)
 class SegmentorSettings:
-    """A DeepLabV3."""
+    """A DeepLabV3 or a Mask2Former with a ResNet, or what a config of mmsegmentation says."""
 
     pretrained: str
-    """none, a file of a ResNet, or open-mmlab://resnet101_v1c"""
+    """none, a file of weights of the backbone, open-mmlab://resnet101_v1c, or a hub id (timm/resnet50.a1_in1k); with
+    segmentor=mmseg also config: what the config names"""
+    kind: str = "deeplabv3"
+    """deeplabv3, mask2former, mmseg"""
+    config: str | None = None
+    """mmseg: a config that mmsegmentation ships (segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512), or a .py file"""
     depth: int = 101
-    """that of its ResNet: 18, 50, 101"""
-    aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
-    """rates of the spatial pyramid, in positions of the feature map"""
+    """that of the ResNet: 18, 50, 101"""
     base_channels: int = 64
     """width of the ResNet's first stage; half of the published 64 makes a quarter of the work"""
+    aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
+    """deeplabv3: rates of the spatial pyramid, in positions of the feature map"""
     output_stride: int = 8
-    """pixels per position of the feature map: 8, or 16: faster"""
+    """deeplabv3: pixels per position of the feature map: 8, or 16: faster"""
+    num_queries: int = 100
+    """mask2former: masks that it predicts"""
+    hidden_dim: int = 256
+    """mask2former: width of its decoders"""
+    encoder_layers: int = 6
+    """mask2former: layers of the pixel decoder"""
+    decoder_layers: int = 9
+    """mask2former: layers of the transformer decoder"""
+    num_points: int = 12544
+    """mask2former: points of an image that the loss looks at"""
 
     def __post_init__(self) -> None:
+        require(self.kind in SEGMENTOR_KINDS, "segmentor.kind", self.kind, one_of(SEGMENTOR_KINDS))
+        if self.kind == "mmseg":
+            remedy = "name one of mmsegmentation's, as segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512, or a file"
+            require(bool(self.config), "segmentor.config", self.config, remedy)
+        for name in ("num_queries", "encoder_layers", "decoder_layers", "num_points"):
+            require(getattr(self, name) >= 1, f"segmentor.{name}", getattr(self, name), "must be 1 or more")
+        width = self.hidden_dim
+        require(width >= 64 and width % 32 == 0, "segmentor.hidden_dim", width, "must be a multiple of 32, 64 or more")
         require(self.depth in DEPTHS, "segmentor.depth", self.depth, one_of(tuple(map(str, DEPTHS))))
         rates = self.aspp_dilations
         require(
@@ -59,7 +83,7 @@ class TrainSettings:
     iterations: int
     """length of the training"""
     batch_size: int
-    """images at once, of each process: with torchrun and two GPUs, twice as many in all"""
+    """images of an iteration, over all processes: with torchrun and two GPUs, each takes half of them"""
     crop_size: int
     """side of the squares that images are cropped to"""
     scale_range: list[float]
@@ -85,6 +109,8 @@ class TrainSettings:
     """processes that load images, for each process that trains; 0: none"""
     segmentor: SegmentorSettings
     """the network"""
+    accumulation_steps: int = 1
+    """each process takes its images of an iteration in so many parts, one after the other: less memory"""
     seed: int = 0
     """another seed, other random numbers"""
     device: str = "auto"
@@ -110,7 +136,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("dataset_dir", "work_dir"):
             require(bool(getattr(self, name)), name, getattr(self, name), "name a folder")
-        for name in ("iterations", "batch_size", "checkpoint_interval", "val_interval"):
+        for name in ("iterations", "batch_size", "accumulation_steps", "checkpoint_interval", "val_interval"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
         for name in ("lr", "clip_norm"):
             value = getattr(self, name)
@@ -132,11 +158,25 @@ class TrainSettings:
         threshold = self.self_training_threshold
         require(0 <= threshold <= 1, "self_training_threshold", threshold, "must lie in [0, 1]")
         require_protocol(self.test_scale, self.test_mode)
+        self.images_per_process(1)
         require(bool(self.val_split), "val_split", self.val_split, "name a split, such as val")
-        # The image-level branch of the pyramid normalises over the batch alone.
-        require(self.batch_size >= 2, "batch_size", self.batch_size, "must be 2 or more: batch normalisation needs it")
 
     @property
     def protocol(self) -> TestProtocol:
         """How the network sees an image that it is tested on. A window has the size of a training crop."""
         return TestProtocol(parse_scale(self.test_scale), self.test_mode, self.crop_size)
+
+    def images_per_process(self, num_processes: int) -> int:
+        """Each process's images of an iteration. Raises InputError where `batch_size` does not divide."""
+        parts = num_processes * self.accumulation_steps
+        what = f"{num_processes} processes with accumulation_steps={self.accumulation_steps}"
+        batch = self.batch_size
+        require(batch % parts == 0, "batch_size", batch, f"must be a multiple of {parts}, for {what}")
+        # The image-level branch of DeepLabV3's pyramid normalises over the batch alone.
+        require(
+            batch // parts >= 2,
+            "batch_size",
+            batch,
+            f"must be {2 * parts} or more: batch normalisation needs 2 at once",
+        )
+        return batch // num_processes

@@ -107,7 +107,7 @@ def test_another_depth_is_refused(tmp_path: Path) -> None:
     torch.save(backbone(depth=18).state_dict(), tmp_path / "resnet18.pth")
     with torch.device("meta"):
         deeper = backbone(depth=50)
-    with pytest.raises(InputError, match="segmentor's depth"):
+    with pytest.raises(InputError, match="segmentor's kind and size"):
         load_backbone(deeper, read_backbone(str(tmp_path / "resnet18.pth")))
 
 

@@ -18,6 +18,7 @@ def test_two_processes_train_under_torchrun(dataset_dir: Path, work_dir: Path) -
         dataset_dir,
         work_dir,
         iterations=3,
+        batch_size=4,
         self_training=True,
         val_dir=str(dataset_dir),
         val_split="train",

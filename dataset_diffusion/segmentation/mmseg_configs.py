@@ -1,0 +1,224 @@
+"""Any segmentor that mmsegmentation ships a config of, fitted to the labels and the crop of a training.
+
+Refused, by name: models that are no encoder-decoder (promptable, depth), parts of mmdet or mmpretrain, and parts that
+need mmcv's compiled operators, which this project does without.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataset_diffusion.errors import InputError, first_line
+from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
+from dataset_diffusion.settings.protocol import TestProtocol
+from dataset_diffusion.types import IGNORE_INDEX
+
+SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
+BOUNDARY_HEADS = ("STDCHead",)
+"""Auxiliary heads whose classes are edge and no edge, whatever the labels are."""
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MmsegArchitecture:
+    """`model` is the model part of an mmengine config, of plain values, fitted to `num_labels`."""
+
+    name: str
+    model: Node = field(repr=False)
+    num_labels: int
+
+
+def read_mmseg_config(name: str) -> tuple[Node, str | None]:
+    """The model of a shipped config ("segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512") or of a file.
+
+    Returns it as plain values without pretrained weights, and where those of its backbone are, if it names any.
+    Raises InputError for an unknown config and for one that cannot be trained here.
+    """
+    import_mmseg()
+    import mmseg
+    from mmengine.config import Config
+
+    shipped = Path(mmseg.__file__).parent / ".mim" / "configs"
+    path = Path(name) if name.endswith(".py") else shipped / f"{name}.py"
+    setting = f"segmentor.config={name}"
+    if not path.is_file():
+        raise InputError(
+            f"{setting}: no such config; name a .py file, or one of mmsegmentation's{_near(name, shipped)}"
+        )
+    try:
+        config = Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:
+        raise InputError(f"{setting}: cannot be read ({first_line(error)})") from error
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        raise InputError(f"{setting}: has no model; name the config of a segmentor")
+    content: Node = _plain(model)
+    _require_trainable(setting, content, config.get("custom_imports"))
+    return content, _strip_pretrained(content)
+
+
+def fit(
+    name: str, model: Node, *, num_labels: int, crop_size: int, avg_non_ignore: bool, sync_batch_norm: bool
+) -> MmsegArchitecture:
+    """The architecture of a config for `num_labels` labels. Raises InputError where it cannot be built."""
+    fitted = copy.deepcopy(model)
+    _fit_heads(fitted, num_labels, avg_non_ignore)
+    _fit_sizes(fitted, crop_size)
+    architecture = MmsegArchitecture(name, fitted, num_labels)
+    from dataset_diffusion.segmentation.model import build_segmentor
+
+    try:
+        build_segmentor(mmseg_model_config(architecture, TestProtocol(), sync_batch_norm=sync_batch_norm))
+    except Exception as error:
+        # Parts fail in many ways where an operator or a library is missing; the reason is always in the first line.
+        raise InputError(
+            f"segmentor.config={name}: cannot be built here ({first_line(error)}); use a config that needs neither "
+            "compiled operators nor another library"
+        ) from error
+    return architecture
+
+
+def mmseg_model_config(
+    architecture: MmsegArchitecture, protocol: TestProtocol, *, crop_size: int | None = None, sync_batch_norm: bool
+) -> Node:
+    """The model part of an mmengine config."""
+    from dataset_diffusion.segmentation.model import test_config
+
+    model: Node = copy.deepcopy(architecture.model)
+    for node in _nodes(model):
+        if sync_batch_norm and node.get("type") == "BN":
+            node["type"] = "SyncBN"
+    preprocessor = dict(model.get("data_preprocessor") or {"type": "SegDataPreProcessor"})
+    preprocessor.pop("test_cfg", None)
+    preprocessor |= {"type": "mmseg.SegDataPreProcessor", "seg_pad_val": IGNORE_INDEX, "size_divisor": None}
+    preprocessor["size"] = (crop_size, crop_size) if crop_size else None
+    model["data_preprocessor"] = preprocessor
+    model["type"] = f"mmseg.{model['type'].removeprefix('mmseg.')}"
+    model["test_cfg"] = test_config(protocol)
+    return model
+
+
+def require_known_types(model: Node) -> None:
+    """Raise ValueError unless all parts are registered ones: mmengine would import whatever else a name says."""
+    import_mmseg()
+    from mmseg.registry import MODELS
+
+    for node in _nodes(model, without_initialisers=True):
+        kind = node.get("type")
+        if kind is None:
+            continue
+        if not isinstance(kind, str) or "." in kind.removeprefix("mmseg."):
+            raise ValueError(f"not a part of mmsegmentation: {kind}")
+        if not _is_registered(kind.removeprefix("mmseg."), MODELS):
+            raise ValueError(f"not a part of mmsegmentation: {kind}")
+
+
+def _is_registered(kind: str, registry: Any) -> bool:
+    while registry is not None:
+        if kind in registry.module_dict:
+            return True
+        registry = registry.parent
+    # Samplers, assigners and activations have registries of mmengine's that hold nothing but such parts.
+    from mmseg.registry import TASK_UTILS
+
+    return kind in TASK_UTILS.module_dict or kind in _sampler_types()
+
+
+def _sampler_types() -> tuple[str, ...]:
+    return ("OHEMPixelSampler",)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value
+
+
+def _nodes(value: Any, without_initialisers: bool = False) -> Iterator[Node]:
+    """All mappings in a config, from the outside in; initialisers are not built with a model."""
+    entries: Iterable[Any] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, dict):
+        yield value
+        entries = [entry for key, entry in value.items() if key != "init_cfg" or not without_initialisers]
+    for entry in entries:
+        yield from _nodes(entry, without_initialisers)
+
+
+def _require_trainable(setting: str, model: Node, custom_imports: Any) -> None:
+    kinds = [node["type"] for node in _nodes(model) if isinstance(node.get("type"), str)]
+    imports = list((custom_imports or {}).get("imports", []))
+    for library in ("mmdet", "mmpretrain"):
+        if foreign := [kind for kind in (*kinds, *imports) if kind.startswith(f"{library}.")]:
+            raise InputError(f"{setting}: needs {foreign[0]}, a part of {library}, which is not used here; use another")
+    if model.get("type") not in SEGMENTORS or "decode_head" not in model:
+        raise InputError(
+            f"{setting}: is a {model.get('type')}, not an encoder with a segmentation head ({', '.join(SEGMENTORS)})"
+        )
+    try:
+        require_known_types(model)
+    except ValueError as error:
+        raise InputError(f"{setting}: {error}; use a shipped config, or a file of such parts") from error
+    heads = [node["type"] for node in _heads(model)]
+    if no_labels := [kind for kind in heads if kind.endswith("DepthHead")]:
+        raise InputError(f"{setting}: its head {no_labels[0]} predicts depth, not labels; name a segmentor")
+
+
+def _heads(model: Node) -> Iterator[Node]:
+    for name in ("decode_head", "auxiliary_head"):
+        heads = model.get(name) or []
+        yield from heads if isinstance(heads, list | tuple) else [heads]
+
+
+def _strip_pretrained(model: Node) -> str | None:
+    """Remove what would be downloaded; return what the backbone was to start from."""
+    source = model.get("pretrained")
+    backbone = model.get("backbone", {})
+    source = source or (backbone.get("init_cfg") or {}).get("checkpoint") or backbone.get("pretrained")
+    for node in _nodes(model):
+        if node.get("pretrained") is not None:
+            node["pretrained"] = None
+        init = node.get("init_cfg")
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            del node["init_cfg"]
+    return source
+
+
+def _fit_heads(model: Node, num_labels: int, avg_non_ignore: bool) -> None:
+    for node in _nodes(model):
+        # Several GPUs are the exception: they get their synchronised layers back when the model is built.
+        if node.get("type") == "SyncBN":
+            node["type"] = "BN"
+    for head in _heads(model):
+        if head["type"] in BOUNDARY_HEADS:
+            continue
+        for node in _nodes(head):
+            if "num_classes" in node:
+                node["num_classes"] = num_labels
+            if node.get("type") == "CrossEntropyLoss" and not node.get("use_sigmoid"):
+                node["avg_non_ignore"] = avg_non_ignore
+            # Weights of the classes of another data set.
+            if node.get("class_weight") is not None:
+                node["class_weight"] = None
+        if "num_classes" in head:
+            head["ignore_index"] = IGNORE_INDEX
+        head.pop("out_channels", None)
+
+
+def _fit_sizes(model: Node, crop_size: int) -> None:
+    backbone = model.get("backbone", {})
+    as_given: Callable[[Any], Any] = lambda old: crop_size if isinstance(old, int) else (crop_size, crop_size)  # noqa: E731
+    if "img_size" in backbone:
+        backbone["img_size"] = as_given(backbone["img_size"])
+
+
+def _near(name: str, shipped: Path) -> str:
+    import difflib
+
+    known = [str(file.relative_to(shipped).with_suffix("")) for file in shipped.glob("*/*.py")]
+    known = [entry for entry in known if not entry.startswith("_base_")]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    return f", such as {near[0]}" if near else ""
