@@ -26,7 +26,8 @@ class Prompt:
 
     `class_ids` are labels (1 ... number of classes), distinct, in the order in which their words are appended.
     `seed` feeds the sample's own noise generator; it lies in [0, 2**63). `source` says where the caption is from, so
-    that a mask can be traced to it: "template", or "captions_train2017.json: image 139, caption 771337".
+    that a mask can be traced to it: "template", or "captions_train2017.json: image 139, caption 771337". `mentions` are
+    the labels with repeats, where words are appended more than once ("person person sofa"); () where none is.
     """
 
     sample_id: str
@@ -34,6 +35,12 @@ class Prompt:
     class_ids: tuple[int, ...]
     seed: int
     source: str = "template"
+    mentions: tuple[int, ...] = ()
+
+    @property
+    def appended_ids(self) -> tuple[int, ...]:
+        """The labels whose words make the class prompt: `mentions`, or else `class_ids`."""
+        return self.mentions or self.class_ids
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,11 @@ def test_the_vocabulary_can_be_chosen_in_every_experiment(monkeypatch: pytest.Mo
 
 
 def test_each_source_of_captions_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    for source in ("template", "coco", "voc", "images", "file"):
+    fills = {"template": "template", "coco": "template", "voc": "reuse", "images": "template", "file": "none"}
+    for source, fill in fills.items():
         (config,) = run(monkeypatch, "experiment=voc", f"prompts={source}", "prompts.path=here")
         settings = config.prompts
-        assert (settings.source, settings.mode, settings.fill) == (source, "caption_and_classes", source != "file")
+        assert (settings.source, settings.mode, settings.fill) == (source, "caption_and_classes", fill)
 
 
 def test_a_sweep_runs_once_for_each_value(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -318,7 +318,7 @@ def test_another_model_is_refused_before_the_folder_changes(
 
 
 def test_captions_that_changed_are_refused(fake: type[FakeGenerator]) -> None:
-    settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", fill=False, path="captions.json"))
+    settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", fill="none", path="captions.json"))
     captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
     Path("captions.json").write_text(json.dumps(captions))
     summary = generate(settings, progress=False)

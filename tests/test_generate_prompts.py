@@ -68,7 +68,7 @@ def lines(path: str) -> list[dict]:
 REPEATED = ("JPEGImages/", "SegmentationClass/", "ImageSets/", "prompts.jsonl", "manifest.jsonl", "contact_sheet.png")
 
 
-@pytest.mark.parametrize(("fill", "num_images"), [("true", 26), ("false", 7)])
+@pytest.mark.parametrize(("fill", "num_images"), [("template", 26), ("none", 7)])
 def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: int) -> None:
     """Another seed and another number of images change nothing; captions by rule, of the file, and repeated ones."""
     Path("captions.json").write_text(json.dumps(CAPTIONS))
@@ -77,8 +77,8 @@ def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: i
     )
     plan = lines("data/prompts.jsonl")
     assert any(line["source"] == "captions.json: entry 2" for line in plan)
-    assert any(line["source"] == "template" for line in plan) == (fill == "true")
-    assert any(line["id"].endswith("_r1") for line in plan) == (fill == "false")
+    assert any(line["source"] == "template" for line in plan) == (fill == "template")
+    assert any(line["id"].endswith("_r1") for line in plan) == (fill == "none")
     dd_generate("prompts=file", "prompts.path=data/prompts.jsonl", "num_images=500", "seed=0", "output_dir=again")
     first, again = files("data"), files("again")
     assert first.keys() == again.keys()
@@ -126,7 +126,7 @@ def test_masks_can_be_traced_to_captions_of_blip(dd_generate, tmp_path: Path) ->
     Path("photos/deep").mkdir(parents=True)
     for number, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (9, 90, 200))):
         Image.new("RGB", (30 + number, 20), colour).save(f"photos/deep/{number}.png")
-    arguments = ("prompts=images", "prompts.path=photos", "prompts.fill=false", "num_images=3")
+    arguments = ("prompts=images", "prompts.path=photos", "prompts.fill=none", "num_images=3")
     captioner = (
         f"prompts.captioner.path={blip}",
         "prompts.captioner.batch_size=2",

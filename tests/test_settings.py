@@ -61,7 +61,7 @@ def test_command_line_text_becomes_typed() -> None:
     settings = converted(num_images="5", sampler={"guidance_scale": 7}, attention={"power": "0"})
     assert (settings.num_images, settings.sampler.guidance_scale, settings.attention.power) == (5, 7.0, 0)
     assert isinstance(settings.sampler.guidance_scale, float)
-    assert converted(prompts={"fill": "false"}).prompts.fill is False
+    assert converted(dry_run="false").dry_run is False
     assert converted(output_dir=2024, model={"revision": 1e3}).output_dir == "2024"
 
 
@@ -141,7 +141,8 @@ def test_settings_are_found_by_name() -> None:
         ({"prompts": {"source": "voc", "data_root": "x"}}, "prompts.split=null: name a split, as train"),
         ({"prompts": {"captioner": {"batch_size": 0}}}, "prompts.captioner.batch_size=0: must be 1 or more"),
         ({"sampler": {"guidance_scale": False}}, "sampler.guidance_scale=false: must be a number"),
-        ({"prompts": {"fill": "perhaps"}}, "prompts.fill=perhaps: must be true or false"),
+        ({"dry_run": "perhaps"}, "dry_run=perhaps: must be true or false"),
+        ({"prompts": {"fill": "perhaps"}}, "prompts.fill=perhaps: must be one of reuse, template, none"),
         ({"prompts": {"path": True}}, "prompts.path=true: must be text"),
         ({"prompts": {"classes_per_image": [0.5, "a"]}}, "prompts.classes_per_image[1]=a: must be a number"),
         (

@@ -90,8 +90,8 @@ def encode_plan(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> bytes:
                 "id": prompt.sample_id,
                 "filename": f"{prompt.sample_id}.jpg",
                 "caption": prompt.caption,
-                "class_prompt": vocabulary.class_prompt(prompt.class_ids),
-                "class_ids": prompt.class_ids,
+                "class_prompt": vocabulary.class_prompt(prompt.appended_ids),
+                "class_ids": prompt.appended_ids,
                 "seed": prompt.seed,
                 "source": prompt.source,
             }

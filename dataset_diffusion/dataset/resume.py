@@ -21,7 +21,7 @@ from dataset_diffusion.vocabulary import Vocabulary
 NO_DIFFERENCE = ("output_dir", "batch_size", "dry_run", "model.device", "writer.format")  # the last: written before 0.2
 COMPARED_BY_CONTENT = (
     *("num_images", "vocabulary", "model.path", "model.revision"),
-    *("prompts.path", "prompts.data_root", "prompts.cooccurrence", "prompts.captioner"),
+    *("prompts.path", "prompts.data_root", "prompts.fill", "prompts.cooccurrence", "prompts.captioner"),
 )
 """Settings, and groups of them."""
 FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE)

@@ -10,7 +10,7 @@ from dataset_diffusion.attention.recorder import require_not_compiled
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.family import Spans
-from dataset_diffusion.prompts.tokens import prompt_text
+from dataset_diffusion.prompts.tokens import merge_repeats, prompt_text
 from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary
@@ -53,7 +53,8 @@ class Generator:
 
     def class_spans(self, prompt: Prompt) -> Spans:
         """Where the recorded attention of `prompt` has each of its classes: positions in AttentionMaps.cross."""
-        return self.family.class_spans(self.prompt_text(prompt), self._class_words(prompt))
+        words = self._class_words(prompt)
+        return merge_repeats(words, self.family.class_spans(self.prompt_text(prompt), words))
 
     def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
         """Make one image for each prompt, all in one batch, and record its attention.
@@ -94,7 +95,7 @@ class Generator:
         return (images * 255).round().astype(np.uint8)
 
     def _class_words(self, prompt: Prompt) -> list[str]:
-        return [self._vocabulary[class_id].word for class_id in prompt.class_ids]
+        return [self._vocabulary[class_id].word for class_id in prompt.appended_ids]
 
     def _empty_maps(self) -> AttentionMaps:
         cross_size = next(layer.size for layer in self._layers if layer.is_cross)

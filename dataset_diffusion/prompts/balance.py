@@ -60,15 +60,101 @@ def balanced_order_with_gaps(class_sets: Sequence[Classes], class_ids: Sequence[
             yield pool.take(row)
 
 
+def balanced_order_with_reuse(class_sets: Sequence[Classes], class_ids: Sequence[int]) -> Iterator[int | Gap]:
+    """As balanced_order_with_gaps, but items of rare classes come again where a gap would be.
+
+    So there are gaps for classes that no item has, and no others. In each round every item comes at least once. An item
+    that has not come yet is preferred: one of the rarest class, or else any other that brings no class to more than
+    MOST_RATIO times as many items as the rarest has. Only then an item of the rarest class comes again, with classes
+    that are as rare as possible. Classes stay within MOST_RATIO of each other unless an item of the rarest class always
+    brings a frequent one along.
+    """
+    pool = _ReusedPool(class_sets, max(class_ids))
+    labels = np.array(sorted(class_ids))
+    level = -1
+    while True:
+        rarest = int(labels[pool.counts[labels].argmin()])
+        fewest = int(pool.counts[rarest])
+        most = max(fewest + 2, int(MOST_RATIO * fewest))
+        if fewest > level:
+            level = fewest
+            pool.find_waiting(most)
+        row = pool.choose(rarest, most)
+        if row is None:
+            pool.counts[rarest] += 1
+            yield Gap(rarest)
+        else:
+            yield pool.take(row)
+
+
+class _ReusedPool:
+    """The items, by their classes, of which each may come again; and how often each class came, in `counts` [K + 1]."""
+
+    def __init__(self, class_sets: Sequence[Classes], max_class: int) -> None:
+        self._positions = _by_classes(class_sets)
+        self._sets = _sorted_sets(self._positions)
+        self._sizes = np.array([len(classes) for classes in self._sets])
+        self._table = _table(self._sets)
+        self.counts = np.zeros(max(self._table.max(initial=0), max_class) + 1, dtype=np.int64)
+        self._rows = _rows_of_labels(self._table)
+        self._numbers = np.array([len(self._positions[classes]) for classes in self._sets])
+        self._uses = np.zeros(len(self._sets), dtype=np.int64)
+        self._new = self._numbers.copy()  # How many items of each row have not come in this round.
+        self._waiting: deque[int] = deque()
+
+    def find_waiting(self, most: int) -> None:
+        """Note the rows with items that have not come in this round, and that bring no class to more than `most`."""
+        rows = np.flatnonzero(self._new)
+        highest, means = self._highest_and_mean(rows)
+        rarest_first = np.argsort(means, kind="stable")
+        self._waiting = deque(rows[rarest_first][highest[rarest_first] < most].tolist())
+
+    def choose(self, rarest: int, most: int) -> int | None:
+        """The row to take, None if no item has the rarest class."""
+        rows = self._rows.get(rarest)
+        if rows is None:
+            return None
+        highest, means = self._highest_and_mean(rows)
+        allowed = highest < most
+        fresh = allowed & (self._new[rows] > 0)
+        if fresh.any():
+            return int(rows[np.where(fresh, means, np.inf).argmin()])
+        while self._waiting:
+            row = self._waiting[0]
+            if self._new[row] and self.counts[self._table[row]].max() < most:
+                return row
+            self._waiting.popleft()
+        if not allowed.any():
+            return int(rows[means.argmin()])
+        # A turn that each item of the row had already weighs as much as one item more of its classes.
+        turns = self._uses[rows] / self._numbers[rows]
+        return int(rows[np.where(allowed, means + turns - turns.min(), np.inf).argmin()])
+
+    def take(self, row: int) -> int:
+        """The position of a row's next item."""
+        items = self._positions[self._sets[row]]
+        position = items[self._uses[row] % len(items)]
+        self._uses[row] += 1
+        self.counts[list(self._sets[row])] += 1
+        if self._new[row]:
+            self._new[row] -= 1
+            if not self._new.any():
+                self._new = self._numbers.copy()
+        return position
+
+    def _highest_and_mean(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """For each row, how often the most frequent of its classes came, and its classes on average."""
+        counts = self.counts[self._table[rows]]  # Label 0 fills the table and is never counted.
+        return counts.max(axis=1, initial=0), counts.sum(axis=1) / self._sizes[rows]
+
+
 class _Pool:
     """The items that are left, by their classes; and how often each class was taken, in `counts` [K + 1]."""
 
     def __init__(self, class_sets: Sequence[Classes], max_class: int = 0) -> None:
         # Items with the same classes differ in their position only: choose among sets of classes, which are fewer.
-        self._positions: dict[Classes, list[int]] = defaultdict(list)
-        for position, classes in enumerate(class_sets):
-            self._positions[tuple(sorted(classes))].append(position)
-        self._sets = sorted(self._positions, key=lambda classes: (-len(classes), self._positions[classes][0]))
+        self._positions = _by_classes(class_sets)
+        self._sets = _sorted_sets(self._positions)
         self._sizes = np.array([len(classes) for classes in self._sets])
         self._table = _table(self._sets)
         self.counts = np.zeros(max(self._table.max(initial=0), max_class) + 1, dtype=np.int64)
@@ -78,9 +164,8 @@ class _Pool:
     def refill(self) -> None:
         """Put all items back."""
         self._waiting = [deque(self._positions[classes]) for classes in self._sets]
-        labels = np.unique(self._table[self._table > 0])
         # The sets of each class that have items left, as rows of the table.
-        self.rows = {int(label): np.flatnonzero((self._table == label).any(axis=1)) for label in labels}
+        self.rows = _rows_of_labels(self._table)
 
     def best(self, class_id: int, most: int | None) -> int | None:
         """The row to take for a class: none that would bring a class to more than `most`. None if there is none."""
@@ -110,6 +195,25 @@ class _Pool:
             self.rows[label] = self.rows[label][self.rows[label] != row]
             if not len(self.rows[label]):
                 del self.rows[label]
+
+
+def _by_classes(class_sets: Sequence[Classes]) -> dict[Classes, list[int]]:
+    """The positions of the items of each set of classes."""
+    positions: dict[Classes, list[int]] = defaultdict(list)
+    for position, classes in enumerate(class_sets):
+        positions[tuple(sorted(classes))].append(position)
+    return positions
+
+
+def _sorted_sets(positions: dict[Classes, list[int]]) -> list[Classes]:
+    """The sets, those with more classes first, of equals the one whose first item comes first."""
+    return sorted(positions, key=lambda classes: (-len(classes), positions[classes][0]))
+
+
+def _rows_of_labels(table: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """The rows of each label in a table of sets."""
+    labels = np.unique(table[table > 0])
+    return {int(label): np.flatnonzero((table == label).any(axis=1)) for label in labels}
 
 
 def _table(sets: list[Classes]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.entries import Entry, require_sample_id
+from dataset_diffusion.prompts.entries import Entry, require_sample_id, with_mentions
 from dataset_diffusion.vocabulary import Vocabulary
 
 FORMAT_REMEDY = 'write a JSON list, or one line each, of {"caption": "...", "class_prompt": "..."}'
@@ -21,8 +21,8 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
     `id` (optional): the sample id; where it is missing it is the stem of `filename`, or else the entry's position
     ("000000", ...).
     `caption`: may end in "; <class_prompt>", as the files published with the paper do; that ending is taken off.
-    `class_prompt` (optional): class names, words or synonyms; where it is missing or null, the entry's classes are
-    None: they are still to be found in the caption.
+    `class_prompt` (optional): class names, words or synonyms, which may come again ("person person sofa");
+    where it is missing or null, the entry's classes are None: they are still to be found in the caption.
     `class_ids`, `seed`, `source` (optional): as a plan, prompts.jsonl, has them. The labels must be those of the
     class prompt, so that they are not read with another vocabulary; the caption is then taken as it stands.
     Other keys are left alone.
@@ -85,8 +85,9 @@ def _parse_entry(
     # Of two runs, the second traces a caption to where the first had it from.
     source = record.get("source")
     source = f"{path.name}: {place}" if source is None else _text(where, "source", source)
-    caption, class_ids = _caption_and_classes(where, caption, record, finder, vocabulary)
-    return Entry(_sample_id(where, index, record), caption, class_ids, source, _seed(where, record.get("seed")))
+    caption, mentions = _caption_and_classes(where, caption, record, finder, vocabulary)
+    entry = Entry(_sample_id(where, index, record), caption, None, source, _seed(where, record.get("seed")))
+    return entry if mentions is None else with_mentions(entry, mentions)
 
 
 def _caption_and_classes(
@@ -110,7 +111,7 @@ def _caption_and_classes(
 
 def _labels(where: str, labels: Any, class_prompt: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     known = isinstance(labels, list) and all(type(label) is int and label in vocabulary.class_ids for label in labels)
-    if not known or vocabulary.class_prompt(labels) != class_prompt or len(set(labels)) < len(labels):
+    if not known or vocabulary.class_prompt(labels) != class_prompt:
         raise InputError(
             f"{where}: class_ids {json.dumps(labels)[:40]} are not {class_prompt!r} in vocabulary {vocabulary.name}; "
             "set the vocabulary that the file was made with, or leave class_ids out"

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps
+from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps, balanced_order_with_reuse
 from dataset_diffusion.prompts.company import draw_classes
 from dataset_diffusion.prompts.cooccurrence import read_cooccurrence
 from dataset_diffusion.prompts.entries import TEMPLATE, Entry
@@ -59,8 +59,9 @@ def _in_balance(
     class_sets = [entry.class_ids or () for entry in entries]
     order: Iterator[int | Gap] = balanced_order(class_sets)
     # Each caption once leaves no gap to fill.
-    if settings.fill and num_images is not None:
-        order = balanced_order_with_gaps(class_sets, vocabulary.class_ids)
+    if settings.fill != "none" and num_images is not None:
+        fill = balanced_order_with_reuse if settings.fill == "reuse" else balanced_order_with_gaps
+        order = fill(class_sets, vocabulary.class_ids)
     uses: Counter[int | None] = Counter()
     for step in order:
         position = None if isinstance(step, Gap) else step

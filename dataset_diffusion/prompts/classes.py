@@ -22,13 +22,17 @@ class ClassFinder:
 
     def find(self, caption: str) -> tuple[int, ...]:
         """The distinct classes that a caption names, in the order of their first mention."""
-        return _distinct(class_id for _, class_id in self._match(caption))
+        return tuple(dict.fromkeys(self.mentions(caption)))
+
+    def mentions(self, caption: str) -> tuple[int, ...]:
+        """The classes that a caption names, each as often as it does, in their order: "two men and a dog" names two."""
+        return tuple(class_id for _, class_id in self._match(caption) if class_id is not None)
 
     def parse(self, class_prompt: str) -> tuple[tuple[int, ...], str | None]:
-        """The distinct classes of a text that should hold nothing else, and its first word that is no class."""
+        """The classes of a text that should hold nothing else, with repeats, and its first word that is no class."""
         matches = list(self._match(class_prompt))
         unknown = next((words for words, class_id in matches if class_id is None), None)
-        return _distinct(class_id for _, class_id in matches), unknown
+        return tuple(class_id for _, class_id in matches if class_id is not None), unknown
 
     def _match(self, text: str) -> Iterator[tuple[str, int | None]]:
         """Cut a text into known phrases with their class, and single other words with None."""
@@ -79,7 +83,3 @@ def _plurals(words: Words) -> Iterator[Words]:
 def _split(text: str) -> Words:
     """Words in small letters: runs of letters and digits, whatever lies between them."""
     return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower()))
-
-
-def _distinct(class_ids: Iterator[int | None]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(class_id for class_id in class_ids if class_id is not None))

@@ -1,13 +1,17 @@
 """Second step of planning: write the captions of images, and find the classes that captions name."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.entries import Entry
+from dataset_diffusion.prompts.entries import Entry, with_mentions
 from dataset_diffusion.settings.generate import CaptionerSettings
 from dataset_diffusion.vocabulary import Vocabulary
+
+MOST_REPEATS = 3
+"""How often a class is appended at most: captioners stutter ("a dog dog dog dog ...")."""
 
 
 def complete_entries(
@@ -40,4 +44,18 @@ def _caption_images(entries: Sequence[Entry], settings: CaptionerSettings, progr
 
 
 def _with_classes(entry: Entry, finder: ClassFinder) -> Entry:
-    return replace(entry, class_ids=finder.find(entry.caption or "")) if entry.class_ids is None else entry
+    caption = entry.caption or ""
+    if entry.class_ids is None:
+        return replace(entry, class_ids=finder.find(caption))
+    if entry.image is None:
+        return entry
+    # Of an annotated image, as the paper's VOC prompts have them: what the caption mentions, in its order and with its
+    # repeats, then the other classes. What it mentions and the image does not show is left out.
+    counts: Counter[int] = Counter()
+    mentions = []
+    for class_id in finder.mentions(caption):
+        counts[class_id] += 1
+        if class_id in entry.class_ids and counts[class_id] <= MOST_REPEATS:
+            mentions.append(class_id)
+    others = (class_id for class_id in entry.class_ids if class_id not in counts)
+    return with_mentions(entry, (*mentions, *others))

@@ -1,7 +1,7 @@
 """What passes through the five steps of planning, and is complete at their end (see plan.py)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataset_diffusion.errors import InputError
@@ -18,7 +18,8 @@ class Entry:
 
     `caption` is None until it is written, `class_ids` until they are found. `image` is the file that a captioner is to
     look at. `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337".
-    `seed` is that of a plan that is to be repeated; None gives the sample its own.
+    `seed` is that of a plan that is to be repeated; None gives the sample its own. `mentions` are the classes with
+    repeats, where their words are appended more than once (see Prompt).
     """
 
     sample_id: str
@@ -27,6 +28,13 @@ class Entry:
     source: str
     seed: int | None = None
     image: Path | None = None
+    mentions: tuple[int, ...] = ()
+
+
+def with_mentions(entry: Entry, mentions: tuple[int, ...]) -> Entry:
+    """The entry with the classes of `mentions`, which may repeat them."""
+    class_ids = tuple(dict.fromkeys(mentions))
+    return replace(entry, class_ids=class_ids, mentions=mentions if len(mentions) > len(class_ids) else ())
 
 
 def require_sample_id(where: str, sample_id: str) -> str:

@@ -17,6 +17,7 @@ def number_prompts(entries: Iterable[Entry], seed: int, where: str) -> tuple[Pro
             entry.class_ids or (),
             sample_seed(seed, entry.sample_id) if entry.seed is None else entry.seed,
             entry.source,
+            entry.mentions,
         )
         for entry in entries
     )

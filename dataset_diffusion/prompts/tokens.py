@@ -25,7 +25,8 @@ class ClassPrompt:
     """The class words alone, the text whose attention makes the masks (the paper's class-prompt cross-attention).
 
     `token_ids` [T]: start, words, end, padding up to the tokenizer's `model_max_length`. `spans[k]` are the positions
-    in `token_ids` (1 ... T - 2, ascending) of the k-th class; each class has at least one, and no two share any.
+    in `token_ids` (1 ... T - 2, ascending) of the k-th word; each has at least one, and no two
+    share any.
     """
 
     text: str
@@ -35,7 +36,6 @@ class ClassPrompt:
 
 def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPrompt:
     """Join class words ("aeroplane", "dining table") by spaces and find each one's tokens.
-
     Raises InputError if they need more than `model_max_length` tokens, if a word has no token, or if the tokenizer
     gives no offsets.
     """
@@ -111,6 +111,14 @@ def class_word_ranges(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     return ranges
 
 
+def merge_repeats(words: Sequence[str], spans: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """One span for each distinct word, of all its mentions, in the order of the first ones; spans[i] is words[i]'s."""
+    merged: dict[str, tuple[int, ...]] = {}
+    for word, span in zip(words, spans, strict=True):
+        merged[word] = (*merged.get(word, ()), *span)
+    return tuple(merged.values())
+
+
 def full_text(caption: str, words: Sequence[str], mode: str = "caption_and_classes") -> str:
     """The text that an image is made from, however long: the four kinds of the paper's ablation.
 
@@ -121,7 +129,7 @@ def full_text(caption: str, words: Sequence[str], mode: str = "caption_and_class
     if mode == "caption" or not appended:
         return caption.rstrip()
     if mode == "simple":
-        *first, last = map(with_article, words)
+        *first, last = map(with_article, dict.fromkeys(words))
         return f"a photo of {', '.join(first)} and {last}" if first else f"a photo of {last}"
     return f"{caption.rstrip()}; {appended}" if mode == "caption_and_classes" and caption.strip() else appended
 

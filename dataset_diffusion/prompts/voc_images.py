@@ -16,9 +16,14 @@ from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
+KINDS = ("Segmentation", "Main")
+"""Where ImageSets/ has a split; the first that has it wins."""
+
 
 def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list[Entry]:
-    """The images of ImageSets/Segmentation/<split>.txt, or Main/<split>.txt, in VOC2012 below `data_root`.
+    """The images of ImageSets/Segmentation/<split>.txt, or else Main/<split>.txt, in VOC2012 below `data_root`.
+
+    `split` may name the folder, too: "Main/trainval" are the 11,540 images with boxes.
 
     Their classes are those of SegmentationClass/<id>.png (VOC's labels), or else of Annotations/<id>.xml; those that
     the vocabulary does not have are left out. Raises InputError that names the missing or ill-formed file.
@@ -57,10 +62,13 @@ def list_images(folder: Path) -> list[Entry]:
 
 
 def _read_split(root: Path, split: str) -> list[str]:
-    files = [root / "ImageSets" / kind / f"{split}.txt" for kind in ("Segmentation", "Main")]
+    sets = root / "ImageSets"
+    files = [sets / f"{split}.txt"] if "/" in split else [sets / kind / f"{split}.txt" for kind in KINDS]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        splits = sorted(path.stem for path in files[0].parent.glob("*.txt"))
+        splits = sorted(path.stem for path in (sets / KINDS[0]).glob("*.txt"))
+        main = (f"{KINDS[1]}/{name}" for name in ("train", "trainval", "val"))
+        splits += [name for name in main if (sets / f"{name}.txt").is_file()]
         remedy = f"set prompts.split to one of {', '.join(splits)}" if splits else f"unpack {VOC_SOURCE} again"
         raise InputError(f"{files[0]}: no such file; {remedy}")
     first_lines: dict[str, int] = {}

@@ -14,6 +14,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "coco", "voc", "images", "file")
 PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
+PROMPT_FILLS = ("reuse", "template", "none")
 _NEEDED = {
     "coco": {"data_root": "name the folder of COCO's annotations/", "split": "name a split, as train2017"},
     "voc": {"data_root": "name the folder of VOCdevkit/", "split": "name a split, as train"},
@@ -77,20 +78,22 @@ class PromptSettings:
     """for template captions: weights of images with 1, 2, ... classes"""
     cooccurrence: str | None = None
     """for template captions: a file that says which classes go together; a table, or COCO's instances"""
-    fill: bool = True
-    """true: add template captions for classes that the source has too few of"""
+    fill: str = "template"
+    """for classes that the source has too few captions of: reuse (those captions again, with other seeds), template
+    (template captions), none"""
     path: str | None = None
     """the file of prompts=file, or the folder of images of prompts=images"""
     data_root: str | None = None
     """the folder of COCO or VOC for prompts=coco and prompts=voc"""
     split: str | None = None
-    """its split, as train2017"""
+    """its split: train2017, ...; for VOC train, trainval, ... or Main/trainval, all 11,540 images with boxes"""
     captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
 
     def __post_init__(self) -> None:
         require(self.source in PROMPT_SOURCES, "prompts.source", self.source, one_of(PROMPT_SOURCES))
         require(self.mode in PROMPT_MODES, "prompts.mode", self.mode, one_of(PROMPT_MODES))
         require(self.template in PROMPT_TEMPLATES, "prompts.template", self.template, one_of(PROMPT_TEMPLATES))
+        require(self.fill in PROMPT_FILLS, "prompts.fill", self.fill, one_of(PROMPT_FILLS))
         weights = self.classes_per_image
         require(
             bool(weights) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0,

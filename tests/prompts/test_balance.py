@@ -4,7 +4,13 @@ from itertools import islice
 
 import pytest
 
-from dataset_diffusion.prompts.balance import MOST_RATIO, Gap, balanced_order, balanced_order_with_gaps
+from dataset_diffusion.prompts.balance import (
+    MOST_RATIO,
+    Gap,
+    balanced_order,
+    balanced_order_with_gaps,
+    balanced_order_with_reuse,
+)
 
 
 def random_sets(num_items: int, num_classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -160,3 +166,41 @@ def test_a_pool_of_100000_captions() -> None:
     filled = Counter(class_id for step in steps for class_id in classes_of(step, class_sets))
     assert len(filled) == 80
     assert max(filled.values()) <= 1.5 * min(filled.values())
+
+
+VOC_TRAIN = (88, 65, 105, 78, 87, 78, 128, 131, 148, 64, 82, 121, 68, 81, 442, 82, 63, 93, 83, 84)
+"""Images of VOC2012's segmentation train split with each class; they are 1,464."""
+
+
+def images_of_voc_train(seed: int) -> list[tuple[int, ...]]:
+    """Class sets of 1,464 images in which the classes come as often as in VOC's, with random company."""
+    rng = random.Random(seed)
+    labels = [label for label, count in enumerate(VOC_TRAIN, start=1) for _ in range(count)]
+    rng.shuffle(labels)
+    images = [{label} for label in labels[:1464]]
+    for label in labels[1464:]:
+        rng.choice([image for image in images if label not in image]).add(label)
+    return [tuple(sorted(image)) for image in images]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_captions_of_rare_classes_come_again_until_40000_are_balanced(seed: int) -> None:
+    class_sets = images_of_voc_train(seed)
+    steps = list(islice(balanced_order_with_reuse(class_sets, range(1, 21)), 40_000))
+    assert not any(isinstance(step, Gap) for step in steps)
+    assert set(steps) == set(range(1464))
+    counts: Counter[int] = Counter()
+    for number, step in enumerate(steps, start=1):
+        counts.update(class_sets[step])
+        if number % 500 == 0:
+            assert len(counts) == 20
+            assert max(counts.values()) <= 1.5 * min(counts.values())
+
+
+def test_a_round_of_reuse_has_each_item_before_any_comes_twice_too_often() -> None:
+    # Class 2 always comes with class 1: no order is balanced, and no item is left out.
+    class_sets = [(1,), (1,), (1,), (1, 2)]
+    steps = list(islice(balanced_order_with_reuse(class_sets, [1, 2]), 40))
+    assert set(steps) == {0, 1, 2, 3}
+    assert list(islice(balanced_order_with_reuse([(1,)], [1, 2]), 4)) == [0, Gap(2), 0, Gap(2)]
+    assert list(islice(balanced_order_with_reuse([], [1, 2]), 3)) == [Gap(1), Gap(2), Gap(1)]

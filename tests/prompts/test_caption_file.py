@@ -37,7 +37,9 @@ def test_published_layout(write) -> None:
         ]
     )
     assert read_caption_file(path, VOC) == [
-        Entry("7", "a couch", ids("person", "sofa"), "captions.json: entry 1"),
+        Entry(
+            "7", "a couch", ids("person", "sofa"), "captions.json: entry 1", mentions=ids("person", "person", "sofa")
+        ),
         Entry("2008_000002", "a screen.", ids("tvmonitor"), "captions.json: entry 2"),
     ]
 

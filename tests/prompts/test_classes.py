@@ -61,7 +61,7 @@ def test_each_name_word_and_synonym_is_its_class(vocabulary: Vocabulary) -> None
         ("coco", "hot dog dog bear teddy bear", ["hot dog", "dog", "bear", "teddy bear"], None),
         ("voc", "tv monitor dining table chair", ["tvmonitor", "diningtable", "chair"], None),
         ("voc", "tvmonitor diningtable", ["tvmonitor", "diningtable"], None),
-        ("voc", "person person sofa", ["person", "sofa"], None),
+        ("voc", "person person sofa", ["person", "person", "sofa"], None),
         ("voc", "dog, cat", ["dog", "cat"], None),
         ("voc", "dog unicorn cat dragon", ["dog", "cat"], "unicorn"),
         ("voc", "person hot dog", ["person"], "hot dog"),
@@ -101,3 +101,11 @@ def test_unusual_vocabulary() -> None:
     assert ClassFinder(vocabulary).find("??? traffic cones, a CAFÉ terrace") == (2, 3)
     assert ClassFinder(vocabulary).find("a 猫") == (3,)
     assert ClassFinder(Vocabulary("mine", (VocabularyClass("?", "?"),))).find("a dog?") == ()
+
+
+def test_mentions_keep_order_and_repeats() -> None:
+    finder = ClassFinder(load_vocabulary("voc"))
+    words = [
+        load_vocabulary("voc")[label].word for label in finder.mentions("A man and two women on a couch with two dogs")
+    ]
+    assert words == ["person", "person", "sofa", "dog"]

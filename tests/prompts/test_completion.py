@@ -43,3 +43,23 @@ def test_only_images_are_captioned(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a cat", (CAT,), "x"),
         ("a photo of a sofa", (CAT,), "sofa.jpg, caption by blip"),
     ]
+
+
+def test_an_annotated_image_has_its_classes_in_the_order_of_mention(monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = {
+        "a": "a man and a woman on a couch with a dog",
+        "b": "a street",
+        "c": "a cat " * 9,
+        "d": "a couch",
+    }
+    monkeypatch.setattr(captioner, "caption_images", lambda paths, *_: [captions[path.stem] for path in paths])
+    person, sofa, chair = (VOC.class_id(name) for name in ("person", "sofa", "chair"))
+    shown = {"a": (chair, person, sofa), "b": (CAT, DOG), "c": (CAT,), "d": ()}
+    entries = [Entry(name, None, class_ids, name, image=Path(name)) for name, class_ids in shown.items()]
+    completed = {entry.sample_id: entry for entry in complete_entries(entries, SETTINGS, VOC, progress=False)}
+    # A dog is mentioned and not annotated; a chair is annotated and not mentioned.
+    assert completed["a"].mentions == (person, person, sofa, chair)
+    assert completed["a"].class_ids == (person, sofa, chair)
+    assert (completed["b"].class_ids, completed["b"].mentions) == ((CAT, DOG), ())
+    assert (completed["c"].class_ids, completed["c"].mentions) == ((CAT,), (CAT,) * 3)
+    assert "d" not in completed

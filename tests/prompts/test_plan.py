@@ -29,7 +29,7 @@ def captions(tmp_path) -> PromptSettings:
 def settings_for(folder: Path, entries: list) -> PromptSettings:
     path = folder / "captions.json"
     path.write_text(json.dumps(entries))
-    return PromptSettings(source="file", fill=False, path=str(path))
+    return PromptSettings(source="file", fill="none", path=str(path))
 
 
 def test_template_captions_are_written_by_the_function_that_is_handed_over() -> None:
@@ -127,8 +127,8 @@ def counts_of(prompts: tuple[Prompt, ...]) -> Counter[int]:
     return Counter(class_id for prompt in prompts for class_id in prompt.class_ids)
 
 
-def test_captions_by_rule_fill_what_the_source_is_short_of(tmp_path) -> None:
-    settings = replace(settings_for(tmp_path, FEW), fill=True)
+def test_template_captions_fill_what_the_source_is_short_of(tmp_path) -> None:
+    settings = replace(settings_for(tmp_path, FEW), fill="template")
     plan = plan_prompts(settings, VOC, 200, seed=0)
     counts = counts_of(plan.prompts)
     assert len(plan.prompts) == len({prompt.sample_id for prompt in plan.prompts}) == 200
@@ -146,8 +146,21 @@ def test_captions_by_rule_fill_what_the_source_is_short_of(tmp_path) -> None:
         assert plan_prompts(settings, VOC, fewer, seed=0).prompts == plan.prompts[:fewer]
 
 
+def test_captions_come_again_before_any_template(tmp_path) -> None:
+    plan = plan_prompts(replace(settings_for(tmp_path, FEW), fill="reuse"), VOC, 200, seed=0)
+    # No caption has any of the other 18 classes.
+    counts = counts_of(plan.prompts)
+    assert len(counts) == 20
+    assert max(counts.values()) <= 1.5 * min(counts.values())
+    dog, cat = (VOC.class_id(name) for name in ("dog", "cat"))
+    assert not {dog, cat} & counts_of(tuple(prompt for prompt in plan.prompts if prompt.source == "template")).keys()
+    cats = [prompt for prompt in plan.prompts if prompt.class_ids == (cat,)]
+    assert [prompt.sample_id for prompt in cats] == ["000040", *(f"000040_r{number}" for number in range(1, len(cats)))]
+    assert len({prompt.seed for prompt in cats}) == len(cats) > 8
+
+
 def test_each_caption_once_needs_no_filling(tmp_path) -> None:
-    settings = replace(settings_for(tmp_path, FEW), fill=True)
+    settings = replace(settings_for(tmp_path, FEW), fill="template")
     assert len(plan_prompts(settings, VOC, None, seed=0).prompts) == 41
 
 
@@ -157,8 +170,8 @@ def write_plan(folder: Path, prompts: tuple[Prompt, ...], vocabulary: Vocabulary
     return PromptSettings(source="file", path=str(path))
 
 
-@pytest.mark.parametrize("fill", [True, False])
-def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: bool) -> None:
+@pytest.mark.parametrize("fill", ["reuse", "template", "none"])
+def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: str) -> None:
     """Order, ids, seeds, classes and sources, whatever the seed, and however many images are asked for."""
     first = plan_prompts(replace(captions, fill=fill), VOC, 30, seed=7).prompts
     settings = write_plan(tmp_path, first, VOC)

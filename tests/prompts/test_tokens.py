@@ -8,7 +8,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.tokens import class_prompt, count_shortened, full_text, prompt_text
+from dataset_diffusion.prompts.tokens import class_prompt, count_shortened, full_text, merge_repeats, prompt_text
 from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.clip_vocabulary import clip_tokenizer
 from tests.clip import CLIP_BPE, real_clip_tokenizer
@@ -255,4 +255,11 @@ def test_classes_that_do_not_fit_are_refused_in_every_mode(mode: str) -> None:
 def test_a_simple_prompt_that_does_not_fit_is_refused() -> None:
     # The class words fit; with their articles they do not.
     with pytest.raises(InputError, match="the text encoder reads 77"):
-        count_shortened(real_clip_tokenizer(), [""], [["dog"] * 60], "simple")
+        count_shortened(real_clip_tokenizer(), [""], [list("abcdefghijklmnopqrstuvwxyz")], "simple")
+
+
+def test_a_class_that_comes_again_has_one_span_of_all_its_mentions() -> None:
+    words = ["person", "aeroplane", "person", "sofa", "person"]
+    prompt = class_prompt(real_clip_tokenizer(), words)
+    assert prompt.text == "person aeroplane person sofa person"
+    assert merge_repeats(words, prompt.spans) == ((1, 4, 6), (2, 3), (5,))
