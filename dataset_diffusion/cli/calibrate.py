@@ -1,7 +1,7 @@
-"""`dd-calibrate`: find the power, threshold and ignored band that give a model's best masks, on a few labelled images.
+"""dd-calibrate finds the power, threshold and ignored band that give a model's best masks, on a few labelled images.
 
-    dd-calibrate DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
-    dd-calibrate datasets/toy_real the toy world's model, on rendered scenes
+  dd-calibrate DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
+  dd-calibrate datasets/toy_real                 the toy world's model, on rendered scenes
 
 DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
 Each image's latents are noised to the sampler's time steps, the model runs on them with the image's class words as its
@@ -23,18 +23,18 @@ MOST_IGNORED = 0.1
 
 def main() -> None:
     """Take the folder off the command line; the rest is dd-generate's."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-") or ("=" in sys.argv[1] and not Path(sys.argv[1]).exists()):
+    has_folder = len(sys.argv) > 1 and not sys.argv[1].startswith("-")
+    has_folder = has_folder and ("=" not in sys.argv[1] or Path(sys.argv[1]).exists())
+    if not has_folder and not {"-h", "--help"} & set(sys.argv[1:]):
         print("dd-calibrate: error: first comes the folder of labelled images; --help says more", file=sys.stderr)
         sys.exit(2)
-    folder = Path(sys.argv.pop(1))
+    folder = Path(sys.argv.pop(1)) if has_folder else Path()
     run_command(
         "dd-calibrate",
         "generate",
         GenerateSettings,
         lambda settings: work(settings, folder),
+        about=__doc__ or "",
         after_interrupt="nothing was kept",
     )
 
