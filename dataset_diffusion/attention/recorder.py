@@ -315,8 +315,8 @@ def require_not_compiled(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
             raise InputError(
-                "the model is compiled, and what is compiled calls no hooks: record with the model as it was loaded, and "
-                "compile it afterwards"
+                "the model is compiled, and what is compiled calls no hooks: record with the model as it was loaded, "
+                "and compile it afterwards"
             )
 
 

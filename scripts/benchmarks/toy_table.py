@@ -1,6 +1,6 @@
 """The toy world's table: what each network learns from generated images, from rendered ones, and from both.
 
-    python -m scripts.benchmarks.toy_table --generated datasets/toy --work runs/toy_table --output docs/results/toy_table
+    python -m scripts.benchmarks.toy_table --generated datasets/toy --work runs/table --output docs/results/toy_table
 
 Every training has the same budget: the same number of images, iterations and test scenes, at half of the toy world's
 size. "both" has half of its images from each; "generated + 10% rendered" nine of ten from dd-generate. Results are kept
