@@ -17,7 +17,7 @@ from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
 from dataset_diffusion.dataset.quality import measure_quality
-from dataset_diffusion.dataset.report import REPORT_FILE, render_report
+from dataset_diffusion.dataset.report.write import REPORT_FILE, write_report
 from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
@@ -243,5 +243,5 @@ def _finish(dataset: Dataset, model: Mapping[str, str], records: Mapping[str, Sa
     dataset.write(DESCRIPTION_FILE, encode_json(description))
     sheet = draw_contact_sheet(folder, in_order, vocabulary.label_names, vocabulary.palette)
     dataset.write(CONTACT_SHEET_FILE, sheet)
-    dataset.write(REPORT_FILE, render_report(folder, description, in_order, vocabulary))
+    write_report(folder.path)
     write_layout(folder, dataset.settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dataset_diffusion.dataset.manifest import SampleRecord
 from dataset_diffusion.dataset.quality import find_duplicates
+from dataset_diffusion.dataset.report.write import write_report
 from dataset_diffusion.dataset.source import FolderSource
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import write_atomically
@@ -25,7 +26,7 @@ class _Samples:
     """
 
     ids: list[str] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
+    hashes: list[int] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)
     by_class: dict[int, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
     reasons: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -62,6 +63,7 @@ def filter_split(settings: FilterSettings) -> str:
     path = source.path / SPLITS_DIR / f"{settings.output_split}.txt"
     write_atomically(path.with_suffix(".jsonl"), "".join(f"{line}\n" for line in lines).encode())
     write_atomically(path, "".join(f"{sample_id}\n" for sample_id in kept).encode())
+    write_report(source.path)
     counts = Counter(reason.partition(" ")[0] for reasons in samples.reasons.values() for reason in reasons)
     why = "".join(f"\n  {reason}: {count}" for reason, count in counts.most_common())
     return f"kept {len(kept)} of {len(samples.ids)} samples in {path}; left out because of{why or ' nothing'}"
@@ -77,7 +79,7 @@ def _read(source: FolderSource, settings: FilterSettings) -> _Samples:
         samples.ids.append(record.id)
         samples.ranks.append(rank)
         if settings.duplicates and record.quality:
-            samples.hashes.append(record.quality.phash)
+            samples.hashes.append(int(record.quality.phash, 16))
         if settings.best_share is not None:
             for entry in record.classes:
                 samples.by_class[entry.label].append(

@@ -93,12 +93,12 @@ def perceptual_hash(grey: np.ndarray) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def find_duplicates(hashes: Sequence[str], same_bits: int = SAME_BITS) -> list[list[int]]:
+def find_duplicates(hashes: Sequence[int], same_bits: int = SAME_BITS) -> list[list[int]]:
     """Groups of two or more positions of `hashes` that are alike, each in order, the groups by their first position.
 
-    Alike are hashes that differ in at most `same_bits` bits, and all that are linked by others.
+    `hashes` are numbers of 64 bits. Alike are those that differ in at most `same_bits` bits, and all that others link.
     """
-    codes, inverse = np.unique(np.array([int(text, 16) for text in hashes], np.uint64), return_inverse=True)
+    codes, inverse = np.unique(np.array(hashes, np.uint64), return_inverse=True)
     parents = np.arange(len(codes))
     # Of `same_bits` + 1 parts of equal hashes but for so many bits, one is the same: only such pairs are compared.
     parts = same_bits + 1

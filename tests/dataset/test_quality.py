@@ -98,7 +98,7 @@ def test_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
             codes.append(int(base) ^ sum(1 << int(bit) for bit in flipped))
     order = generator.permutation(len(codes))
     codes = [codes[index] for index in order]
-    found = find_duplicates([f"{code:016x}" for code in codes])
+    found = find_duplicates(codes)
     # Components of the graph of all pairs.
     reach = np.array([[(a ^ b).bit_count() <= 3 for b in codes] for a in codes])
     for _ in range(6):
