@@ -21,7 +21,20 @@ OWN = "own"
 """The name of a vocabulary whose classes are given as a list."""
 
 Colour = tuple[int, int, int]
-SCENES = ("indoors", "outdoors")
+INDOOR_SCENES = ("home", "bedroom", "kitchen", "table", "restaurant", "bathroom", "office")
+OUTDOOR_SCENES = (
+    *("street", "road", "railway", "airfield", "water", "beach", "park", "garden", "farm", "field", "forest"),
+    *("savanna", "snow", "sky"),
+)
+SCENES = {
+    **{scene: (scene,) for scene in (*INDOOR_SCENES, *OUTDOOR_SCENES)},
+    "indoors": ("indoors", *INDOOR_SCENES),
+    "outdoors": ("outdoors", *OUTDOOR_SCENES),
+}
+"""What a vocabulary may say of a class, and the scenes that it stands for: "indoors" goes with anything of a kitchen.
+
+"table" is the top of one, "field" a sports field.
+"""
 _CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
 
 
@@ -29,15 +42,15 @@ _CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
 class VocabularyClass:
     """`name` is the dataset's own ("diningtable"), `word` is what a prompt says ("dining table").
 
-    `synonyms` are other words of a caption that mean this class ("desk"). `scene` is where captions by rule put it,
-    "indoors" or "outdoors"; None is both. `colour` is the RGB colour of its label in palette PNGs; None is VOC's colour
-    of that label.
+    `synonyms` are other words of a caption that mean this class ("desk"). `scenes` are where template captions put it:
+    classes that share a scene come together; () is anywhere, with any company. `colour` is the RGB colour of its label
+    in palette PNGs; None is VOC's colour of that label.
     """
 
     name: str
     word: str
     synonyms: tuple[str, ...] = ()
-    scene: str | None = None
+    scenes: tuple[str, ...] = ()
     colour: Colour | None = None
 
 
@@ -181,17 +194,24 @@ def _parse_class(where: str, position: int, entry: object) -> VocabularyClass:
     if not (isinstance(name, str) and name.strip() and isinstance(word, str) and word.strip()):
         raise InputError(f"{where}: name and word must be text (quote words such as 'no' or '7')")
     synonyms = _parse_words(f"{where} ({name}): synonyms", entry.get("synonyms", []))
-    scene = entry.get("scene")
-    if scene is not None and scene not in SCENES:
-        raise InputError(f"{where} ({name}): scene must be {' or '.join(SCENES)}, or left out")
+    scenes = _parse_scenes(f"{where} ({name}): scene", entry.get("scene"))
     colour = _parse_colour(f"{where} ({name}): colour", entry.get("colour"))
-    return VocabularyClass(name.strip(), normalise(word), synonyms, scene, colour)
+    return VocabularyClass(name.strip(), normalise(word), synonyms, scenes, colour)
 
 
 def _parse_words(where: str, words: object) -> tuple[str, ...]:
     if not isinstance(words, list) or not all(isinstance(text, str) and text.strip() for text in words):
         raise InputError(f"{where} must be a list of words")
     return tuple(normalise(text) for text in words)
+
+
+def _parse_scenes(where: str, scenes: object) -> tuple[str, ...]:
+    """The scenes that a name, or a list of names, stands for."""
+    names: list[Any] = [] if scenes is None else scenes if isinstance(scenes, list) else [scenes]
+    unknown = [name for name in names if not isinstance(name, str) or name not in SCENES]
+    if unknown:
+        raise InputError(f"{where} {unknown[0]!r} is unknown; leave it out, or name some of {', '.join(SCENES)}")
+    return tuple(dict.fromkeys(scene for name in names for scene in SCENES[name]))
 
 
 def _parse_colour(where: str, colour: object) -> Colour | None:

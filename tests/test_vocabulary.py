@@ -129,8 +129,11 @@ def test_largest_vocabulary_has_distinct_colours(write) -> None:
         ("classes: [{name: 7}]", "class 1: name and word must be text"),
         ("classes: [{name: dog, word: null}]", "class 1: name and word must be text"),
         ("classes: [{name: dog, color: red}]", "class 1: unknown key 'color'"),
-        ("classes: [{name: dog, scene: somewhere}]", r"class 1 \(dog\): scene must be indoors or outdoors"),
-        ("classes: [{name: dog, scene: [indoors]}]", r"class 1 \(dog\): scene must be indoors or outdoors"),
+        (
+            "classes: [{name: dog, scene: somewhere}]",
+            r"class 1 \(dog\): scene 'somewhere' is unknown; leave it out, or",
+        ),
+        ("classes: [{name: dog, scene: [park, 3]}]", r"class 1 \(dog\): scene 3 is unknown"),
         (
             "classes: [{name: dog, colour: red}]",
             r"class 1 \(dog\): colour must be \[red, green, blue\], each 0 ... 255",

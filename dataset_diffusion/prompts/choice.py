@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps, balanced_order_with_reuse
-from dataset_diffusion.prompts.company import draw_classes
+from dataset_diffusion.prompts.company import draw_classes, scene_masks
 from dataset_diffusion.prompts.cooccurrence import read_cooccurrence
 from dataset_diffusion.prompts.entries import TEMPLATE, Entry
 from dataset_diffusion.prompts.seeds import named_rng
@@ -48,7 +48,7 @@ def _drawn(settings: PromptSettings, vocabulary: Vocabulary, seed: int) -> Itera
     """Entries of drawn classes, without end and without captions."""
     cooccurrence = read_cooccurrence(Path(settings.cooccurrence), vocabulary) if settings.cooccurrence else None
     rng = named_rng(seed, "classes")
-    groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence)
+    groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence, scene_masks(vocabulary))
     return (Entry(f"{index:06d}", None, class_ids, TEMPLATE) for index, class_ids in enumerate(groups))
 
 

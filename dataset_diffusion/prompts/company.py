@@ -3,8 +3,29 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
+from dataset_diffusion.vocabulary import SCENES, Vocabulary
+
 Cooccurrence = Mapping[int, Mapping[int, float]]
 """How often two classes come together, both ways: table[a][b] is table[b][a]; pairs that never do are missing."""
+
+
+def common_scenes(class_ids: Sequence[int], vocabulary: Vocabulary) -> list[str] | None:
+    """The scenes that have all the classes; None where each of them may be anywhere."""
+    common: list[str] | None = None
+    for class_id in class_ids:
+        scenes = vocabulary[class_id].scenes
+        if scenes:
+            common = list(scenes) if common is None else [scene for scene in common if scene in scenes]
+    return common
+
+
+def scene_masks(vocabulary: Vocabulary) -> dict[int, int]:
+    """The scenes of each class as bits: classes go together whose masks have a bit in common. Anywhere is all bits."""
+    bits = {scene: 1 << position for position, scene in enumerate(SCENES)}
+    return {
+        class_id: sum(bits[scene] for scene in vocabulary[class_id].scenes) or (1 << len(SCENES)) - 1
+        for class_id in vocabulary.class_ids
+    }
 
 
 def draw_classes(
@@ -12,17 +33,21 @@ def draw_classes(
     classes_per_image: Sequence[float],
     rng: random.Random,
     cooccurrence: Cooccurrence | None = None,
+    scenes: Mapping[int, int] | None = None,
 ) -> Iterator[tuple[int, ...]]:
     """Distinct classes for one image after another, dealt from shuffled decks of all classes, without end.
 
     With `cooccurrence` an image's first class chooses the others among those left in the deck, each as often as it
-    comes together with the classes chosen before. Where none of them does, the image has fewer classes.
+    comes together with the classes chosen before; otherwise, with `scenes` (see scene_masks), the
+    next that shares a scene with all of them, from the next deck if need be: a class is then at most 3 images ahead of
+    another. Where there is none, the image has fewer classes.
     """
     numbers = range(1, len(classes_per_image) + 1)
     deck: list[int] = []
     while True:
         (drawn,) = rng.choices(numbers, weights=classes_per_image)
         image: list[int] = []
+        common = -1  # The scenes of all classes in the image.
         while len(image) < min(drawn, len(class_ids)):
             if not deck:
                 deck = rng.sample(class_ids, len(class_ids))
@@ -33,7 +58,16 @@ def draw_classes(
                 if not any(weights):
                     break
                 positions = rng.choices(positions, weights)
+            elif image and scenes is not None:
+                positions = [position for position in positions if scenes[deck[position]] & common]
+                if not positions and len(deck) < len(class_ids):
+                    deck += rng.sample(class_ids, len(class_ids))
+                    continue
+                if not positions:
+                    break
             image.append(deck.pop(positions[0]))
+            if scenes is not None:
+                common &= scenes[image[-1]]
         yield tuple(image)
 
 

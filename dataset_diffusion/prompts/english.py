@@ -7,9 +7,14 @@ _CONSONANT_SOUNDS = ("uni", "use", "uti", "uk", "eu", "ewe", "one")
 _VOWEL_SOUNDS = ("hour", "honest", "heir")
 
 
+def is_pair(words: str) -> bool:
+    """Whether a thing is plural in form: "scissors"."""
+    return words.split()[-1].lower() in _PAIRS
+
+
 def with_article(words: str) -> str:
     """ "car" -> "a car", "orange" -> "an orange", "unicycle" -> "a unicycle", "skis" -> "a pair of skis"."""
-    if words.split()[-1].lower() in _PAIRS:
+    if is_pair(words):
         return f"a pair of {words}"
     first = words.lower()
     vowel = first.startswith(_VOWEL_SOUNDS) or (first[0] in "aeiou" and not first.startswith(_CONSONANT_SOUNDS))

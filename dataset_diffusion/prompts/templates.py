@@ -1,32 +1,24 @@
-"""Template captions: written from class words alone."""
+"""Template captions: written from class words alone, in scenes where the classes can be together."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from dataset_diffusion.prompts import scenery
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.english import with_article
-from dataset_diffusion.vocabulary import Vocabulary
+from dataset_diffusion.prompts.company import common_scenes
+from dataset_diffusion.prompts.english import is_pair, with_article
+from dataset_diffusion.vocabulary import INDOOR_SCENES, Vocabulary
 
-_OPENINGS = ("a photo of", "a picture of", "an image of", "a photograph of", "a snapshot of", "a shot of")
-_ATTRIBUTES = ("small", "large", "little", "big", "old", "beautiful", "dark", "bright", "single", "colorful")
-_JOINERS = ("and", "next to", "with", "near", "beside", "in front of")
-_PLACES = {
-    "indoors": ("indoors", "in a room", "in a house", "in a hall", "in a kitchen", "in a shop", "on a wooden floor"),
-    "outdoors": (
-        *("outdoors", "in a city", "in the countryside", "in a park", "in a field", "in a village", "by a lake"),
-        *("on a beach", "near a forest", "in the mountains", "in the snow", "under a blue sky", "on a quiet street"),
-    ),
-    "anywhere": ("in front of a wall", "in front of a window", "in a quiet place", "in a busy place", "on the ground"),
-}
-_LIGHTS = ("in bright light", "in soft light", "in the morning", "in the evening", "at night", "in daylight")
-_VIEWPOINTS = (
-    *("seen from the side", "seen from the front", "seen from behind", "seen from above", "seen from below"),
-    *("in close-up", "from a distance", "in the middle", "in the foreground"),
-)
-_ATTRIBUTE_CHANCE = 0.35
-_PLACE_CHANCE = 0.75
+_ATTRIBUTE_CHANCE = 0.5
+_NUMBER_CHANCE = 0.15
+_ACTION_CHANCE = 0.5
+_TOGETHER_CHANCE = 0.75
+_WITH_CHANCE = 0.3
+_OPENING_CHANCE = 0.6
+_PLACE_CHANCE = 0.9
 _LIGHT_CHANCE = 0.3
-_VIEWPOINT_CHANCE = 0.3
+_CAMERA_CHANCE = 0.25
+_KIND_OF = {word: kind for kind, words in scenery.KINDS.items() for word in words}
 
 
 class TemplateWriter:
@@ -34,37 +26,125 @@ class TemplateWriter:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        finder = ClassFinder(vocabulary)
+        self._finder = finder = ClassFinder(vocabulary)
+        self._indoors = frozenset({"indoors", *INDOOR_SCENES})
 
-        def harmless(phrases: Sequence[str]) -> list[str]:
+        def harmless(phrases: Iterable[str]) -> tuple[str, ...]:
             # Where "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
-            return [phrase for phrase in phrases if not finder.find(phrase)]
+            return tuple(phrase for phrase in phrases if not finder.find(phrase))
 
-        self._attributes = harmless(_ATTRIBUTES)
-        self._places = {scene: harmless(phrases) for scene, phrases in _PLACES.items()}
-        self._lights = harmless(_LIGHTS)
-        self._viewpoints = harmless(_VIEWPOINTS)
+        self._places = {scene: harmless(phrases) for scene, phrases in scenery.PLACES.items()}
+        self._with = {scene: harmless(phrases) for scene, phrases in scenery.WITH.items()}
+        self._attributes = {kind: harmless(words) for kind, words in scenery.ATTRIBUTES.items()}
+        self._actions = {
+            kind: {scene: harmless(words) for scene, words in by_scene.items()}
+            for kind, by_scene in scenery.ACTIONS.items()
+        }
+        self._together = {kinds: harmless(words) for kinds, words in scenery.TOGETHER.items()}
+        self._anywhere, self._openings = harmless(scenery.ANYWHERE), harmless(scenery.OPENINGS)
+        self._weather, self._wintry = harmless(scenery.WEATHER), harmless(scenery.WINTRY)
+        self._light, self._camera = harmless(scenery.LIGHT), harmless(scenery.CAMERA)
+        self._next_to = harmless(scenery.NEXT_TO)
+        self._kinds = {class_id: _kind(vocabulary, class_id) for class_id in vocabulary.class_ids}
+        self._plurals = {class_id: self._plural(class_id) for class_id in vocabulary.class_ids}
+        self._people = {
+            class_id: tuple(phrase for phrase in scenery.PEOPLE if finder.find(phrase) == (class_id,))
+            for class_id, kind in self._kinds.items()
+            if kind == "person"
+        }
 
     def caption(self, class_ids: Sequence[int], rng: random.Random) -> str:
-        """A caption of these classes: "a photo of a small car next to a bus in a city at night, seen from above"."""
-        first, *others = (self._mention(class_id, rng) for class_id in class_ids)
-        caption = f"{rng.choice(_OPENINGS)} {first}"
-        for mention in others:
-            caption += f" {rng.choice(_JOINERS)} {mention}"
-        caption += _maybe(_PLACE_CHANCE, " {}", self._places_of(class_ids), rng)
-        caption += _maybe(_LIGHT_CHANCE, " {}", self._lights, rng)
-        return caption + _maybe(_VIEWPOINT_CHANCE, ", {}", self._viewpoints, rng)
+        """A caption that mentions these classes in their order: "a photo of a brown dog lying on a sofa at home"."""
+        scene = self._scene(class_ids, rng)
+        if len(class_ids) > 2 or (len(class_ids) == 2 and rng.random() < _WITH_CHANCE):
+            caption = self._list(class_ids, scene, rng)
+        else:
+            caption = self._sentence(class_ids, scene, rng)
+        caption += _maybe(_LIGHT_CHANCE, " {}", self._light_of(scene), rng)
+        return caption + _maybe(_CAMERA_CHANCE, ", {}", self._camera, rng)
+
+    def _scene(self, class_ids: Sequence[int], rng: random.Random) -> str | None:
+        """A scene that has all the classes; None where there is none, or where they may be anywhere."""
+        scenes = common_scenes(class_ids, self._vocabulary)
+        if scenes is None:
+            return rng.choice(("indoors", "outdoors", None))
+        # A class that may be anywhere outdoors is not sent to one of its scenes, which may not suit it.
+        general = [scene for scene in ("indoors", "outdoors") if scene in scenes]
+        return rng.choice(general or scenes) if scenes else None
+
+    def _list(self, class_ids: Sequence[int], scene: str | None, rng: random.Random) -> str:
+        """ "a photo of a kitchen with a white sink, two bowls and an oven"."""
+        *others, last = (self._mention(class_id, rng) for class_id in class_ids)
+        things = f"{', '.join(others)} and {last}"
+        beginnings = self._with.get(scene or "", ())
+        if beginnings and rng.random() < 0.6:
+            return self._opened(f"{rng.choice(beginnings)} {things}", rng)
+        return self._opened(things, rng) + self._place(scene, rng)
+
+    def _sentence(self, class_ids: Sequence[int], scene: str | None, rng: random.Random) -> str:
+        """ "a photo of two cars next to a bus on a city street"."""
+        first, *others = class_ids
+        if not others:
+            caption = self._mention(first, rng) + _maybe(_ACTION_CHANCE, " {}", self._actions_of(first, scene), rng)
+        else:
+            caption = f"{self._mention(first, rng)} {self._relation(first, others[0], rng)} "
+            caption += self._mention(others[0], rng)
+        return self._opened(caption, rng) + self._place(scene, rng)
+
+    def _relation(self, first: int, second: int, rng: random.Random) -> str:
+        kinds = self._kinds[first], self._kinds[second]
+        phrases = self._together.get((kinds[0], self._vocabulary[second].word)) or self._together.get(kinds)
+        chosen = phrases if phrases and rng.random() < _TOGETHER_CHANCE else self._next_to
+        return rng.choice(chosen) if chosen else "and"
+
+    def _opened(self, words: str, rng: random.Random) -> str:
+        opening = _maybe(_OPENING_CHANCE, "{} ", self._openings, rng)
+        return f"{opening}{words}"
 
     def _mention(self, class_id: int, rng: random.Random) -> str:
-        attribute = _maybe(_ATTRIBUTE_CHANCE, "{} ", self._attributes, rng)
-        return with_article(attribute + self._vocabulary[class_id].word)
+        word, kind = self._vocabulary[class_id].word, self._kinds[class_id]
+        chance, attribute = rng.random(), ""
+        if word not in scenery.UNDESCRIBED_WORDS and rng.random() < _ATTRIBUTE_CHANCE:
+            attribute = _maybe(1, "{} ", self._attributes[kind], rng)
+        plural = self._plurals[class_id]
+        if plural and chance < _NUMBER_CHANCE:
+            return f"{rng.choice(scenery.NUMBERS)} {attribute}{plural}"
+        if kind == "person" and self._people[class_id]:
+            return rng.choice(self._people[class_id])
+        spoken = scenery.SPOKEN.get(word, word)
+        word = spoken if self._finder.find(spoken) == (class_id,) else word
+        if word == "broccoli":
+            return rng.choice(("broccoli", "fresh broccoli", "steamed broccoli"))
+        return with_article(attribute + word)
 
-    def _places_of(self, class_ids: Sequence[int]) -> list[str]:
-        """Where all the classes may be: only places that suit anything where they have nothing in common."""
-        scenes = {scene for class_id in class_ids if (scene := self._vocabulary[class_id].scene)}
-        if len(scenes) > 1:
-            return self._places["anywhere"]
-        return [place for scene in (*(scenes or ("indoors", "outdoors")), "anywhere") for place in self._places[scene]]
+    def _actions_of(self, class_id: int, scene: str | None) -> tuple[str, ...]:
+        by_scene = self._actions.get(self._kinds[class_id], {})
+        if scene is None:
+            return ()
+        return by_scene.get(scene) or by_scene.get("indoors" if scene in self._indoors else "outdoors", ())
+
+    def _place(self, scene: str | None, rng: random.Random) -> str:
+        return _maybe(_PLACE_CHANCE, " {}", self._places[scene] if scene else self._anywhere, rng)
+
+    def _light_of(self, scene: str | None) -> tuple[str, ...]:
+        if scene is None or scene in self._indoors:
+            return self._light
+        return self._wintry if scene == "snow" else self._weather
+
+    def _plural(self, class_id: int) -> str | None:
+        """The plural of a class's word, where one that the vocabulary's finder knows is good English."""
+        word = self._vocabulary[class_id].word
+        if self._kinds[class_id] in scenery.SINGLE_KINDS or word in scenery.SINGLE_WORDS or is_pair(word):
+            return None
+        *first, last = word.split()
+        ending = "es" if last.endswith(("s", "sh", "ch", "x")) else "s"
+        plural = " ".join((*first, scenery.IRREGULAR_PLURALS.get(last, last + ending)))
+        return plural if self._finder.find(plural) == (class_id,) else None
+
+
+def _kind(vocabulary: Vocabulary, class_id: int) -> str:
+    entry = vocabulary[class_id]
+    return next((_KIND_OF[text] for text in (entry.word, entry.name) if text in _KIND_OF), "thing")
 
 
 def _maybe(chance: float, form: str, phrases: Sequence[str], rng: random.Random) -> str:

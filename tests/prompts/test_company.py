@@ -4,7 +4,9 @@ from itertools import islice
 
 import pytest
 
-from dataset_diffusion.prompts.company import draw_classes
+from dataset_diffusion.prompts import scenery
+from dataset_diffusion.prompts.company import common_scenes, draw_classes, scene_masks
+from dataset_diffusion.vocabulary import SCENES, Vocabulary, VocabularyClass, load_vocabulary
 
 WEIGHTS = (0.6, 0.3, 0.1)
 
@@ -55,3 +57,27 @@ def test_classes_that_come_together_share_images() -> None:
     chosen = Counter(second for first, *others in firsts if first == 1 for second in others)
     assert set(chosen) == {2, 3}
     assert chosen[2] / chosen.total() == pytest.approx(0.75, abs=0.05)
+
+
+def test_classes_of_an_image_share_a_scene() -> None:
+    entries = [("sofa", ("home",)), ("tv", ("home", "office")), ("desk", ("office",)), ("cow", ("farm",)), ("cat", ())]
+    vocabulary = Vocabulary("own", tuple(VocabularyClass(name, name, scenes=scenes) for name, scenes in entries))
+    met: Counter[frozenset[str]] = Counter()
+    counts: Counter[int] = Counter()
+    images = draw_classes(vocabulary.class_ids, [0, 0.5, 0.5], random.Random(0), scenes=scene_masks(vocabulary))
+    for image in islice(images, 3000):
+        assert len(set(image)) == len(image)
+        assert common_scenes(image, vocabulary) != []
+        counts.update(image)
+        assert max(counts.values()) - min(counts[class_id] for class_id in vocabulary.class_ids) <= 3
+        met[frozenset(vocabulary[class_id].name for class_id in image)] += 1
+    # The television goes with the sofa and with the desk, which do not go together; the cat goes with all.
+    assert {frozenset({"sofa", "tv", "cat"}), frozenset({"desk", "tv", "cat"}), frozenset({"cow", "cat"})} <= met.keys()
+
+
+def test_indoors_goes_with_every_scene_of_a_house() -> None:
+    vocabulary = load_vocabulary("coco")
+    assert common_scenes([vocabulary.class_id("oven"), vocabulary.class_id("person")], vocabulary) == ["kitchen"]
+    assert set(SCENES["indoors"]) > {"kitchen", "bathroom"}
+    assert set(scenery.PLACES) == set(scenery.WITH) == set(SCENES)
+    assert common_scenes([], vocabulary) is None
