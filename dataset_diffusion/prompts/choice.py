@@ -48,7 +48,9 @@ def _drawn(settings: PromptSettings, vocabulary: Vocabulary, seed: int) -> Itera
     """Entries of drawn classes, without end and without captions."""
     cooccurrence = read_cooccurrence(Path(settings.cooccurrence), vocabulary) if settings.cooccurrence else None
     rng = named_rng(seed, "classes")
-    groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence, scene_masks(vocabulary))
+    # The toy model was taught any company, and plans of its captions stay what they are.
+    scenes = None if settings.template == "toy" else scene_masks(vocabulary)
+    groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence, scenes)
     return (Entry(f"{index:06d}", None, class_ids, TEMPLATE) for index, class_ids in enumerate(groups))
 
 

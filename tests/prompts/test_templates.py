@@ -1,7 +1,9 @@
+import hashlib
 import random
 
 import pytest
 
+from dataset_diffusion.dataset.manifest import encode_plan
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.company import common_scenes
@@ -20,7 +22,7 @@ COCO = load_vocabulary("coco")
 
 def plan(vocabulary: Vocabulary, template: str, num_images: int, seed: int) -> tuple[Prompt, ...]:
     write_caption = toy_captions(vocabulary) if template == "toy" else None
-    return plan_prompts(PromptSettings(), vocabulary, num_images, seed, write_caption).prompts
+    return plan_prompts(PromptSettings(template=template), vocabulary, num_images, seed, write_caption).prompts
 
 
 @pytest.mark.parametrize("template", ["generic", "toy"])
@@ -142,3 +144,9 @@ def test_toy_captions_need_vocs_classes() -> None:
 )
 def test_articles(words: str, mention: str) -> None:
     assert with_article(words) == mention
+
+
+def test_toy_plan_is_pinned() -> None:
+    # A change here changes every dataset made with the toy model.
+    encoded = encode_plan(plan(VOC, "toy", 200, seed=0), VOC)
+    assert hashlib.sha256(encoded).hexdigest() == "9ec155477f5f7c6ae57a8c073ae878f249502cefa225d0711cfddbebc58e797a"
