@@ -55,8 +55,16 @@ MAIN_CLAIMS = ("power 0", "no band")
 
 
 def main() -> None:
+    """The command; bad input ends with one line."""
+    try:
+        reproduce(parse_arguments())
+    except InputError as error:
+        print(f"python -m scripts.reproduction: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def reproduce(args: argparse.Namespace) -> None:
     """Measure, write, and say what holds."""
-    args = parse_arguments()
     settings = reference_settings(args.model)
     scale = QUICK if args.quick else replace(FULL, seeds=args.seeds)
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
@@ -175,8 +183,4 @@ def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"python -m scripts.reproduction: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    main()

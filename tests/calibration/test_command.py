@@ -1,24 +1,34 @@
 """dd-calibrate: the settings for one's own domain, from a few labelled images, through the command."""
 
 import re
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_diffusion.cli import calibrate as calibrate_module
 from tests.tiny_pipeline import build_tiny_pipeline
 
+Calibrate = Callable[..., tuple[int, str, str]]
 
-def calibrate(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "dataset_diffusion.cli.calibrate", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+
+@pytest.fixture
+def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Calibrate:
+    """Runs the command in this process; what is no user's fault comes out as an exception."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dd-calibrate", *arguments])
+        status = 0
+        try:
+            calibrate_module.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return (status, *capsys.readouterr())
+
+    return run
 
 
 def write_folder(folder: Path, label: int) -> Path:
@@ -42,11 +52,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return (f"model.path={model}", "sampler.num_inference_steps=2", "prompts.template=generic")
 
 
-def test_it_proposes_settings_that_dd_generate_takes(tmp_path: Path, settings: tuple[str, ...]) -> None:
+def test_it_proposes_settings_that_dd_generate_takes(
+    tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate
+) -> None:
     folder = write_folder(tmp_path / "labelled", label=2)
-    done = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    status, output, errors = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert status == 0, errors
+    lines = output.splitlines()
     assert lines[0].startswith(f"2 images of {folder}")
     proposed = re.fullmatch(
         r"  attention\.power=(\d+) mask\.threshold=([\d.]+) mask\.uncertainty_threshold=([\d.]+)", lines[-1]
@@ -54,7 +66,6 @@ def test_it_proposes_settings_that_dd_generate_takes(tmp_path: Path, settings: t
     assert proposed
     assert float(proposed[3]) <= float(proposed[2])
     assert sum(line.startswith("  power ") for line in lines) == 7
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,37 +77,36 @@ def test_it_proposes_settings_that_dd_generate_takes(tmp_path: Path, settings: t
     ],
 )
 def test_a_folder_that_does_not_do_is_one_line(
-    tmp_path: Path, settings: tuple[str, ...], folder: str, label: int, message: str
+    tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate, folder: str, label: int, message: str
 ) -> None:
     if folder != "missing":
         write_folder(tmp_path / folder, label)
-    done = calibrate(str(tmp_path / folder), "vocabulary.classes=[cat,dog]", *settings)
-    assert done.returncode == 2
-    last = done.stderr.strip().splitlines()[-1]
+    status, _, errors = calibrate(str(tmp_path / folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert status == 2
+    last = errors.strip().splitlines()[-1]
     assert last.startswith("dd-calibrate: error: ")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in errors
 
 
 @pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])
-def test_without_a_folder_it_is_one_line(arguments: tuple[str, ...]) -> None:
-    done = calibrate(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        "dd-calibrate: error: first comes the folder of labelled images; --help says more"
-    ]
+def test_without_a_folder_it_is_one_line(calibrate: Calibrate, arguments: tuple[str, ...]) -> None:
+    status, _, errors = calibrate(*arguments)
+    assert status == 2
+    assert errors.splitlines() == ["dd-calibrate: error: first comes the folder of labelled images; --help says more"]
 
 
-def test_a_folder_with_another_split_is_told_what_is_missing(tmp_path: Path, settings: tuple[str, ...]) -> None:
+def test_a_folder_with_another_split_is_told_what_is_missing(
+    tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate
+) -> None:
     folder = write_folder(tmp_path / "labelled", label=1)
     splits = folder / "ImageSets" / "Segmentation"
     (splits / "train.txt").rename(splits / "val.txt")
-    done = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
-    assert done.returncode == 2
-    assert done.stderr.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
+    status, _, errors = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert status == 2
+    assert errors.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
 
 
-def test_help_says_how_it_is_called() -> None:
-    done = calibrate("--help")
-    assert done.returncode == 0
-    assert "dd-calibrate DIR" in done.stdout
+def test_help_says_how_it_is_called(calibrate: Calibrate) -> None:
+    status, output, _ = calibrate("--help")
+    assert status == 0
+    assert "dd-calibrate DIR" in output

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from scripts.reproduction.__main__ import main
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -55,11 +57,18 @@ def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path
         (("--model", "a, (b)=c"), "a, (b)=c"),
     ],
 )
-def test_bad_arguments_are_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+def test_bad_arguments_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments, f"--work-dir={tmp_path}/work"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
     assert errors[0].startswith("python -m scripts.reproduction: error: ")
     assert message in errors[0]
-    assert "Traceback" not in done.stderr
