@@ -18,6 +18,7 @@ from PIL import Image
 
 from dataset_diffusion import files as files_module
 from dataset_diffusion import generate as generate_module
+from dataset_diffusion.dataset.report import write as report_module
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import batches, generate
 from dataset_diffusion.generators.family import Spans
@@ -93,7 +94,7 @@ def test_the_folder_is_as_promised(fake: type[FakeGenerator]) -> None:
         [f"JPEGImages/{sample_id}.jpg" for sample_id in ids]
         + [f"SegmentationClass/{sample_id}.png" for sample_id in ids]
         + ["ImageSets/Segmentation/train.txt", "prompts.jsonl", "prompts_report.txt", "manifest.jsonl", "dataset.json"]
-        + ["contact_sheet.png", "report.html"]
+        + ["contact_sheet.png", "report.html", "report.json"]
     )
     assert Path("data/ImageSets/Segmentation/train.txt").read_text().split() == ids
     assert find_faults(Path("data"), "train", num_labels=21) == []
@@ -165,14 +166,15 @@ def killing_at(write: int, before_rename: bool) -> Callable[[str, str], None]:
     return replace_or_die
 
 
-@pytest.mark.parametrize("before_rename", [True, False])
+@pytest.mark.parametrize(("before_rename", "writer"), [(True, "voc"), (False, "voc"), (True, "coco")])
 def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
-    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, before_rename: bool
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, before_rename: bool, writer: str
 ) -> None:
     # Drawing takes most of the time, and is not what is tested.
     monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(records).encode())
-    monkeypatch.setattr(generate_module, "render_report", lambda folder, description, *_: repr(description).encode())
-    settings = replace(SETTINGS, num_images=3, batch_size=2)
+    monkeypatch.setattr(report_module, "draw_thumbnail", lambda *_: "")
+    number = 3 if writer == "voc" else 1
+    settings = replace(SETTINGS, num_images=number, batch_size=2, writer=writer)
     generate(settings, progress=False)
     whole = tree(Path("data"))
     num_writes = 0
@@ -191,7 +193,8 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
         generate(settings, progress=False)
         assert tree(Path("data")) == whole
         assert len(fake.calls) <= 2
-    assert num_writes > 3 * 2 + 9  # Both files of three samples, and those of the folder.
+    # Both files of each sample, and those of the folder; COCO's two masks of each, and its three JSON files.
+    assert num_writes > 2 * number + 9 + (5 if writer == "coco" else 0)
 
 
 def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeGenerator]) -> None:

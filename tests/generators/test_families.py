@@ -211,7 +211,7 @@ def test_dd_generate_makes_a_folder_and_resumes(
     parts = run(tmp_path / "parts", 4)
     assert find_faults(tmp_path / "whole", "train", 21) == []
     different = {name for name in whole if whole[name] != parts[name]}
-    assert different <= {"dataset.json", "report.html"}
+    assert different <= {"dataset.json", "report.html", "report.json"}
     assert sum(name.endswith(".png") and "Class" in name for name in whole) == 4
 
 
