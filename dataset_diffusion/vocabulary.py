@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +155,22 @@ def load_vocabulary(name_or_path: str) -> Vocabulary:
                 f"vocabulary.name={name_or_path}: not one of {', '.join(sorted(shipped))}; name one of them or a .yaml "
                 "file, or list your classes: vocabulary.classes='[cat,hot air balloon]'"
             )
-        path = shipped[name_or_path]
+        return _read_shipped(shipped[name_or_path])
+    return _read_vocabulary(path)
+
+
+def _read_vocabulary(path: Path) -> Vocabulary:
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except FileNotFoundError as error:
-        raise InputError(f"vocabulary.name={name_or_path}: no such file") from error
+        raise InputError(f"vocabulary.name={path}: no such file") from error
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from error
     return _parse_vocabulary(str(path), path.stem, content if isinstance(content, dict) else {})
+
+
+_read_shipped = cache(_read_vocabulary)
+"""Reading one takes longer than a mask; those that come with the package do not change while it runs."""
 
 
 def _parse_vocabulary(where: str, name: str, content: dict[Any, Any]) -> Vocabulary:
