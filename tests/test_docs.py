@@ -19,6 +19,7 @@ COMMANDS = {
     "dd-eval": "evaluate",
     "dd-calibrate": "calibrate",
     "dd-export": "export",
+    "dd-filter": "filter",
 }
 SMALL = {
     "dd-generate": ["num_images=2", "sampler.num_inference_steps=1", "batch_size=2"],
@@ -26,7 +27,7 @@ SMALL = {
 }
 """What is added to the commands that are run, so that they take seconds."""
 
-PENDING = {"generators.md", "performance.md", "prompts.md", "formats.md", "training.md"}
+PENDING = {"generators.md", "performance.md", "prompts.md", "training.md"}
 
 
 @cache
