@@ -109,7 +109,7 @@ def test_help_shows_the_values_of_this_command_line(
     text = capsys.readouterr().out
     assert "  num_images=12                     how many" in text
     assert "  seed=7  " in text
-    assert "  experiment=coco|mine|toy|voc " in text
+    assert "  experiment=coco|mine|toy|voc" in text
     assert "  sampler.guidance_scale=7.5  " in text
     assert "Hydra" not in text
     assert max(map(len, text.splitlines())) <= 120
@@ -152,7 +152,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         (["--help", "num_images=${zebra}"], "num_images: Interpolation key 'zebra' not found"),
         (["hydra.zebra=1"], "hydra.zebra: no such setting; --help lists the settings"),
         (["mask.threshold=1.5"], "mask.threshold=1.5: must lie in [0, 1]"),
-        (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc"),
+        (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc, voc_flux, voc_sd35, voc_sdxl"),
         (["prompts=blip"], "prompts=blip: must be one of coco, file, images, template, voc"),
         (["vocabulary=pets"], "vocabulary=pets: must be one of coco, voc"),
         (

@@ -16,6 +16,7 @@ from dataset_diffusion import paths
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.generators.families import FAMILIES, describe_families
 from dataset_diffusion.generators.family import Family
+from dataset_diffusion.generators.parts import add_lora, fingerprint_parts, load_transformer
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
 
@@ -62,12 +63,17 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         )
     try:
         pipe = getattr(diffusers, family.pipeline).from_pretrained(
-            folder, dtype=getattr(torch, model.dtype), local_files_only=True, **family.load_options
+            folder,
+            dtype=getattr(torch, model.dtype),
+            local_files_only=True,
+            **family.load_options,
+            **load_transformer(model, folder),
         )
         pipe.to(device)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
     _require_tokenizers(pipe, model)
+    add_lora(pipe, model.lora)
     if sampler.scheduler is not None:
         class_name, options = SCHEDULERS[sampler.scheduler]
         pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
@@ -99,11 +105,12 @@ def model_fingerprint(pipe: "diffusers.DiffusionPipeline", model: ModelSettings)
     """Say which model this is: `id` as in the settings, and `revision`.
 
     The revision is the hub's commit; for a folder it is the SHA-256 of the weights in it ("sha256:..."), wherever the
-    folder lies, which takes about a second a gigabyte.
+    folder lies, which takes about a second a gigabyte. Parts that were exchanged or added are named behind it.
     """
     folder = Path(pipe.name_or_path)
     is_from_hub = folder.parent.name == "snapshots"
-    return {"id": model.path, "revision": folder.name if is_from_hub else f"sha256:{_hash_weights(folder)}"}
+    revision = folder.name if is_from_hub else f"sha256:{_hash_weights(folder)}"
+    return {"id": model.path, "revision": revision + fingerprint_parts(model)}
 
 
 def _hash_weights(folder: Path) -> str:

@@ -106,6 +106,22 @@ class PromptSettings:
 
 
 @dataclass(frozen=True)
+class LoraSettings:
+    """Weights that adapt the model (LoRA)."""
+
+    path: str | None = None
+    """a hub id, a folder or a .safetensors file, as diffusers' load_lora_weights takes it; null: none"""
+    file: str | None = None
+    """the file's name, where a hub repository or a folder has several"""
+    scale: float = 1.0
+    """how strongly it changes the model; 0: not at all"""
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.scale), "model.lora.scale", self.scale, "must be a number, as 0.8")
+        require(self.file is None or self.path is not None, "model.lora.file", self.file, "give model.lora.path, too")
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """The diffusion model."""
 
@@ -117,6 +133,10 @@ class ModelSettings:
     """float32, bfloat16, float16"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
+    transformer: str | None = None
+    """another transformer for SD3, Flux or Z-Image, perhaps quantised: a hub id, a folder or a file; null: its own"""
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    """weights that adapt the model"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", self.path, "name a hub id or a pipeline folder")
