@@ -4,8 +4,9 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,46 @@ SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """A sample id becomes a file name: it must be one on every system."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes], make_folder: bool = True) -> None:
     """Write a file that is either all there or not there, whenever the process is killed.
 
-    Raises InputError that names the file if it cannot be written (no space, no permission).
+    Several processes may write the same file: each has a temporary file of its own, and the last rename counts. Raises
+    InputError that names the file if it cannot be written (no space, no permission; without `make_folder` also if its
+    folder is gone).
     """
+    chunks = [content] if isinstance(content, bytes) else content
     # In the same folder: a rename is atomic only within a file system. The dot hides it from "*.jpg".
-    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{this_process()}{TEMPORARY_SUFFIX}")
     with explaining_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.writelines(chunks)
+                stream.flush()
+                os.fsync(stream.fileno())
+            _rename(temporary, path, content)
+        except OSError:
+            with suppress(OSError):  # Gives the space back on a full disk.
+                temporary.unlink()
+            raise
+
+
+def _rename(temporary: Path, path: Path, content: bytes | Iterable[bytes]) -> None:
+    try:
         os.replace(temporary, path)
+    except FileNotFoundError:
+        # Another process took the temporary file for one that a killed run left.
+        if not isinstance(content, bytes):
+            raise
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+
+
+def this_process() -> str:
+    """A name for this process that no other has on any machine that shares the file system: host and process id."""
+    host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32]
+    return f"{host}-{os.getpid()}"
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -68,9 +95,10 @@ def explaining_write_errors(what: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def opened_folder(path: Path, command: str) -> Iterator[None]:
+def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[None]:
     """Make the `output_dir` of a command if it is missing, and hold it against a second process that would write in it.
 
+    With `exclusive` False other processes may write in it, too.
     If nothing is written in it, what was made is removed again. Raises InputError if it cannot be made or written in,
     or if another process holds it.
     """
@@ -81,7 +109,8 @@ def opened_folder(path: Path, command: str) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    with held_by_one_process(path, f"output_dir={path}: another {command} is writing in it; wait for it"):
+    held = held_by_one_process(path, f"output_dir={path}: another {command} is writing in it; wait for it")
+    with held if exclusive else nullcontext():
         try:
             yield
         finally:

@@ -1,32 +1,57 @@
-"""Make a dataset: plan prompts, sample images with their attention, turn it into masks, write the folder."""
+"""Make a dataset: plan prompts, sample images with their attention, turn it into masks, write the folder.
+
+Any number of processes may make one folder. Batch b of the plan is that of process b mod N, and no process waits for
+another's samples: the last to finish, or any later start, completes the folder.
+"""
 
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
-from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
+from dataset_diffusion.dataset.description import (
+    DESCRIPTION_FILE,
+    PlanFacts,
+    describe_dataset,
+    read_description,
+)
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
-from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord, encode_plan, record_sample
+from dataset_diffusion.dataset.ledger import Ledger, Part, has_parts, remove_parts, require_free_share
+from dataset_diffusion.dataset.manifest import Manifest, SampleRecord, record_sample
+from dataset_diffusion.dataset.plan import PLAN_FILE, StoredPlan, plan_lines
 from dataset_diffusion.dataset.quality import measure_quality
 from dataset_diffusion.dataset.report.write import REPORT_FILE, write_report
-from dataset_diffusion.dataset.resume import finished_samples, require_continuable, require_same_model
+from dataset_diffusion.dataset.resume import (
+    caption_files,
+    is_begun,
+    locked,
+    plan_facts,
+    require_continuable,
+    require_same_beginning,
+    require_same_model,
+    stored_plan,
+)
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.processes import Share, find_share
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
-from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings, MaskSettings
+from dataset_diffusion.settings.generate import (
+    MODEL_SOURCES,
+    AttentionSettings,
+    GenerateSettings,
+    MaskSettings,
+)
 from dataset_diffusion.toy.captions import toy_captions
 from dataset_diffusion.types import ClassScores, LabelMask, Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
@@ -36,28 +61,34 @@ from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 class Summary:
     """How a run ended. `seconds` of each stage for the `num_new` images of this run; loading the model not counted.
 
-    `num_shortened` of the plan's captions lose words, because the text encoder reads no more.
+    `num_finished` of `num_images` are in the folder, which another process completes where they are not all.
     """
 
     folder: Path
+    share: Share
     num_images: int
+    num_finished: int
     num_new: int
-    num_without_class: int
-    num_shortened: int
+    plan: PlanFacts
     seconds: Mapping[str, float]
 
     def __str__(self) -> str:
+        if self.num_finished < self.num_images:
+            return (
+                f"share {self.share} is done{self._pace()}: {self.num_finished} of {self.num_images} images are in "
+                f"{self.folder}; the last process to finish completes it"
+            )
         lines = [f"{self.num_images} images and masks in {self.folder}{self._pace()}"]
-        if self.num_without_class:
-            lines.append(f"captions left out, because they have no class: {self.num_without_class}")
-        if self.num_shortened:
-            lines.append(f"captions shortened to what the text encoder reads: {self.num_shortened}")
+        if self.plan.num_without_class:
+            lines.append(f"captions left out, because they have no class: {self.plan.num_without_class}")
+        if self.plan.num_shortened:
+            lines.append(f"captions shortened to what the text encoder reads: {self.plan.num_shortened}")
         lines += [f"picture: {self.folder / CONTACT_SHEET_FILE}", f"report:  {self.folder / REPORT_FILE}"]
         return "\n".join(lines)
 
     def _pace(self) -> str:
         if not self.num_new:
-            return " (complete already)"
+            return " (complete already)" if self.num_finished == self.num_images else ""
         total = sum(self.seconds.values())
         shares = ", ".join(f"{stage} {100 * seconds / total:.0f}%" for stage, seconds in self.seconds.items())
         return f" ({self.num_new} new, {total / self.num_new:.2f} s an image: {shares})"
@@ -77,49 +108,96 @@ class Stopwatch:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
-    """Make the dataset folder of `settings`, or what is missing in it.
+@dataclass(frozen=True)
+class Dataset:
+    """The dataset that is being made, and this process's share in it."""
 
-    Whenever it is stopped, even killed, the next call goes on, and the folder ends as it would have without the stop.
-    Raises InputError for what the user can put right, where possible before anything is written.
+    settings: GenerateSettings
+    vocabulary: Vocabulary
+    share: Share
+    folder: VocFolder
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.path
+
+    def write(self, file_name: str, content: bytes) -> None:
+        """Write a file of the folder itself."""
+        write_atomically(self.path / file_name, content)
+
+
+def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
+    """Make this process's share of the dataset folder of `settings`, or what is missing in it.
+
+    Whenever it is stopped, even killed, the next call continues, with as many processes as one likes, and the folder
+    ends as one uninterrupted process would have made it. Raises InputError for what the user can put right, where
+    possible before anything is written.
     """
+    share = find_share(settings.shard)
     vocabulary = choose_vocabulary(settings.vocabulary)
-    plan = plan_dataset(settings, vocabulary, progress)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
-    with opened_folder(path, "dd-generate"):
-        dataset = Dataset(settings, vocabulary, plan.prompts, VocFolder(path, vocabulary.palette), Manifest(path))
-        previous = require_continuable(path, settings, vocabulary, plan.prompts)
-        records = finished_samples(dataset.folder, dataset.manifest.read(), plan.prompts)
-        num_new = len(plan.prompts) - len(records)
-        model = previous["model"] if previous else {}
-        num_shortened = 0
-        if num_new:
-            report = _report(plan, settings, vocabulary)
-            num_shortened = report.num_shortened
-            generator, model = _load_model(dataset, previous)
-            _begin(dataset, model, records, report)
-            _make_missing(dataset, generator, records, stopwatch, progress)
-        if num_new or not dataset.folder.is_complete():
-            _finish(dataset, model, records)
-    return Summary(path, len(plan.prompts), num_new, plan.num_without_class, num_shortened, stopwatch.seconds)
+    with opened_folder(path, "dd-generate", exclusive=False):
+        dataset = Dataset(settings, vocabulary, share, VocFolder(path, vocabulary.palette))
+        require_free_share(path, share)
+        previous = require_continuable(path, settings, vocabulary)
+        plan = stored_plan(path, previous, settings, vocabulary)
+        ledger = None if plan is None else Ledger(dataset.folder, plan)
+        num_new = 0
+        if ledger is None or any(True for _ in batches(ledger, settings.batch_size, share)):
+            ledger, num_new = _make_share(dataset, ledger, stopwatch, progress)
+        facts, num_finished = _complete(dataset, ledger, num_new)
+    return Summary(path, share, len(ledger.plan), num_finished, num_new, facts, stopwatch.seconds)
 
 
 def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     """Write the plan of `settings` and its report into the folder, and return what there is to read; makes no image.
 
-    Raises InputError as `generate` does, and if the folder holds a dataset, whose plan must stay.
+    A run with the same settings then uses this plan. Raises InputError as `generate` does, and if the folder holds a
+    dataset, whose plan must stay.
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
-    plan = plan_dataset(settings, vocabulary, progress)
-    report = _report(plan, settings, vocabulary)
+    new = _NewPlan.make(settings, vocabulary, progress)
     path = Path(settings.output_dir).expanduser()
-    with opened_folder(path, "dd-generate"):
-        if require_continuable(path, settings, vocabulary, plan.prompts):
+    with opened_folder(path, "dd-generate", exclusive=False), locked(path, "planning"):
+        if is_begun(path, require_continuable(path, settings, vocabulary)):
             raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
-        write_atomically(path / PLAN_FILE, encode_plan(plan.prompts, vocabulary))
-        write_atomically(path / PLAN_REPORT_FILE, report.text.encode())
-    return f"{report.text}\nplan: {path / PLAN_FILE}"
+        new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
+    return f"{new.report.text}\nplan: {path / PLAN_FILE}"
+
+
+@dataclass(frozen=True)
+class _NewPlan:
+    """A plan that is not in the folder yet."""
+
+    plan: Plan
+    report: PlanReport
+    facts: PlanFacts
+
+    @classmethod
+    def make(cls, settings: GenerateSettings, vocabulary: Vocabulary, progress: bool) -> "_NewPlan":
+        files = caption_files(settings.prompts)
+        plan = plan_dataset(settings, vocabulary, progress)
+        # Of the model, its tokenizer alone: classes that its text encoder cannot read are refused before it is loaded.
+        report = report_plan(plan, vocabulary, load_tokenizer(settings.model), settings.prompts.mode)
+        facts = PlanFacts(len(plan.prompts), plan.num_without_class, report.num_shortened, files)
+        return cls(plan, report, facts)
+
+    def require_same_beginning(self, dataset: Dataset) -> None:
+        """Raise InputError unless the folder's plan, if it has one, is the beginning of this one."""
+        lines = plan_lines(self.plan.prompts, dataset.vocabulary)
+        require_same_beginning(dataset.path, dataset.settings, len(self.plan.prompts), lines)
+
+    def write(self, dataset: Dataset, model: Mapping[str, str]) -> None:
+        """Bring the folder into a state from which every later one can be continued."""
+        dataset.folder.remove_split()
+        # First of all files: by it a later run knows the folder for its own.
+        unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, self.facts, records=None)
+        dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
+        dataset.write(PLAN_REPORT_FILE, self.report.text.encode())
+        # The last: a plan that is there is not made again.
+        write_atomically(dataset.path / PLAN_FILE, plan_lines(self.plan.prompts, dataset.vocabulary))
 
 
 def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: bool = True) -> Plan:
@@ -127,26 +205,6 @@ def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: b
     # The toy's captions are handed over: prompts/ knows no toy.
     write_caption = toy_captions(vocabulary) if settings.prompts.template == "toy" else None
     return plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, write_caption, progress)
-
-
-def _report(plan: Plan, settings: GenerateSettings, vocabulary: Vocabulary) -> PlanReport:
-    # Of the model, its tokenizer alone: classes that its text encoder cannot read are refused before it is loaded.
-    return report_plan(plan, vocabulary, load_tokenizer(settings.model), settings.prompts.mode)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The dataset that is being made."""
-
-    settings: GenerateSettings
-    vocabulary: Vocabulary
-    prompts: Sequence[Prompt]
-    folder: VocFolder
-    manifest: Manifest
-
-    def write(self, file_name: str, content: bytes) -> None:
-        """Write a file of the folder itself."""
-        write_atomically(self.folder.path / file_name, content)
 
 
 def label_sample(
@@ -161,59 +219,92 @@ def label_sample(
     return label_mask(scores, mask.threshold, mask.uncertainty_threshold), scores
 
 
-def _load_model(dataset: Dataset, previous: Mapping[str, Any] | None) -> tuple[Generator, dict[str, str]]:
-    settings = dataset.settings
-    pipe = load_pipeline(settings.model, settings.sampler)
-    model = model_fingerprint(pipe, settings.model)
-    if previous:
-        require_same_model(dataset.folder.path, previous["model"], model)
-    return Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode), model
+def _make_share(dataset: Dataset, ledger: Ledger | None, stopwatch: Stopwatch, progress: bool) -> tuple[Ledger, int]:
+    """Load the model, make what is missing in this process's share, and return how many samples are new."""
+    settings, share = dataset.settings, dataset.share
+    new_plan = None
+    if ledger is None and share.count == 1:
+        # Before the model is loaded: what is wrong with the captions is said at once.
+        new_plan = _NewPlan.make(settings, dataset.vocabulary, progress)
+        if is_begun(dataset.path, read_description(dataset.path)):
+            new_plan.require_same_beginning(dataset)
+    elif ledger is None and settings.prompts.source in MODEL_SOURCES:
+        raise InputError(
+            f"prompts={settings.prompts.source}: several processes need a finished plan, because a model writes it; "
+            "start one process with dry_run=true and otherwise the same settings first"
+        )
+    model_settings = replace(settings.model, device=share.device_name(settings.model.device))
+    pipe = load_pipeline(model_settings, settings.sampler)
+    generator = Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode)
+    with locked(dataset.path, "planning"):
+        plan = _begin(dataset, model_fingerprint(pipe, settings.model), new_plan, progress)
+        part = Part(dataset.path, share)
+    try:
+        ledger = Ledger(dataset.folder, plan)
+        return ledger, _make_missing(dataset, generator, ledger, part, stopwatch, progress)
+    finally:
+        part.close()
 
 
-def _begin(
-    dataset: Dataset, model: Mapping[str, str], finished: Mapping[str, SampleRecord], report: PlanReport
-) -> None:
-    """Bring the folder into a state from which every later one can be gone on with."""
+def _begin(dataset: Dataset, model: Mapping[str, str], new_plan: _NewPlan | None, progress: bool) -> StoredPlan:
+    """Write what the folder needs before its first sample, unless another process or an earlier run has done so."""
+    settings, path = dataset.settings, dataset.path
+    # Read again: another process may have begun the folder meanwhile.
+    previous = require_continuable(path, settings, dataset.vocabulary)
+    if previous and is_begun(path, previous):
+        require_same_model(path, previous["model"], model)
+    plan = stored_plan(path, previous, settings, dataset.vocabulary)
     dataset.folder.remove_split()
-    # First of all files: by it a later run knows the folder for its own.
-    unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, records=None)
-    dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
+    if plan and previous:
+        description = describe_dataset(settings, dataset.vocabulary, model, plan_facts(previous), records=None)
+        if description != previous:
+            dataset.write(DESCRIPTION_FILE, encode_json(description))
+    else:
+        new_plan = new_plan or _NewPlan.make(settings, dataset.vocabulary, progress)
+        if is_begun(path, previous):
+            new_plan.require_same_beginning(dataset)
+        new_plan.write(dataset, model)
+        plan = StoredPlan(path)
     dataset.folder.prepare()
-    dataset.write(PLAN_FILE, encode_plan(dataset.prompts, dataset.vocabulary))
-    dataset.write(PLAN_REPORT_FILE, report.text.encode())
-    # Written anew, it has no torn line to which another could be added.
-    dataset.manifest.write(finished.values())
+    return plan
 
 
 def _make_missing(
-    dataset: Dataset, generator: Generator, records: dict[str, SampleRecord], stopwatch: Stopwatch, progress: bool
-) -> None:
-    """Sample, label and write what has no record yet, and add it to `records`, batch by batch."""
-    total = len(dataset.prompts)
-    with tqdm(total=total, initial=len(records), unit="image", disable=not progress, smoothing=0.1) as bar:
-        for batch in batches(dataset.prompts, dataset.settings.batch_size, records):
+    dataset: Dataset, generator: Generator, ledger: Ledger, part: Part, stopwatch: Stopwatch, progress: bool
+) -> int:
+    """Sample, label and write what has no record yet, batch by batch; returns how many samples that were."""
+    num_new = 0
+    hidden = not (progress and dataset.share.shows_progress)
+    initial = ledger.num_finished
+    with tqdm(total=len(ledger.plan), initial=initial, unit="image", disable=hidden, smoothing=0.1) as bar:
+        for positions in batches(ledger, dataset.settings.batch_size, dataset.share):
+            batch = ledger.plan[positions.start : positions.stop]
             with stopwatch.timing("sampling"):
                 samples = _sample(generator, batch, dataset.settings.batch_size)
             new = [
-                _label_and_write(dataset, generator, sample, stopwatch)
-                for sample in samples
-                if sample.prompt.sample_id not in records
+                (position, _label_and_write(dataset, generator, sample, stopwatch))
+                for position, sample in zip(positions, samples, strict=True)
+                if not ledger.finished[position]
             ]
-            dataset.manifest.append(new)
-            records.update((record.id, record) for record in new)
-            bar.update(len(new))
+            part.append(new)
+            num_new += len(new)
+            # Of the whole folder: also what other processes have made meanwhile.
+            ledger.refresh()
+            bar.update(ledger.num_finished - bar.n)
+    return num_new
 
 
-def batches(prompts: Sequence[Prompt], size: int, finished: Container[str]) -> Iterator[Sequence[Prompt]]:
-    """Those batches of the plan in which a sample is missing, each of them whole.
+def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
+    """Those batches of the plan, as positions in it, that are this process's and in which a sample is missing.
 
-    Batches of the missing samples alone would have other sizes after a stop, and so other rounding (see Generator): the
-    folder would differ from an uninterrupted one.
+    Each of them is whole: batches of the missing samples alone would have other sizes after a stop, and so other
+    rounding (see Generator), and the folder would differ from an uninterrupted one.
     """
-    for start in range(0, len(prompts), size):
-        batch = prompts[start : start + size]
-        if any(prompt.sample_id not in finished for prompt in batch):
-            yield batch
+    num_prompts = len(ledger.plan)
+    for number, start in enumerate(range(0, num_prompts, size)):
+        end = min(start + size, num_prompts)
+        if share.owns(number) and ledger.finished.find(0, start, end) >= 0:
+            yield range(start, end)
 
 
 def _sample(generator: Generator, batch: Sequence[Prompt], batch_size: int) -> list[Sample]:
@@ -234,14 +325,33 @@ def _label_and_write(dataset: Dataset, generator: Generator, sample: Sample, sto
     return record_sample(sample.prompt, mask, files, dataset.vocabulary, quality)
 
 
-def _finish(dataset: Dataset, model: Mapping[str, str], records: Mapping[str, SampleRecord]) -> None:
+def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts, int]:
+    """Complete the folder if all its samples are finished; returns how many are."""
+    path = dataset.path
+    if not num_new and dataset.folder.is_complete() and not has_parts(path):
+        return plan_facts(read_description(path) or {}), ledger.num_finished
+    with locked(path, "completing the folder"):
+        description = require_continuable(path, dataset.settings, dataset.vocabulary)
+        plan = stored_plan(path, description, dataset.settings, dataset.vocabulary)
+        if description is None or plan is None:
+            raise InputError(f"output_dir={path}: was planned anew by another process meanwhile; start this one again")
+        # Read again from the beginning: another process may have merged parts.
+        ledger = Ledger(dataset.folder, plan)
+        if ledger.num_finished == len(plan) and (has_parts(path) or not dataset.folder.is_complete()):
+            _finish(dataset, ledger, description["model"], plan_facts(description))
+    return plan_facts(description), ledger.num_finished
+
+
+def _finish(dataset: Dataset, ledger: Ledger, model: Mapping[str, str], plan: PlanFacts) -> None:
     """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
-    in_order = [records[prompt.sample_id] for prompt in dataset.prompts]
-    vocabulary, folder = dataset.vocabulary, dataset.folder
-    description = describe_dataset(dataset.settings, vocabulary, model, in_order)
-    dataset.manifest.write(in_order)
+    vocabulary, folder, records = dataset.vocabulary, dataset.folder, ledger.records()
+    # The ledger has all its files open by now, and still reads the records from the old ones.
+    Manifest(dataset.path).write_lines(ledger.manifest_lines())
+    description = describe_dataset(dataset.settings, vocabulary, model, plan, records)
     dataset.write(DESCRIPTION_FILE, encode_json(description))
-    sheet = draw_contact_sheet(folder, in_order, vocabulary.label_names, vocabulary.palette)
+    sheet = draw_contact_sheet(folder, records, vocabulary.label_names, vocabulary.palette)
     dataset.write(CONTACT_SHEET_FILE, sheet)
     write_report(folder.path)
+    remove_parts(dataset.path)
+    folder.sweep()
     write_layout(folder, dataset.settings)

@@ -1,13 +1,78 @@
-"""One process, or several under torchrun."""
+"""One process, or several: who this one is, and what it needs to work beside the others."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import distributed
 
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.hardware import find_device
+
+LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+)
+"""Where torchrun and accelerate, and where srun, say which process this is: of all, how many, and of this machine."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """This is process `rank` (from 0) of `count` that share a work between them.
+
+    `local_rank` is its number on its machine, None where nobody has said. `shows_progress` is true of one of the
+    processes that share a terminal.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int | None = None
+    shows_progress: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.rank}/{self.count}"
+
+    def owns(self, number: int) -> bool:
+        """Whether the work with this number (from 0) is this process's: every `count`-th is."""
+        return number % self.count == self.rank
+
+    def device_name(self, name: str) -> str:
+        """The device for this process where the settings say "auto" or "cuda": the GPU with its number on its machine.
+
+        A launcher may show each process one GPU alone, which is then the first for all of them.
+        """
+        num_gpus = torch.cuda.device_count()
+        if name not in ("auto", "cuda") or self.local_rank is None or not num_gpus:
+            return name
+        return f"cuda:{self.local_rank % num_gpus}"
+
+
+def find_share(shard: str | None, environment: Mapping[str, str] = os.environ) -> Share:
+    """Which process this is: as the setting `shard` says ("0/4"), or torchrun, accelerate or srun; else the only one.
+
+    Raises InputError if `shard` is not of this form, or if the launcher's variables are not whole numbers.
+    """
+    if shard is not None:
+        return Share(*parse_shard(shard))
+    for names in LAUNCHERS:
+        values = [environment.get(name, "") for name in names]
+        if values[0] and values[1]:
+            if not all(re.fullmatch(r"\d+", value) for value in values if value):
+                raise InputError(f"{', '.join(names)}: must be whole numbers in the environment, are {values}")
+            rank, count = int(values[0]), int(values[1])
+            return Share(rank, count, int(values[2] or 0), shows_progress=rank == 0)
+    return Share()
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """The two numbers of "i/N", i from 0. Raises InputError for anything else."""
+    numbers = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not numbers or int(numbers[1]) >= int(numbers[2]):
+        raise InputError(f"shard={shard}: must be i/N, i from 0 to N - 1, as 0/4, 1/4, 2/4 and 3/4 for four processes")
+    return int(numbers[1]), int(numbers[2])
 
 
 def under_torchrun() -> bool:

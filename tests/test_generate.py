@@ -20,7 +20,7 @@ from dataset_diffusion import files as files_module
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.dataset.report import write as report_module
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generate import batches, generate
+from dataset_diffusion.generate import generate
 from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.labelled.faults import find_faults
 from dataset_diffusion.settings.generate import (
@@ -171,7 +171,7 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, before_rename: bool, writer: str
 ) -> None:
     # Drawing takes most of the time, and is not what is tested.
-    monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(records).encode())
+    monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(list(records)).encode())
     monkeypatch.setattr(report_module, "draw_thumbnail", lambda *_: "")
     number = 3 if writer == "voc" else 1
     settings = replace(SETTINGS, num_images=number, batch_size=2, writer=writer)
@@ -194,7 +194,7 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
         assert tree(Path("data")) == whole
         assert len(fake.calls) <= 2
     # Both files of each sample, and those of the folder; COCO's two masks of each, and its three JSON files.
-    assert num_writes > 2 * number + 9 + (5 if writer == "coco" else 0)
+    assert num_writes > 2 * number + 8 + (5 if writer == "coco" else 0)
 
 
 def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeGenerator]) -> None:
@@ -218,13 +218,6 @@ def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[Fake
     Path("data/JPEGImages/000006.jpg").write_bytes(b"half of it")
     assert generate(SETTINGS, progress=False).num_new == 1
     assert tree(Path("data")) == whole
-
-
-def test_batches_are_cut_from_the_plan() -> None:
-    prompts = [Prompt(str(index), "", (1,), 0) for index in range(5)]
-    assert list(batches(prompts, 2, finished={"0", "1", "2"})) == [prompts[2:4], prompts[4:5]]
-    assert list(batches(prompts, 2, finished=())) == [prompts[0:2], prompts[2:4], prompts[4:5]]
-    assert list(batches(prompts, 9, finished={"0", "1", "2", "3", "4"})) == []
 
 
 def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeGenerator]) -> None:
@@ -325,7 +318,7 @@ def test_captions_that_changed_are_refused(fake: type[FakeGenerator]) -> None:
     captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
     Path("captions.json").write_text(json.dumps(captions))
     summary = generate(settings, progress=False)
-    assert summary.num_without_class == 1
+    assert summary.plan.num_without_class == 1
     assert "captions left out, because they have no class: 1" in str(summary)
     captions[1] = {"caption": "the dog"}
     Path("captions.json").write_text(json.dumps(captions))
@@ -359,7 +352,8 @@ def test_a_full_device_is_explained_and_the_work_kept(
     settings = replace(SETTINGS, batch_size=4)
     with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 goes on"):
         generate(settings, progress=False)
-    assert len(lines("data/manifest.jsonl")) == 4
+    (part,) = Path("data/manifest.parts").glob("*.jsonl")
+    assert len(lines(str(part))) == 4
 
 
 def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,6 +376,7 @@ def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "sampler.num_inference_steps=4",
         "sampler.scheduler=ddim",
         "sampler.negative_prompt=''",
+        "prompts.classes_per_image=[0.6,0.3,0.1]",
         "attention={self_resolution: null, cross_resolution: null}",
     ]
     (tmp_path / "whole").mkdir()
@@ -389,10 +384,9 @@ def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(settings, progress=False)
     (tmp_path / "killed").mkdir()
     monkeypatch.chdir(tmp_path / "killed")
-    manifest = Path("data/manifest.jsonl")
     for already_made in (0, 4):
         with start_generate(overrides) as process:
-            wait_for_lines(manifest, already_made + 1, process)
+            wait_for_samples(Path("data"), already_made + 1, process)
             time.sleep(random.SystemRandom().uniform(0, 0.2))
             process.send_signal(signal.SIGKILL)
         assert not Path("data/ImageSets/Segmentation/train.txt").exists(), "it was killed too late to test anything"
@@ -407,7 +401,7 @@ def start_generate(overrides: Sequence[str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
-def wait_for_lines(path: Path, number: int, process: "subprocess.Popen[bytes]") -> None:
-    while not path.exists() or path.read_bytes().count(b"\n") < number:
+def wait_for_samples(folder: Path, number: int, process: "subprocess.Popen[bytes]") -> None:
+    while sum(part.read_bytes().count(b"\n") for part in folder.glob("manifest.parts/*.jsonl")) < number:
         assert process.poll() is None, process.stderr and process.stderr.read().decode()
         time.sleep(0.005)

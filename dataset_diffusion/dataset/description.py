@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,42 @@ DESCRIPTION_FILE = "dataset.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 
+OF_ONE_RUN = ("dry_run", "shard")
+"""Settings that say nothing of the folder, only what one process does now."""
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """What dataset.json keeps of the plan's making.
+
+    `num_prompts` lines; `num_without_class` captions were left out, and `num_shortened` lose words, because the text
+    encoder reads no more. `files` are those that the captions were read from, by name, with their SHA-256.
+    """
+
+    num_prompts: int
+    num_without_class: int
+    num_shortened: int
+    files: dict[str, str]
+
+
 def describe_dataset(
-    settings: GenerateSettings, vocabulary: Vocabulary, model: Mapping[str, str], records: Sequence[SampleRecord] | None
+    settings: GenerateSettings,
+    vocabulary: Vocabulary,
+    model: Mapping[str, str],
+    plan: PlanFacts,
+    records: Sequence[SampleRecord] | None,
 ) -> dict[str, Any]:
-    """The content of dataset.json. `model` has `id` and `revision`; `records` is None while samples are missing."""
+    """The content of dataset.json.
+
+    `model` has `id` and `revision`, and is empty while there is only a plan; `records` is None while samples are
+    missing.
+    """
     return {
         "format": settings.writer,
         "counts": None if records is None else _count(records, vocabulary),
+        "plan": asdict(plan),
         "model": dict(model),
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if name not in OF_ONE_RUN},
         "versions": installed_versions(LIBRARIES),
         "ignore_index": IGNORE_INDEX,
         "vocabulary": describe_vocabulary(vocabulary),

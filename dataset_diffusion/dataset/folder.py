@@ -1,6 +1,7 @@
 """The dataset folder in the layout of PASCAL VOC."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,24 +41,33 @@ class VocFolder:
         return self._masks / f"{sample_id}.png"
 
     def prepare(self) -> None:
-        """Make the folders that are missing, and remove files that a killed run left half-written."""
-        folders = (self.path, self._images, self._masks, self.split_file.parent)
-        for folder in folders:
+        """Make the folders that are missing."""
+        for folder in self._folders():
             with explaining_write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove files that killed runs left half-written. No other process may be making samples."""
+        for folder in self._folders():
+            with explaining_write_errors(folder):
                 for file in filter(is_temporary, folder.iterdir()):
-                    file.unlink()
+                    file.unlink(missing_ok=True)
 
     def write(self, sample_id: str, image: np.ndarray, labels: np.ndarray) -> WrittenFiles:
         """Write an image [H, W, 3] uint8 RGB and its mask [H, W] uint8 (labels, or 255 for ignored)."""
         image_bytes, mask_bytes = encode_image(image), encode_mask(labels, self._palette)
-        write_atomically(self.image_path(sample_id), image_bytes)
-        write_atomically(self.mask_path(sample_id), mask_bytes)
+        # If the folder was removed meanwhile, a new one with a few of the samples would help nobody.
+        write_atomically(self.image_path(sample_id), image_bytes, make_folder=False)
+        write_atomically(self.mask_path(sample_id), mask_bytes, make_folder=False)
         return WrittenFiles(hashlib.sha256(image_bytes).hexdigest(), hashlib.sha256(mask_bytes).hexdigest())
 
     def has(self, sample_id: str) -> bool:
         """Whether both files of a sample are there."""
         return self.image_path(sample_id).is_file() and self.mask_path(sample_id).is_file()
+
+    def present(self) -> set[str]:
+        """The ids of the samples that have both files."""
+        return _stems(self._images, ".jpg") & _stems(self._masks, ".png")
 
     def is_complete(self) -> bool:
         """Whether train.txt is there."""
@@ -72,3 +82,14 @@ class VocFolder:
         """Remove train.txt: the folder is not complete, or not any more."""
         with explaining_write_errors(self.split_file):
             self.split_file.unlink(missing_ok=True)
+
+    def _folders(self) -> tuple[Path, ...]:
+        return self.path, self._images, self._masks, self.split_file.parent
+
+
+def _stems(folder: Path, suffix: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)}
+    except FileNotFoundError:
+        return set()

@@ -1,25 +1,24 @@
-"""`prompts.jsonl`, the plan of a dataset folder, and `manifest.jsonl`, what of it is made: one JSON object a line.
+"""`manifest.jsonl`: what a dataset folder holds, one JSON object a line for each finished sample, in the plan's order.
 
-Nothing in them depends on when or in how many runs the folder was made.
+Nothing in it depends on when, in how many runs or by how many processes the folder was made.
 """
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from dataset_diffusion.dataset.folder import WrittenFiles
 from dataset_diffusion.dataset.quality import Quality
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import explaining_write_errors, write_atomically
+from dataset_diffusion.files import write_atomically
 from dataset_diffusion.types import IGNORE_INDEX, LabelMask, Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 
-PLAN_FILE = "prompts.jsonl"
 MANIFEST_FILE = "manifest.jsonl"
 DIGITS = 6
 """Of shares and confidences: as many as float32 means something."""
@@ -82,55 +81,23 @@ def record_sample(
     )
 
 
-def encode_plan(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> bytes:
-    """The text of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads it, and repeats the run."""
-    return b"".join(
-        _line(
-            {
-                "id": prompt.sample_id,
-                "filename": f"{prompt.sample_id}.jpg",
-                "caption": prompt.caption,
-                "class_prompt": vocabulary.class_prompt(prompt.appended_ids),
-                "class_ids": prompt.appended_ids,
-                "seed": prompt.seed,
-                "source": prompt.source,
-            }
-        )
-        for prompt in prompts
-    )
-
-
 class Manifest:
-    """The file manifest.jsonl. A line is added when a sample's files are written; a kill may tear the last one."""
+    """The file manifest.jsonl of a finished folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / MANIFEST_FILE
 
     def read(self) -> dict[str, SampleRecord]:
-        """The records by sample id; a torn last line is left out. Raises InputError for any other bad line."""
-        try:
-            lines = self._path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
-        records = {}
-        # What follows the last line end is empty, or torn.
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                record = parse_record(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(f"{self._path}: line {number}: not a record; delete the line to go on") from error
-            records[record.id] = record
-        return records
+        """The records by sample id; none where there is no manifest. Raises InputError for a bad line."""
+        return {record.id: record for record in self.stream()} if self._path.exists() else {}
 
     def stream(self) -> Iterator[SampleRecord]:
-        """The records of a finished folder in its order, one at a time. Raises InputError for a bad line."""
+        """The records in the folder's order, one at a time. Raises InputError for a bad line, or if it is missing."""
         try:
             with self._path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     try:
-                        yield parse_record(json.loads(line))
+                        yield parse_record(orjson.loads(line))
                     except (ValueError, TypeError, KeyError) as error:
                         raise InputError(
                             f"{self._path}: line {number}: not a record; delete the line and start the dd-generate "
@@ -139,21 +106,23 @@ class Manifest:
         except OSError as error:
             raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
 
-    def append(self, records: Sequence[SampleRecord]) -> None:
-        """Add finished samples. The file must not end in a torn line: `write` what was read first."""
-        with explaining_write_errors(self._path), self._path.open("ab") as stream:
-            stream.write(encode_records(records))
-            stream.flush()
-            os.fsync(stream.fileno())
-
     def write(self, records: Iterable[SampleRecord]) -> None:
         """Replace the whole file."""
-        write_atomically(self._path, encode_records(records))
+        self.write_lines(map(encode_record, records))
+
+    def write_lines(self, lines: Iterable[bytes]) -> None:
+        """Replace the whole file by lines that are records."""
+        write_atomically(self._path, lines)
 
 
 def encode_records(records: Iterable[SampleRecord]) -> bytes:
     """Lines of manifest.jsonl."""
-    return b"".join(_line(asdict(record)) for record in records)
+    return b"".join(map(encode_record, records))
+
+
+def encode_record(record: SampleRecord) -> bytes:
+    """The line of a record, with its end."""
+    return (json.dumps(asdict(record), ensure_ascii=False) + "\n").encode()
 
 
 def parse_record(content: dict[str, Any]) -> SampleRecord:
@@ -161,7 +130,3 @@ def parse_record(content: dict[str, Any]) -> SampleRecord:
     classes = tuple(ClassRecord(**entry) for entry in content["classes"])
     quality = Quality(**content["quality"]) if content.get("quality") else None
     return SampleRecord(**{**content, "classes": classes, "quality": quality})
-
-
-def _line(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, ensure_ascii=False) + "\n").encode()

@@ -1,53 +1,139 @@
-"""Whether a dataset folder can be gone on with, and what is finished in it."""
+"""Whether a dataset folder can be continued, and with which plan."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_vocabulary, flatten, read_description
-from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.manifest import PLAN_FILE, SampleRecord, encode_plan
+import filelock
+
+from dataset_diffusion.dataset.description import (
+    DESCRIPTION_FILE,
+    OF_ONE_RUN,
+    PlanFacts,
+    describe_vocabulary,
+    flatten,
+    read_description,
+)
+from dataset_diffusion.dataset.ledger import has_records
+from dataset_diffusion.dataset.plan import PLAN_FILE, StoredPlan
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import is_temporary
+from dataset_diffusion.files import explaining_write_errors, is_temporary
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE
-from dataset_diffusion.settings.generate import GenerateSettings
-from dataset_diffusion.types import Prompt
+from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings
 from dataset_diffusion.vocabulary import Vocabulary
 
 # Where a folder lies, how many samples share a batch and which device computes them change a sample by no more than
 # float rounding. Others are compared by what they stand for, because paths may have moved: the number of images and the
 # source of the captions by the plan, the vocabulary by its classes, the model by its revision.
-NO_DIFFERENCE = ("output_dir", "batch_size", "dry_run", "model.device", "writer.format")  # the last: written before 0.2
+NO_DIFFERENCE = ("output_dir", "batch_size", "model.device", "writer.format", *OF_ONE_RUN)  # writer.format: before 0.2
 COMPARED_BY_CONTENT = (
     *("num_images", "vocabulary", "model.path", "model.revision"),
     *("prompts.path", "prompts.data_root", "prompts.fill", "prompts.cooccurrence", "prompts.captioner"),
 )
 """Settings, and groups of them."""
-FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE)
+NOT_OF_THE_PLAN = ("prompts.captioner.batch_size", "prompts.captioner.device", "prompts.captioner.cache_dir")
+LOCK_FILE = ".dd-generate.lock"
+FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE, LOCK_FILE)
+LOCK_SECONDS = 1800
+"""Far more than planning, or merging a million records, takes."""
 
 
-def require_continuable(
-    path: Path, settings: GenerateSettings, vocabulary: Vocabulary, prompts: Sequence[Prompt]
-) -> dict[str, Any] | None:
-    """The dataset.json of the folder that `settings` go on with, None if the folder is new; writes nothing.
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Let one process at a time write what concerns the whole folder; the others wait.
 
-    Raises InputError if the folder holds something else, or was made with other settings, another vocabulary or
-    another plan than the beginning of this one: the first difference is named. The model is compared later, by
-    `require_same_model`, because it is not loaded yet.
+    Raises InputError if that takes longer than LOCK_SECONDS. Where the file system has no locks, a file that only one
+    process can make stands for the lock.
+    """
+    path = folder / LOCK_FILE
+    lock = filelock.FileLock(path, timeout=LOCK_SECONDS)
+    try:
+        with explaining_write_errors(path):
+            lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"output_dir={folder}: waited {LOCK_SECONDS // 60} minutes for another process, which is {doing}; if none "
+            f"runs, delete {path}"
+        ) from error
+    try:
+        yield
+    finally:
+        # While it is held: whoever waits for this file notices that it is gone, and makes another.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def require_continuable(path: Path, settings: GenerateSettings, vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """The dataset.json of the folder that `settings` continue, None if the folder is new; writes nothing.
+
+    Raises InputError if the folder holds something else, or if samples in it were made with other settings or another
+    vocabulary: the first difference is named. The plan is compared by `require_same_beginning`, and the model by
+    `require_same_model`, because they are not known yet.
     """
     description = read_description(path)
     if description is None:
-        # A dry run's plan is made anew.
         if not all(is_temporary(file) or file.name in FILES_OF_A_PLAN for file in path.iterdir()):
             raise InputError(f"output_dir={path}: is not empty and has no {DESCRIPTION_FILE}; name a new folder")
         return None
-    _require_same_settings(path, description["settings"], settings)
-    if description["vocabulary"] != describe_vocabulary(vocabulary):
-        old = description["vocabulary"].get("name")
-        raise _differs(path, "vocabulary", vocabulary.name, old, " (other classes, words or colours)")
-    _require_same_beginning(path, settings, encode_plan(prompts, vocabulary))
+    if is_begun(path, description):
+        _require_same_settings(path, description["settings"], settings)
+        if description["vocabulary"] != describe_vocabulary(vocabulary):
+            old = description["vocabulary"].get("name")
+            raise _differs(path, "vocabulary", vocabulary.name, old, " (other classes, words or colours)")
     return description
+
+
+def is_begun(path: Path, description: Mapping[str, Any] | None) -> bool:
+    """Whether the settings of a folder are binding: not those of a plan alone, before the first sample."""
+    return bool(description and description["model"]) and has_records(path)
+
+
+def stored_plan(
+    path: Path, description: Mapping[str, Any] | None, settings: GenerateSettings, vocabulary: Vocabulary
+) -> StoredPlan | None:
+    """The plan in the folder, if it is whole and the one that `settings` ask for: it need not be made again.
+
+    Files of captions are compared by their SHA-256, so that a change of them is noticed; one that is gone is not
+    missed.
+    """
+    if description is None or "plan" not in description:
+        return None
+    old, new = (
+        {key: value for key, value in flatten(content) if _is_of_the_plan(key)}
+        for content in (description["settings"], asdict(settings))
+    )
+    if old != new or description["vocabulary"] != describe_vocabulary(vocabulary):
+        return None
+    before = description["plan"]["files"]
+    if any(before.get(name, digest) != digest for name, digest in caption_files(settings.prompts).items()):
+        return None
+    try:
+        plan = StoredPlan(path)
+    except FileNotFoundError:
+        return None
+    return plan if len(plan) == description["plan"]["num_prompts"] else None
+
+
+def plan_facts(description: Mapping[str, Any]) -> PlanFacts:
+    """What a dataset.json says of its plan."""
+    return PlanFacts(**description["plan"])
+
+
+def caption_files(prompts: PromptSettings) -> dict[str, str]:
+    """The files that captions are read from, those that are there, by name, with their SHA-256."""
+    files: list[Path] = []
+    if prompts.source == "file" and prompts.path:
+        files.append(Path(prompts.path).expanduser())
+    if prompts.source == "coco" and prompts.data_root:
+        annotations = Path(prompts.data_root).expanduser() / "annotations"
+        files += [annotations / f"{kind}_{prompts.split}.json" for kind in ("captions", "instances")]
+    if prompts.cooccurrence:
+        files.append(Path(prompts.cooccurrence).expanduser())
+    return {file.name: _sha256(file) for file in files if file.is_file()}
 
 
 def require_same_model(path: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
@@ -59,17 +145,30 @@ def require_same_model(path: Path, old: Mapping[str, str], new: Mapping[str, str
     raise _differs(path, "model.revision", new["revision"], old["revision"])
 
 
-def finished_samples(
-    folder: VocFolder, records: Mapping[str, SampleRecord], prompts: Sequence[Prompt]
-) -> dict[str, SampleRecord]:
-    """Those of the plan that have a record and both files, in the plan's order."""
-    return {
-        prompt.sample_id: records[prompt.sample_id]
-        for prompt in prompts
-        if prompt.sample_id in records
-        and (records[prompt.sample_id].seed, records[prompt.sample_id].caption) == (prompt.seed, prompt.caption)
-        and folder.has(prompt.sample_id)
-    }
+def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: int, lines: Iterable[bytes]) -> None:
+    """Compare the plan in a folder with the beginning of a new one, of `lines` with their ends.
+
+    Raises InputError that names the first line that differs, or if the new plan is shorter.
+    """
+    try:
+        old = StoredPlan(path)
+    except FileNotFoundError:  # Killed before it was written.
+        return
+    if len(old) > num_prompts:
+        raise InputError(
+            f"num_images={num_prompts}: {path} is planned with {len(old)}; give at least that, or name another "
+            "output_dir"
+        )
+    for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
+        if old_line != new_line.rstrip(b"\n"):
+            raise InputError(
+                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts="
+                f"{settings.prompts.source} gives now; restore the captions, or name another output_dir"
+            )
+
+
+def _is_of_the_plan(key: str) -> bool:
+    return key in ("seed", "num_images") or (key.startswith("prompts.") and key not in NOT_OF_THE_PLAN)
 
 
 def _require_same_settings(path: Path, old: dict[str, Any], settings: GenerateSettings) -> None:
@@ -87,22 +186,9 @@ def _is_any_of(key: str, settings: Sequence[str]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in settings)
 
 
-def _require_same_beginning(path: Path, settings: GenerateSettings, plan: bytes) -> None:
-    try:
-        old = (path / PLAN_FILE).read_bytes().splitlines()
-    except FileNotFoundError:  # Killed before it was written.
-        return
-    new = plan.splitlines()
-    for number, (old_line, new_line) in enumerate(zip(old, new, strict=False), start=1):
-        if old_line != new_line:
-            raise InputError(
-                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts="
-                f"{settings.prompts.source} gives now; restore the captions, or name another output_dir"
-            )
-    if len(old) > len(new):
-        raise InputError(
-            f"num_images={len(new)}: {path} is planned with {len(old)}; give at least that, or name another output_dir"
-        )
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _differs(path: Path, setting: str, new: object, old: object, detail: str = "") -> InputError:

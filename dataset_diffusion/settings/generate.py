@@ -12,6 +12,8 @@ from dataset_diffusion.settings.checks import one_of, require
 
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "coco", "voc", "images", "file")
+MODEL_SOURCES = ("voc", "images")
+"""Sources whose captions a model writes: a plan of theirs is made by one process."""
 PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
 PROMPT_FILLS = ("reuse", "template", "none")
@@ -231,6 +233,8 @@ class GenerateSettings:
     """images sampled at once; changes nothing but rounding"""
     dry_run: bool = False
     """true: write the plan and its report, and make no image"""
+    shard: str | None = None
+    """i/N, i from 0: one of N processes that make one folder; torchrun, accelerate and srun say it themselves"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE, PlanFacts, describe_dataset
 from dataset_diffusion.dataset.export.run import export
 from dataset_diffusion.dataset.filter import filter_split
 from dataset_diffusion.dataset.folder import VocFolder
@@ -131,7 +131,8 @@ def make_folder(path: Path, num_samples: int) -> None:
                 if not name_of(sample_id).exists():
                     os.link(name_of(record.id), name_of(sample_id))
             manifest.write(encode_records([_vary(record, sample_id, rng)]))
-    description = describe_dataset(settings, vocabulary, {"id": "rendered scenes", "revision": ""}, scenes)
+    plan = PlanFacts(num_samples, 0, 0, {})
+    description = describe_dataset(settings, vocabulary, {"id": "rendered scenes", "revision": ""}, plan, scenes)
     (path / DESCRIPTION_FILE).write_bytes(encode_json(description))
     write_layout(folder, settings)
 

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def test_files_lie_where_voc_has_them_and_their_hashes_are_right(tmp_path: Path)
     assert (tmp_path / "ImageSets/Segmentation/train.txt").read_text() == "000007\n"
     assert files.image_sha256 == hashlib.sha256((tmp_path / "JPEGImages/000007.jpg").read_bytes()).hexdigest()
     assert files.mask_sha256 == hashlib.sha256((tmp_path / "SegmentationClass/000007.png").read_bytes()).hexdigest()
-    assert folder.has("000007")
-    assert not folder.has("000008")
+    (tmp_path / "JPEGImages/000008.jpg").touch()
+    assert folder.present() == {"000007"}
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,10 +71,42 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path, PALETTE)
     folder.prepare()
-    torn = tmp_path / "JPEGImages" / ".000001.jpg.tmp"
+    torn = tmp_path / "JPEGImages" / ".000001.jpg.host-1.tmp"
     torn.write_bytes(b"half")
-    folder.prepare()
+    folder.sweep()
     assert not torn.exists()
+
+
+def test_a_file_is_written_even_if_another_process_sweeps_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def sync_and_lose(descriptor: int) -> None:
+        sync(descriptor)
+        for file in tmp_path.glob(".*"):
+            file.unlink()
+
+    monkeypatch.setattr("os.fsync", sync_and_lose)
+    write_atomically(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_a_failed_write_gives_its_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError):
+        write_atomically(tmp_path / "file", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
+    folder = VocFolder(tmp_path / "data", PALETTE)
+    with pytest.raises(InputError, match="No such file or directory"):
+        folder.write("000007", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:

@@ -11,11 +11,9 @@ from dataset_diffusion.dataset.manifest import (
     ClassRecord,
     Manifest,
     SampleRecord,
-    encode_plan,
     record_sample,
 )
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.caption_file import read_caption_file
 from dataset_diffusion.types import LabelMask, Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -36,22 +34,11 @@ def test_a_record_counts_the_pixels_of_the_mask() -> None:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     assert manifest.read() == {}
-    manifest.write([RECORD])
     other = replace(RECORD, id="000001")
-    manifest.append([other])
+    manifest.write([RECORD, other])
     assert manifest.read() == {"000000": RECORD, "000001": other}
     lines = (tmp_path / MANIFEST_FILE).read_text(encoding="utf-8").split("\n")
     assert json.loads(lines[0])["classes"] == [{"name": "person", "label": 15, "share": 0.25, "confidence": 0.75}]
-
-
-def test_a_manifest_cut_at_any_byte_is_read_up_to_there(tmp_path: Path) -> None:
-    manifest = Manifest(tmp_path)
-    manifest.write([RECORD, replace(RECORD, id="000001")])
-    whole = (tmp_path / MANIFEST_FILE).read_bytes()
-    first_line = whole.index(b"\n") + 1
-    for length in range(len(whole)):
-        (tmp_path / MANIFEST_FILE).write_bytes(whole[:length])
-        assert list(manifest.read()) == ["000000"] * (length >= first_line)
 
 
 @pytest.mark.parametrize("line", ["", "{", "3", "[]", '{"id": "000000"}', '{"id": 1, "classes": [3]}', "\0\0"])
@@ -62,10 +49,3 @@ def test_a_bad_line_that_no_kill_could_leave_is_named(tmp_path: Path, line: str)
         stream.write(f"{line}\n")
     with pytest.raises(InputError, match=r"manifest\.jsonl: line 2: not a record"):
         manifest.read()
-
-
-def test_the_plan_is_a_caption_file(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_bytes(encode_plan([PROMPT], VOCABULARY))
-    (entry,) = read_caption_file(path, VOCABULARY)
-    assert (entry.sample_id, entry.caption, entry.class_ids) == (PROMPT.sample_id, PROMPT.caption, PROMPT.class_ids)

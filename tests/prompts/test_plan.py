@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_diffusion.dataset.manifest import encode_plan
+from dataset_diffusion.dataset.plan import plan_lines
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts import captioner
 from dataset_diffusion.prompts.classes import ClassFinder
@@ -166,7 +166,7 @@ def test_each_caption_once_needs_no_filling(tmp_path) -> None:
 
 def write_plan(folder: Path, prompts: tuple[Prompt, ...], vocabulary: Vocabulary) -> PromptSettings:
     path = folder / "prompts.jsonl"
-    path.write_bytes(encode_plan(prompts, vocabulary))
+    path.write_bytes(b"".join(plan_lines(prompts, vocabulary)))
     return PromptSettings(source="file", path=str(path))
 
 

@@ -1,0 +1,246 @@
+"""Which samples of a plan are finished: the manifest, and the parts of it that running processes write.
+
+While a folder is made, each process appends to a file of its own in `manifest.parts/`, so that no two ever write in one
+file. The last process to finish, or any later start, merges them into `manifest.jsonl` and removes them.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, overload
+
+import numpy as np
+import orjson
+
+from dataset_diffusion.dataset.folder import VocFolder
+from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, encode_record, parse_record
+from dataset_diffusion.dataset.plan import StoredPlan
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import explaining_write_errors, this_process
+from dataset_diffusion.processes import Share
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: the same share started twice is then not noticed.
+    fcntl = None  # type: ignore[assignment]
+
+PARTS_FOLDER = "manifest.parts"
+_POSITION = re.compile(rb'\{"position": (\d+), ')
+
+
+class Part:
+    """The part of the manifest that this process writes; held by a lock as long as the process lives."""
+
+    def __init__(self, folder: Path, share: Share) -> None:
+        """Begin an empty part. Raises InputError if it cannot be written, or if a running process has this share."""
+        require_free_share(folder, share)
+        # Sorted by name, parts are in the order in which they were begun: a later record of a sample is the valid one.
+        self._path = folder / PARTS_FOLDER / f"{time.time_ns():020d}-{_name(share)}-{this_process()}.jsonl"
+        with explaining_write_errors(self._path):
+            self._path.parent.mkdir(exist_ok=True)
+            self._held = self._path.open("xb")
+        if fcntl:
+            with suppress(OSError):  # Some network file systems have no locks.
+                fcntl.flock(self._held, fcntl.LOCK_EX)
+
+    def append(self, records: Sequence[tuple[int, SampleRecord]]) -> None:
+        """Add finished samples, each with its position in the plan."""
+        with explaining_write_errors(self._path):
+            # Not `_held`: where another process has completed the folder and removed the parts, this makes one again.
+            self._path.parent.mkdir(exist_ok=True)
+            with self._path.open("ab") as stream:
+                stream.writelines(_with_position(position, encode_record(record)) for position, record in records)
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def close(self) -> None:
+        """Give up the share."""
+        self._held.close()
+
+
+def require_free_share(folder: Path, share: Share) -> None:
+    """Raise InputError if a running process makes this share of the folder already."""
+    if any(f"-{_name(share)}-" in part.name and _is_held(part) for part in _parts(folder)):
+        what = f"share {share} of it" if share.count > 1 else "it"
+        raise InputError(f"output_dir={folder}: another dd-generate makes {what}; wait for it")
+
+
+def has_records(folder: Path) -> bool:
+    """Whether a sample of the folder may be finished, or is being made."""
+    files = [folder / MANIFEST_FILE, *_parts(folder)]
+    return any(file.exists() and (file.stat().st_size > 0 or _is_held(file)) for file in files)
+
+
+def has_parts(folder: Path) -> bool:
+    """Whether there are parts that have not been merged."""
+    return (folder / PARTS_FOLDER).exists()
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove all parts, once what they say is in the manifest."""
+    with explaining_write_errors(folder / PARTS_FOLDER), suppress(FileNotFoundError):
+        shutil.rmtree(folder / PARTS_FOLDER)
+
+
+class Ledger:
+    """What the files of a folder say is finished, by position in the plan.
+
+    `finished[i]` is 1 where sample i has a record and both files. In memory are only the places of the records.
+    """
+
+    def __init__(self, folder: VocFolder, plan: StoredPlan) -> None:
+        """Read all records. Raises InputError that names a line which is not one."""
+        self.plan = plan
+        self.finished = bytearray(len(plan))
+        self._folder = folder.path
+        self._files: list[Path] = []
+        self._read_to: dict[Path, int] = {}
+        self._file_of = np.full(len(plan), -1, np.int32)
+        self._offset_of = np.zeros(len(plan), np.int64)
+        self._streams: dict[int, BinaryIO] = {}
+        # One listing of each folder instead of two questions for each sample: on network drives that takes hours.
+        there = folder.present()
+        self._read_manifest(there)
+        self._read_parts(there)
+
+    @property
+    def num_finished(self) -> int:
+        """How many samples are finished."""
+        return self.finished.count(1)
+
+    def refresh(self) -> None:
+        """Read what was added to the parts since the last time."""
+        self._read_parts(None)
+
+    def records(self) -> "Records":
+        """The records of the finished samples, in the plan's order."""
+        return Records(self, np.flatnonzero(np.frombuffer(self.finished, np.uint8)))
+
+    def manifest_lines(self) -> Iterator[bytes]:
+        """The lines of the finished samples, as manifest.jsonl has them."""
+        return (self.line(int(position)) for position in self.records().positions)
+
+    def line(self, position: int) -> bytes:
+        """The line of the manifest, with its end, for the finished sample at a position of the plan."""
+        number = int(self._file_of[position])
+        if number not in self._streams:
+            self._streams[number] = self._files[number].open("rb")
+        stream, offset = self._streams[number], int(self._offset_of[position])
+        if stream.tell() != offset:
+            stream.seek(offset)
+        return _POSITION.sub(b"{", stream.readline(), count=1)
+
+    def _read_manifest(self, there: set[str]) -> None:
+        path = self._folder / MANIFEST_FILE
+        positions: dict[str, int] | None = None
+        expected = 0
+        for offset, content in self._new_lines(path):
+            sample_id = content["id"]
+            if expected < len(self.plan) and self.plan.sample_id(expected) == sample_id:
+                position: int | None = expected
+            else:  # Samples before it are missing.
+                positions = positions or {self.plan.sample_id(index): index for index in range(len(self.plan))}
+                position = positions.get(sample_id)
+            if position is not None:
+                expected = position + 1
+                self._set(path, position, offset, sample_id in there)
+
+    def _read_parts(self, there: set[str] | None) -> None:
+        for path in _parts(self._folder):
+            for offset, content in self._new_lines(path):
+                position, sample_id = content["position"], content["id"]
+                if position < len(self.plan) and self.plan.sample_id(position) == sample_id:
+                    self._set(path, position, offset, there is None or sample_id in there)
+
+    def _new_lines(self, path: Path) -> Iterator[tuple[int, dict]]:
+        """Where each line begins that was not read before, and what it holds; a torn last line is left for later."""
+        offset = self._read_to.get(path, 0)
+        try:
+            with path.open("rb") as stream:
+                if os.fstat(stream.fileno()).st_size <= offset:
+                    return
+                stream.seek(offset)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break
+                    yield offset, _parse(path, offset, line)
+                    offset += len(line)
+                    self._read_to[path] = offset
+        except FileNotFoundError:  # Another process has merged it.
+            return
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+    def _set(self, path: Path, position: int, offset: int, is_there: bool) -> None:
+        if path not in self._files:
+            self._files.append(path)
+        self._file_of[position] = self._files.index(path)
+        self._offset_of[position] = offset
+        self.finished[position] = is_there
+
+
+class Records(Sequence[SampleRecord]):
+    """The records of some positions of the plan, read where they are needed."""
+
+    def __init__(self, ledger: Ledger, positions: "np.ndarray") -> None:
+        self._ledger = ledger
+        self.positions = positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @overload
+    def __getitem__(self, index: int) -> SampleRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SampleRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> SampleRecord | Sequence[SampleRecord]:
+        if isinstance(index, slice):
+            return Records(self._ledger, self.positions[index])
+        return parse_record(orjson.loads(self._ledger.line(int(self.positions[index]))))
+
+
+def _parse(path: Path, offset: int, line: bytes) -> dict:
+    try:
+        content = orjson.loads(line)
+        parse_record({key: value for key, value in content.items() if key != "position"})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        with path.open("rb") as stream:
+            number = stream.read(offset).count(b"\n") + 1
+        raise InputError(f"{path}: line {number}: not a record; delete the line, and start again") from error
+    return content
+
+
+def _parts(folder: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder / PARTS_FOLDER))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / PARTS_FOLDER / name for name in names if name.endswith(".jsonl")]
+
+
+def _name(share: Share) -> str:
+    return f"{share.rank}of{share.count}"
+
+
+def _with_position(position: int, line: bytes) -> bytes:
+    return b'{"position": %d, ' % position + line.removeprefix(b"{")
+
+
+def _is_held(part: Path) -> bool:
+    """Whether the process that writes a part is running, as far as the file system can tell."""
+    if not fcntl:
+        return False
+    try:
+        with part.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

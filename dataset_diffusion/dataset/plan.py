@@ -1,0 +1,97 @@
+"""`prompts.jsonl`, the plan of a dataset folder: one JSON object a line for each sample, in the order of the batches.
+
+A plan may have a million lines: it is written line by line, and read where it is needed.
+"""
+
+import json
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import orjson
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.types import Prompt
+from dataset_diffusion.vocabulary import Vocabulary
+
+PLAN_FILE = "prompts.jsonl"
+_CHUNK = 1 << 24
+
+
+def plan_lines(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> Iterator[bytes]:
+    """The lines of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads it, and repeats the run."""
+    for prompt in prompts:
+        content = {
+            "id": prompt.sample_id,
+            "filename": f"{prompt.sample_id}.jpg",
+            "caption": prompt.caption,
+            "class_prompt": vocabulary.class_prompt(prompt.appended_ids),
+            "class_ids": prompt.appended_ids,
+            "seed": prompt.seed,
+            "source": prompt.source,
+        }
+        yield (json.dumps(content, ensure_ascii=False) + "\n").encode()
+
+
+class StoredPlan(Sequence[Prompt]):
+    """The prompts of a folder's prompts.jsonl; in memory are only the places of the lines."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError if there is none, InputError if it cannot be read."""
+        self.path = folder / PLAN_FILE
+        with self.path.open("rb") as stream:
+            try:
+                self._content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError as error:  # It is empty.
+                raise InputError(f"{self.path}: is empty; delete it, and start again") from error
+        self._ends = _line_ends(self._content)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Prompt: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
+
+    def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
+        """Raises InputError that names a line which is not of a plan."""
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        try:
+            content = orjson.loads(self.line(index))
+            appended = tuple(content["class_ids"])
+            class_ids = tuple(dict.fromkeys(appended))
+            mentions = appended if class_ids != appended else ()
+            return Prompt(content["id"], content["caption"], class_ids, content["seed"], content["source"], mentions)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{self.path}: line {index + 1}: not of a plan; restore the file") from error
+
+    def line(self, index: int) -> bytes:
+        """A line as it stands in the file, without its end."""
+        start = int(self._ends[index - 1]) + 1 if index else 0
+        return self._content[start : int(self._ends[index])]
+
+    def lines(self) -> Iterator[bytes]:
+        """All lines, without their ends."""
+        return (self.line(index) for index in range(len(self)))
+
+    def sample_id(self, index: int) -> str:
+        """The id of a sample, for much less than its whole prompt costs."""
+        head, _, rest = self.line(index).partition(b'{"id": "')
+        return self[index].sample_id if head or not rest else rest[: rest.index(b'"')].decode()
+
+
+def _line_ends(content: mmap.mmap) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """The positions of the line ends; what follows the last one is torn, and left out."""
+    parts = [
+        np.flatnonzero(np.frombuffer(content[start : start + _CHUNK], np.uint8) == ord("\n")) + start
+        for start in range(0, len(content), _CHUNK)
+    ]
+    return np.concatenate(parts)

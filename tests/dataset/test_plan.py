@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from dataset_diffusion.dataset.plan import StoredPlan, plan_lines
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.prompts.caption_file import read_caption_file
+from dataset_diffusion.types import Prompt
+from dataset_diffusion.vocabulary import load_vocabulary
+
+VOCABULARY = load_vocabulary("voc")
+PROMPTS = [
+    Prompt("000000", "a café\u2028 with a table", (11, 15), seed=7),
+    Prompt("b", 'a "quoted" cat', (8,), seed=2**63 - 1, source="captions.json: entry 2"),
+    Prompt("c", "a dog", (12, 8), seed=0, mentions=(12, 8, 12)),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.jsonl").write_bytes(b"".join(plan_lines(PROMPTS, VOCABULARY)))
+    return tmp_path
+
+
+def test_the_plan_is_a_caption_file(folder: Path) -> None:
+    entry, *_ = read_caption_file(folder / "prompts.jsonl", VOCABULARY)
+    assert (entry.sample_id, entry.caption, entry.class_ids) == ("000000", PROMPTS[0].caption, (11, 15))
+
+
+def test_a_stored_plan_is_the_prompts_that_were_written(folder: Path) -> None:
+    plan = StoredPlan(folder)
+    assert list(plan) == PROMPTS
+    assert plan[1:] == PROMPTS[1:]
+    assert plan[-1] == PROMPTS[-1]
+    assert [plan.sample_id(index) for index in range(3)] == ["000000", "b", "c"]
+    with pytest.raises(IndexError):
+        plan[3]
+
+
+def test_a_torn_last_line_is_no_prompt(folder: Path) -> None:
+    path = folder / "prompts.jsonl"
+    path.write_bytes(path.read_bytes()[:-2])
+    assert list(StoredPlan(folder)) == PROMPTS[:2]
+
+
+def test_a_line_that_is_not_of_a_plan_is_named(folder: Path) -> None:
+    with (folder / "prompts.jsonl").open("a") as stream:
+        stream.write('{"id": "d"}\n')
+    with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not of a plan"):
+        StoredPlan(folder)[3]
