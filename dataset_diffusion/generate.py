@@ -5,7 +5,7 @@ another's samples: the last to finish, or any later start, completes the folder.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.processes import Share, find_share
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
+from dataset_diffusion.prompts.tokens import fits
 from dataset_diffusion.settings.generate import (
     MODEL_SOURCES,
     AttentionSettings,
@@ -204,7 +205,19 @@ def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: b
     """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
     # The toy's captions are handed over: prompts/ knows no toy.
     write_caption = toy_captions(vocabulary) if settings.prompts.template == "toy" else None
-    return plan_prompts(settings.prompts, vocabulary, settings.num_images, settings.seed, write_caption, progress)
+    # A language model's caption must fit; other sources' are shortened.
+    fitting = _fits(settings, vocabulary) if settings.prompts.source == "llm" else None
+    number, seed = settings.num_images, settings.seed
+    return plan_prompts(settings.prompts, vocabulary, number, seed, write_caption, fitting, progress)
+
+
+def _fits(settings: GenerateSettings, vocabulary: Vocabulary) -> Callable[[str, Sequence[int]], bool]:
+    tokenizer = load_tokenizer(settings.model)
+
+    def fits_encoder(caption: str, class_ids: Sequence[int]) -> bool:
+        return fits(tokenizer, caption, [vocabulary[class_id].word for class_id in class_ids], settings.prompts.mode)
+
+    return fits_encoder
 
 
 def label_sample(

@@ -80,7 +80,14 @@ def test_the_vocabulary_can_be_chosen_in_every_experiment(monkeypatch: pytest.Mo
 
 
 def test_each_source_of_captions_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    fills = {"template": "template", "coco": "template", "voc": "reuse", "images": "template", "file": "none"}
+    fills = {
+        "template": "template",
+        "llm": "template",
+        "coco": "template",
+        "voc": "reuse",
+        "images": "template",
+        "file": "none",
+    }
     for source, fill in fills.items():
         (config,) = run(monkeypatch, "experiment=voc", f"prompts={source}", "prompts.path=here")
         settings = config.prompts

@@ -31,7 +31,14 @@ from dataset_diffusion.vocabulary import Vocabulary
 NO_DIFFERENCE = ("output_dir", "batch_size", "model.device", "writer.format", *OF_ONE_RUN)  # writer.format: before 0.2
 COMPARED_BY_CONTENT = (
     *("num_images", "vocabulary", "model.path", "model.revision"),
-    *("prompts.path", "prompts.data_root", "prompts.fill", "prompts.cooccurrence", "prompts.captioner"),
+    *(
+        "prompts.path",
+        "prompts.data_root",
+        "prompts.fill",
+        "prompts.cooccurrence",
+        "prompts.captioner",
+        "prompts.writer",
+    ),
 )
 """Settings, and groups of them."""
 NOT_OF_THE_PLAN = ("prompts.captioner.batch_size", "prompts.captioner.device", "prompts.captioner.cache_dir")

@@ -29,7 +29,7 @@ def choose_entries(
     What is used again has another id, and so another seed and another image. Raises InputError if there are no
     entries (it begins with `where`, their source), or if `num_images` is None for captions that are to be written.
     """
-    if settings.source == "template":
+    if settings.source in ("template", "llm"):
         if num_images is None:
             raise InputError(f"num_images=null: prompts={settings.source} has no end; give a number")
         return islice(_drawn(settings, vocabulary, seed), num_images)

@@ -3,16 +3,18 @@
 1. sources.py reads entries: captions, or images to be captioned.
 2. completion.py gives them what they lack: captions (captioner.py) and classes (classes.py).
 3. choice.py chooses which are used, how often and in which order (balance.py, company.py).
-4. writing.py writes the captions of what was chosen without one.
+4. writing.py writes the captions of what was chosen without one, after a language model (llm.py) for prompts=llm.
 5. numbering.py gives each its seed.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dataset_diffusion.prompts.choice import choose_entries
 from dataset_diffusion.prompts.completion import complete_entries
 from dataset_diffusion.prompts.entries import TEMPLATE
+from dataset_diffusion.prompts.llm import Fits, LanguageModelWriter
 from dataset_diffusion.prompts.numbering import number_prompts
 from dataset_diffusion.prompts.sources import read_entries
 from dataset_diffusion.prompts.templates import TemplateWriter
@@ -28,12 +30,14 @@ class Plan:
 
     `num_without_class` captions of the source were left out, because no class was found in them: what their images
     show would have to be labelled background. `pool` counts the captions of each class (label) that could be chosen;
-    it is empty where captions are written from the class words.
+    it is empty where captions are written from the class words. `written` says what became of a language model's
+    answers.
     """
 
     prompts: tuple[Prompt, ...]
     num_without_class: int = 0
     pool: Counter[int] = field(default_factory=Counter)
+    written: str = ""
 
     @property
     def num_templates(self) -> int:
@@ -47,21 +51,31 @@ def plan_prompts(
     num_images: int | None,
     seed: int,
     write_caption: WriteCaption | None = None,
+    fits: Fits | None = None,
     progress: bool = True,
 ) -> Plan:
     """Plan `num_images` prompts, balanced over the classes as in the paper; None: each caption of the source, once.
 
     The plan of n images is the beginning of the plan of more, so that a dataset can be grown. A file that is the plan
     of a run (each line has a seed) is taken as it stands, up to `num_images`: that run is repeated. `write_caption`
-    writes template captions; None is a TemplateWriter. Raises InputError if the source cannot be used, or if
-    `num_images` is None for captions that are written from the class words.
+    writes template captions; None is a TemplateWriter. `fits` says whether the text encoder reads a whole prompt.
+    Raises InputError if the source cannot be used, or if `num_images` is None for captions that are written from the
+    class words.
     """
     setting = "path" if settings.source in ("file", "images") else "data_root"
     where = f"prompts.{setting}={getattr(settings, setting)}"
     entries = read_entries(settings, vocabulary)
     usable = complete_entries(entries, settings.captioner, vocabulary, progress)
     chosen = choose_entries(usable, settings, vocabulary, num_images, seed, where)
+    writer = None
+    if settings.source == "llm":
+        writer = LanguageModelWriter(settings.writer, vocabulary, seed, fits or _always, progress)
+        chosen = writer.write(chosen)
     written = write_captions(chosen, write_caption or TemplateWriter(vocabulary).caption, seed)
     prompts = number_prompts(written, seed, where)
     pool = Counter(class_id for entry in usable for class_id in entry.class_ids or ())
-    return Plan(prompts, len(entries) - len(usable), pool)
+    return Plan(prompts, len(entries) - len(usable), pool, writer.summary if writer else "")
+
+
+def _always(caption: str, class_ids: Sequence[int]) -> bool:  # noqa: ARG001
+    return True

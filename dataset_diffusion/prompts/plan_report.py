@@ -37,6 +37,8 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
         f"captions left out, because they have no class: {plan.num_without_class}",
         f"captions shortened to the {tokenizer.model_max_length} tokens that the text encoder reads: {num_shortened}",
     ]
+    if plan.written:
+        lines.append(plan.written)
     if plan.pool:
         lines.append(f"captions of a class in the source: {_spread(plan.pool, vocabulary)}")
     lines.append(f"prompts of a class in the plan: {_spread(chosen, vocabulary)}")

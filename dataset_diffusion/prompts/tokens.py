@@ -156,6 +156,11 @@ def prompt_text(
     raise _too_long(tokenizer, words)
 
 
+def fits(tokenizer: "CLIPTokenizer", caption: str, words: Sequence[str], mode: str) -> bool:
+    """Whether the text encoder reads all of a prompt, which `prompt_text` then leaves as it is."""
+    return _fits(tokenizer, full_text(caption, words, mode))
+
+
 def count_shortened(
     tokenizer: "CLIPTokenizer", captions: Sequence[str], words: Sequence[Sequence[str]], mode: str
 ) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 from dataset_diffusion.settings.checks import one_of, require
 
 DTYPES = ("float32", "bfloat16", "float16")
-PROMPT_SOURCES = ("template", "coco", "voc", "images", "file")
-MODEL_SOURCES = ("voc", "images")
+PROMPT_SOURCES = ("template", "llm", "coco", "voc", "images", "file")
+MODEL_SOURCES = ("llm", "voc", "images")
 """Sources whose captions a model writes: a plan of theirs is made by one process."""
 PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
@@ -66,6 +66,30 @@ class CaptionerSettings:
 
 
 @dataclass(frozen=True)
+class LanguageModelSettings:
+    """The language model that writes captions for prompts=llm. Finished captions are kept, as the captioner's are."""
+
+    path: str = "Qwen/Qwen2.5-7B-Instruct"
+    """a causal language model with a chat template: a hub id or a folder"""
+    revision: str | None = None
+    """a branch, tag or commit of the hub's repository"""
+    dtype: str = "bfloat16"
+    """float32, bfloat16, float16"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    batch_size: int = 16
+    """captions written at once"""
+    cache_dir: str = "datasets/captions"
+    """keeps finished captions"""
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "prompts.writer.path", self.path, "name a language model of the hub, or its folder")
+        require(self.dtype in DTYPES, "prompts.writer.dtype", self.dtype, one_of(DTYPES))
+        require(self.batch_size >= 1, "prompts.writer.batch_size", self.batch_size, "must be 1 or more")
+        require(bool(self.cache_dir), "prompts.writer.cache_dir", self.cache_dir, "name a folder for the captions")
+
+
+@dataclass(frozen=True)
 class PromptSettings:
     """Where captions come from, and how a prompt is built from them."""
 
@@ -90,6 +114,7 @@ class PromptSettings:
     split: str | None = None
     """its split: train2017, ...; for VOC train, trainval, ... or Main/trainval, all 11,540 images with boxes"""
     captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
+    writer: LanguageModelSettings = field(default_factory=LanguageModelSettings)
 
     def __post_init__(self) -> None:
         require(self.source in PROMPT_SOURCES, "prompts.source", self.source, one_of(PROMPT_SOURCES))
