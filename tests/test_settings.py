@@ -125,7 +125,7 @@ def test_settings_are_found_by_name() -> None:
         ({"mask": {"threshold": "a"}}, "mask.threshold=a: must be a number"),
         ({"mask": {"threshold": 1.3}}, "mask.threshold=1.3: must lie in [0, 1]"),
         ({"mask": {"threshold": 0.3}}, "mask.uncertainty_threshold=0.5: must not be above mask.threshold=0.3"),
-        ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, coco, voc, images, file"),
+        ({"prompts": {"source": "blip"}}, "prompts.source=blip: must be one of template, llm, coco, voc, images, file"),
         (
             {"prompts": {"mode": "all"}},
             "prompts.mode=all: must be one of simple, caption, classes, caption_and_classes",
