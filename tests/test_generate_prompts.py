@@ -1,6 +1,7 @@
 """From the command line through every kind of prompt to the dataset folder, with a small random Stable Diffusion."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dataset_diffusion.generators.loading import load_pipeline
 from dataset_diffusion.images import encode_image
 from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
 from tests.tiny_blip import build_tiny_blip
+from tests.tiny_language_model import build_tiny_language_model
 from tests.tiny_pipeline import build_tiny_pipeline
 
 CAPTIONS = [
@@ -283,3 +285,29 @@ def test_other_words_for_a_class(dd_generate) -> None:
         assert "airplane" in line["class_prompt"]
         assert "airplane" in line["caption"]
         assert "aeroplane" not in line["caption"] + line["class_prompt"]
+
+
+def test_captions_of_a_language_model_are_planned_by_one_process(
+    dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = build_tiny_language_model(tmp_path / "writer")
+    arguments = (
+        "prompts=llm",
+        f"prompts.writer.path={writer}",
+        "prompts.writer.dtype=float32",
+        "prompts.writer.cache_dir=cache",
+        "prompts.classes_per_image=[1]",
+        "vocabulary.classes=[dog,cat]",
+        "num_images=6",
+    )
+    refused(dd_generate, capsys, "prompts=llm: several processes need a finished plan", *arguments, "shard=0/2")
+    dd_generate(*arguments, "dry_run=true")
+    assert "captions by writer: " in capsys.readouterr().out
+    plan = Path("data/prompts.jsonl").read_bytes()
+    assert b"caption by writer" in plan
+    # Nobody needs the model any more.
+    shutil.rmtree(writer)
+    dd_generate(*arguments, "shard=0/2")
+    dd_generate(*arguments, "shard=1/2")
+    assert Path("data/prompts.jsonl").read_bytes() == plan
+    assert Path("data/ImageSets/Segmentation/train.txt").is_file()

@@ -41,7 +41,10 @@ COMPARED_BY_CONTENT = (
     ),
 )
 """Settings, and groups of them."""
-NOT_OF_THE_PLAN = ("prompts.captioner.batch_size", "prompts.captioner.device", "prompts.captioner.cache_dir")
+NOT_OF_THE_PLAN = (
+    *("prompts.captioner.batch_size", "prompts.captioner.device", "prompts.captioner.cache_dir"),
+    *("prompts.writer.device", "prompts.writer.cache_dir"),
+)
 LOCK_FILE = ".dd-generate.lock"
 FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE, LOCK_FILE)
 LOCK_SECONDS = 1800
