@@ -43,8 +43,8 @@ class FilterSettings:
         require(bool(SPLIT_NAME.fullmatch(output)), "output", output, "must be letters, digits, '_' and '-'")
         require(output != self.split, "output", output, "is the split that is filtered; name another")
         for setting in ("min", "max"):
-            for name in getattr(self, setting) or {}:
-                require(name in SCORES, f"{setting}.{name}", "...", one_of(SCORES))
+            for name, value in (getattr(self, setting) or {}).items():
+                require(name in SCORES, f"{setting}.{name}", value, f"is no score; they are {', '.join(SCORES)}")
         share = self.best_share
         require(share is None or 0 < share <= 1, "best_share", share, "must lie in (0, 1], or be null")
         require(self.rank_by in SCORES, "rank_by", self.rank_by, one_of(SCORES))

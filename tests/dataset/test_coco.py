@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from dataset_diffusion.dataset.coco import find_categories, find_segments
+from dataset_diffusion.dataset.coco import draw_panoptic, find_categories, find_segments
 from dataset_diffusion.dataset.json_stream import JsonObjectWriter
 from dataset_diffusion.dataset.source import Labels
 from dataset_diffusion.vocabulary import load_vocabulary
@@ -117,6 +117,16 @@ def test_each_component_can_be_a_segment() -> None:
     assert [segment.area for segment in find_segments(labels, categories, components=False)] == [3]
     parts = find_segments(labels, categories, components=True)
     assert [(part.area, part.bbox) for part in parts] == [(2, (0, 0, 2, 2)), (1, (4, 4, 1, 1))]
+
+
+def test_segments_beyond_a_byte_have_panopticapis_colours() -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[::2, ::2] = 1
+    voc = load_vocabulary("voc")
+    segments = find_segments(labels, find_categories(Labels(voc.label_names, voc.palette)), components=True)
+    assert len(segments) == 400
+    numbers = draw_panoptic(labels.shape, segments).astype(int) @ [1, 256, 256 * 256]
+    assert set(np.unique(numbers)) == set(range(401))
 
 
 def test_a_streamed_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -150,23 +150,28 @@ differ in at most 3 of 64 bits); dd-filter duplicates=true keeps the best of eac
 <details><summary>Look at {which}</summary>{strips}</details>"""
 
 
-def render_splits(splits: Mapping[str, int], filters: Sequence[LeftOut]) -> str:
-    """Sizes of the splits, and what filters left out and why."""
-    rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{count:,}</td></tr>' for name, count in splits.items()
-    )
-    tables = [f'<table><tr><th>Split</th><th class="number">Samples</th></tr>{rows}</table>']
+def render_splits(
+    splits: Mapping[str, int], sources: Mapping[str, int], filters: Sequence[LeftOut], num_planned: int
+) -> str:
+    """Sizes of the splits, where captions are from, and what filters left out and why."""
+    made = sum(splits.values())
+    missing = f" of {num_planned:,} that were planned" if num_planned > made else ""
+    both = f"<div>{_counts('Split', splits)}</div><div>{_counts('Captions from', sources)}</div>"
+    tables = [f'<p>{made:,} samples{missing}.</p><div class="columns">{both}</div>']
     for entry in filters:
-        why = "".join(
-            f'<tr><td>{escape(reason)}</td><td class="number">{count:,}</td></tr>'
-            for reason, count in entry.reasons.items()
-        )
         tables.append(
             f"<h3>{escape(entry.split)}</h3><p>{entry.kept:,} samples are kept, {entry.left_out:,} left out "
             f"(ImageSets/Segmentation/{escape(entry.split)}.jsonl says why of each):</p>"
-            f'<table><tr><th>Reason</th><th class="number">Samples</th></tr>{why}</table>'
+            f"{_counts('Reason', entry.reasons)}"
         )
     return "\n".join(tables)
+
+
+def _counts(what: str, counts: Mapping[str, int]) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="number">{count:,}</td></tr>' for name, count in counts.items()
+    )
+    return f'<table><tr><th>{what}</th><th class="number">Samples</th></tr>{rows}</table>'
 
 
 def render_samples(statistics: Statistics, number: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dataset_diffusion.dataset.citation import CITATION
 from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
+from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord
 from dataset_diffusion.dataset.quality import find_duplicates
 from dataset_diffusion.dataset.report import sections
 from dataset_diffusion.dataset.report.pictures import draw_thumbnail, mean_maps
@@ -61,6 +61,7 @@ def write_report(path: Path) -> None:
     maps = mean_maps(folder, _map_ids(path, statistics.num_samples), len(labels.names))
     splits = _count_splits(path, shares_of(description))
     left_out = _read_filters(folder)
+    num_planned = _count_lines(path / PLAN_FILE)
     duplicates = {"groups": len(groups), "samples": sum(map(len, groups))}
     page = _render(
         description,
@@ -74,7 +75,7 @@ def write_report(path: Path) -> None:
             "Duplicates": sections.render_duplicates(
                 duplicates, [[records[position].id for position in group] for group in shown_groups]
             ),
-            "Splits": sections.render_splits(splits, left_out),
+            "Splits": sections.render_splits(splits, statistics.sources, left_out, num_planned),
             "Samples": sections.render_samples(statistics, len(even)),
             "Settings": sections.render_settings(description),
             "Citation": f"<pre>{escape(CITATION)}</pre>",
@@ -82,6 +83,7 @@ def write_report(path: Path) -> None:
     )
     content = {
         **as_json(statistics),
+        "planned": num_planned,
         "splits": splits,
         "duplicates": duplicates,
         "filters": [
@@ -119,10 +121,17 @@ def _read_filters(folder: VocFolder) -> list[LeftOut]:
             for line in lines:
                 left_out += 1
                 reasons.update({reason.partition(" ")[0] for reason in json.loads(line)["reasons"]})
-        with reasons_file.with_suffix(".txt").open("rb") as lines:
-            kept = sum(1 for _ in lines)
+        kept = _count_lines(reasons_file.with_suffix(".txt"))
         found.append(LeftOut(reasons_file.stem, kept, left_out, dict(reasons.most_common())))
     return found
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as lines:
+            return sum(1 for _ in lines)
+    except FileNotFoundError:
+        return 0
 
 
 def _describe(record: SampleRecord, picture: str, is_even: bool) -> dict[str, Any]:
