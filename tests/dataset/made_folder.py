@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset_diffusion.dataset.description import DESCRIPTION_FILE, describe_dataset
+from dataset_diffusion.dataset.description import DESCRIPTION_FILE, PlanFacts, describe_dataset
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord, record_sample
@@ -54,7 +54,9 @@ def make_folder(
         quality = measure_quality(image, mask, ClassScores(torch.from_numpy(scores), classes))
         records.append(record_sample(prompt, mask, folder.write(sample_id, image, labels), chosen, quality))
     Manifest(path).write(records)
-    description = describe_dataset(settings, chosen, {"id": "toy", "revision": "sha256:00"}, records)
+    description = describe_dataset(
+        settings, chosen, {"id": "toy", "revision": "sha256:00"}, PlanFacts(count, 0, 0, {}), records
+    )
     (path / DESCRIPTION_FILE).write_bytes(encode_json(description))
     write_layout(folder, settings)
     return records

@@ -13,7 +13,8 @@ from typing import Any
 
 from dataset_diffusion.dataset.citation import CITATION
 from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.manifest import PLAN_FILE, Manifest, SampleRecord
+from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
+from dataset_diffusion.dataset.plan import PLAN_FILE
 from dataset_diffusion.dataset.quality import find_duplicates
 from dataset_diffusion.dataset.report import sections
 from dataset_diffusion.dataset.report.pictures import draw_thumbnail, mean_maps
