@@ -84,7 +84,7 @@ def under_torchrun() -> bool:
 def joined_processes(device_name: str) -> Iterator[torch.device]:
     """Join the other processes of torchrun, if it started this one; yields the device of this process.
 
-    With "auto" or "cuda" each process takes the GPU of its own number.
+    With "auto" or "cuda" each process takes the GPU of its number.
     """
     if not under_torchrun():
         yield find_device(device_name)

@@ -350,7 +350,7 @@ def test_a_full_device_is_explained_and_the_work_kept(
 
     monkeypatch.setattr(FakeGenerator, "sample", sample_once)
     settings = replace(SETTINGS, batch_size=4)
-    with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 goes on"):
+    with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 resumes"):
         generate(settings, progress=False)
     (part,) = Path("data/manifest.parts").glob("*.jsonl")
     assert len(lines(str(part))) == 4

@@ -72,7 +72,7 @@ REPEATED = ("JPEGImages/", "SegmentationClass/", "ImageSets/", "prompts.jsonl", 
 
 @pytest.mark.parametrize(("fill", "num_images"), [("template", 26), ("none", 7)])
 def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: int) -> None:
-    """Another seed and another number of images change nothing; captions by rule, of the file, and repeated ones."""
+    """Another seed and another number of images change nothing: template captions, the file's, repeated ones."""
     Path("captions.json").write_text(json.dumps(CAPTIONS))
     dd_generate(
         "prompts=file", "prompts.path=captions.json", f"prompts.fill={fill}", f"num_images={num_images}", "seed=3"

@@ -1,4 +1,4 @@
-"""What the families with a UNet have in common: class prompts are texts of their own, which no image is made from.
+"""What the families with a UNet have in common: class prompts are separate texts, from which no image is made.
 
 The paper calls it class-prompt cross-attention (arXiv 2309.14303).
 """

@@ -1,6 +1,6 @@
 """COCO 2017 for semantic segmentation: label masks of 80 classes and background from the instance annotations.
 
-COCO has no such masks of its own, and papers make them in different ways. Here:
+COCO has no such masks, and papers make them in different ways. Here:
 
 - Where objects overlap, the smaller one is on top: what covers a large thing (a cup on a table) is usually small.
 - A crowd region (`iscrowd`: "some persons stand here", outlined as a whole, with the gaps between them) is 255, not
@@ -79,7 +79,7 @@ class CocoDataset:
         if not self.ids:
             raise InputError(f"{self._annotation_file}: lists no image")
         if len(set(self.ids)) < len(self.ids) or any(Path(name).name != name for name in file_names):
-            raise InputError(f"{self._annotation_file}: file_name must be a plain name of its own for each image")
+            raise InputError(f"{self._annotation_file}: file_name must be a plain name, another for each image")
 
     def _match_categories(self) -> dict[int, int]:
         """Labels by category id: COCO's ids run from 1 to 90 with gaps, the labels from 1 to 80, in the same order."""

@@ -30,7 +30,9 @@ def require_valid(folder: Path, split: str, num_labels: int) -> None:
     if len(faults) > SHOWN_FAULTS:
         print(f"... and {len(faults) - SHOWN_FAULTS} more", file=sys.stderr)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    raise InputError(f"{folder}: {count} in its {split} split (above); mend the files or take the ids out of the split")
+    raise InputError(
+        f"{folder}: {count} in its {split} split (above); repair the files or take the ids out of the split"
+    )
 
 
 def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:

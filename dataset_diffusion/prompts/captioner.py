@@ -88,4 +88,4 @@ def _open(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except IMAGE_ERRORS as error:
-        raise InputError(f"{path}: not a readable image ({first_line(error)}); mend or remove it") from error
+        raise InputError(f"{path}: not a readable image ({first_line(error)}); repair or remove it") from error

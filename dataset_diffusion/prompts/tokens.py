@@ -1,6 +1,6 @@
 """The texts that the text encoder reads, and where in them each class is.
 
-Positions come from the tokenizer's offsets. They cannot be told from the words: CLIP splits "aeroplane" in two
+Positions come from the tokenizer's offsets. Words do not give them: CLIP splits "aeroplane" in two
 ("aerop", "lane"), as "hydrant" and "surfboard".
 """
 

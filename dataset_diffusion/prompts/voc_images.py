@@ -92,7 +92,7 @@ def _classes(root: Path, sample_id: str, vocabulary: Vocabulary) -> tuple[int, .
     elif annotation.is_file():
         names = dict.fromkeys(_xml_names(annotation), annotation)
     else:
-        raise InputError(f"{mask}: no such file, and no {annotation.parent.name}/{annotation.name} in its stead")
+        raise InputError(f"{mask}: no such file, and no {annotation.parent.name}/{annotation.name} instead")
     labels = {_label(file, name, vocabulary) for name, file in names.items()}
     return tuple(sorted(label for label in labels if label is not None))
 

@@ -82,7 +82,7 @@ class ProgressHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """Keeps the latest checkpoint, from which a run goes on, and the best one by mIoU.
+    """Keeps the latest checkpoint, from which a run resumes, and the best one by mIoU.
 
     Unlike mmengine's own: files appear whole, none of them holds a path (a folder may be moved), and what is written
     needs no trust to be read (`to_plain`).

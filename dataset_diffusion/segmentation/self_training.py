@@ -17,7 +17,7 @@ LOADING_THREADS = 4
 def relabel(segmentor: Segmentor, data: VocData, masks_dir: Path, threshold: float) -> None:
     """Write a mask for each image of the data, with test-time augmentation; those that are there stay.
 
-    Each mask appears whole, so a killed run goes on where it was. Several processes share the images.
+    Each mask appears whole, so a killed run resumes where it was. Several processes share the images.
     """
     rank, world_size = get_dist_info()
     with explaining_write_errors(masks_dir):

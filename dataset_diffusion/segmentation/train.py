@@ -137,7 +137,7 @@ def _require_usable_work_dir(settings: TrainSettings) -> None:
         return
     if not settings.resume:
         raise InputError(
-            f"work_dir={work_dir}: holds a training already; go on with resume=true, or name another work_dir"
+            f"work_dir={work_dir}: holds a training already; add resume=true to resume it, or name another work_dir"
         )
     try:
         old = json.loads((work_dir / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -160,7 +160,7 @@ def _remove_unfinished_files(folder: Path) -> None:
 
 
 class _Training:
-    """The steps of a training, each of which goes on where it was stopped."""
+    """The steps of a training, each of which resumes where it was stopped."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         self._settings = settings
@@ -194,7 +194,7 @@ class _Training:
         return self._data.root / f"{RELABELLED_DIR}_{teacher.hexdigest()[:8]}"
 
     def _train(self, data: VocData, folder: Path, name: str) -> Path:
-        """Train on data in a folder of its own; returns the path of the segmentor exported to it."""
+        """Train on data in a separate folder; returns the path of the segmentor exported to it."""
         exported = folder / SEGMENTOR_FILE
         if exported.is_file():
             return exported

@@ -19,8 +19,8 @@ CHOICES = ((100_000, 10_000), (100_000, 40_000), (100_000, 80_000), (120_000, 12
 
 
 def main() -> None:
-    """Choose with captions by rule for what is missing, and without."""
-    print(f"{'captions':>9} {'prompts':>8} {'by rule':>8} {'seconds':>8}  captions of a class -> prompts of a class")
+    """Choose with template captions for what is missing, and without."""
+    print(f"{'captions':>9} {'prompts':>8} {'template':>8} {'seconds':>8}  captions of a class -> prompts of a class")
     for num_captions, num_prompts in CHOICES:
         class_sets = zipf_class_sets(num_captions, seed=0)
         labels = range(1, NUM_CLASSES + 1)

@@ -38,7 +38,7 @@ def main() -> None:
                 wrong["list"] += spans != counted_spans(chosen, MISSING_COMPOUNDS)
             total = len(prompts)
             shares = ", ".join(f"{rule} {count} ({100 * count / total:.1f}%)" for rule, count in wrong.items())
-            print(f"{name} {kind}: {total} class prompts, of which wrong by rule: {shares}")
+            print(f"{name} {kind}: {total} class prompts, of which wrong when words are counted: {shares}")
         split = [word for word in words if class_prompt(tokenizer, [word]).spans != counted_spans([word])]
         print(f"{name}: words of more than one token: {', '.join(split)}")
 

@@ -112,7 +112,7 @@ def _labelled(seed: int, mode: str) -> LabelledImage:
 
 
 class GeneratedImages:
-    """The images of a seed and a mode of prompts, in a folder of their own."""
+    """The images of a seed and a mode of prompts, in a separate folder."""
 
     def __init__(self, folder: Path, mode: str, seed: int) -> None:
         self._folder = folder / mode / f"seed{seed}"

@@ -19,7 +19,7 @@ class Recipe:
 
     `self_resolutions`: of several, each spreads the evidence, and the results are averaged. `layers` and `quarters` are
     those that are averaged (indices; None: all). `refined`: the scores follow the image's edges. `class_thresholds`:
-    each class has a threshold of its own.
+    each class has its threshold.
     """
 
     text: str = CLASS_PROMPT

@@ -111,7 +111,7 @@ def file_name(variant: Variant) -> str:
 
 
 def run_job(job: SegmentorJob) -> None:
-    """Train, test, and write the results; what the training prints goes to a log. For a process of its own."""
+    """Train, test, and write the results; what the training prints goes to a log. For a separate process."""
     work = job.folder / "trainings" / f"{file_name(job.variants[0])}_seed{job.seed}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

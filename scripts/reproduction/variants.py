@@ -117,7 +117,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("caption", mode=CAPTION, images=0.5),
             Variant("classes", mode="classes", images=0.5),
         ),
-        # Half of the images: each mode needs images of its own.
+        # Half of the images: each mode needs other images.
         reference=Variant("caption and classes", images=0.5),
     ),
     Experiment(

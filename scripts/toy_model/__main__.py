@@ -3,7 +3,7 @@
     python -m scripts.toy_model --work-dir runs/toy_model
     OMP_NUM_THREADS=1 torchrun --nproc-per-node=2 -m scripts.toy_model      on two cores, or two GPUs
 
-One command, on a CPU or a GPU. Started again it goes on where it was stopped (SIGTERM saves the state first). Every so
+One command, on a CPU or a GPU. Started again it resumes where it was stopped (SIGTERM saves the state first). Every so
 many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are, and
 writes samples.png and the pipeline folder model/ as good as the training so far.
 """

@@ -54,7 +54,7 @@ def new_denoiser(tokenizer: CLIPTokenizer, seed: int) -> Denoiser:
 
 
 class DenoiserTraining:
-    """Trains a Denoiser stage by stage. Where it is stopped, the same calls go on from its last saved state."""
+    """Trains a Denoiser stage by stage. Where it is stopped, the same calls resume from its last saved state."""
 
     def __init__(self, denoiser: Denoiser, recipe: Recipe, state_path: Path, device: torch.device) -> None:
         self._denoiser, self._recipe, self._state_path, self._device = denoiser, recipe, state_path, device

@@ -1,4 +1,4 @@
-"""Data parallelism by torchrun: each process computes gradients of its own batch, and all take their mean.
+"""Data parallelism by torchrun: each process computes the gradients of its batch, and all take their mean.
 
 On a CPU, too, this is worth it: one process of one thread for each core sees more samples than one of several threads.
 """

@@ -230,7 +230,7 @@ def change_category(content: dict[str, Any]) -> None:
         (lambda content: content["categories"].pop(), "has 79 categories; COCO 2017 has 80"),
         (lambda content: content["images"].clear(), "lists no image"),
         (lambda content: content["images"][0].update(file_name="../x.jpg"), "must be a plain name"),
-        (lambda content: content["images"][1].update(content["images"][0]), "of its own for each image"),
+        (lambda content: content["images"][1].update(content["images"][0]), "another for each image"),
         (lambda content: content["images"][0].update(height=21), "cannot be drawn"),
         (lambda content: content["images"][2].update(height=21), "30 x 20 pixels, but its entry in"),
         (lambda content: content["images"][0].pop("height"), "139.jpg cannot be drawn (KeyError('height'))"),

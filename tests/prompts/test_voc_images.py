@@ -102,7 +102,7 @@ def write_mask(root: Path, labels: np.ndarray) -> None:
         (lambda root: (root / "JPEGImages/2007_000033.jpg").unlink(), r"2007_000033\.jpg: no such file"),
         (
             lambda root: (root / "Annotations/2007_000033.xml").unlink(),
-            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml in its stead",
+            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml instead",
         ),
         (lambda root: write_mask(root, np.full((6, 8), 21, np.uint8)), "has label 21, which is no class of VOC"),
         (lambda root: write_mask(root, np.zeros((6, 8, 3), np.uint8)), "has mode RGB"),

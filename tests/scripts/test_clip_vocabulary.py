@@ -43,7 +43,7 @@ def test_tokenizer_survives_saving(tmp_path) -> None:
         (gzip.compress(b"\xff\xfe"), "not readable as gzipped text"),
         (CLIP_BPE.read_bytes()[:1000], "not readable as gzipped text"),
     ],
-    # Names of their own: gzip puts the time into its bytes, and all test processes must agree on the names.
+    # Separate names: gzip puts the time into its bytes, and all test processes must agree on the names.
     ids=["not-gzip", "few-merges", "other-words", "not-text", "cut-off"],
 )
 def test_another_file_is_refused(tmp_path, content: bytes, message: str) -> None:

@@ -48,7 +48,7 @@ def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: Vo
     np.random.seed(5)
     assert equal(batches(data, 4), drawn)
     assert not equal(batches(data, 4, seed=1), drawn)
-    # A run that goes on after two batches gets the third, and so does one with other processes to load.
+    # A run that resumes after two batches gets the third, and so does one with other processes to load.
     assert equal(batches(data, 2, skip=2), drawn[4:])
     assert equal(batches(data, 4, num_workers=2), drawn)
 

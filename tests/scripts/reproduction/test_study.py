@@ -1,4 +1,4 @@
-"""A study goes on where it was stopped, and a finished one does nothing again."""
+"""A study resumes where it was stopped, and a finished one does nothing again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
