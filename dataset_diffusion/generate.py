@@ -324,7 +324,7 @@ def _sample(generator: Generator, batch: Sequence[Prompt], batch_size: int) -> l
     try:
         return generator.sample(batch)
     except torch.OutOfMemoryError as error:
-        remedy = f"batch_size={batch_size // 2} goes on" if batch_size > 1 else "try model.dtype=float16"
+        remedy = f"batch_size={batch_size // 2} resumes" if batch_size > 1 else "try model.dtype=float16"
         raise InputError(f"batch_size={batch_size}: the device is out of memory; {remedy}") from error
 
 

@@ -246,9 +246,9 @@ def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(
 
     monkeypatch.setattr(sys, "argv", ["dd-train"])
     with pytest.raises(SystemExit) as end:
-        run_command("dd-train", "generate", GenerateSettings, work, after_interrupt="add resume=true to go on")
+        run_command("dd-train", "generate", GenerateSettings, work, after_interrupt="add resume=true to resume")
     assert end.value.code == 130
-    assert capsys.readouterr().err == "\ndd-train: interrupted; add resume=true to go on\n"
+    assert capsys.readouterr().err == "\ndd-train: interrupted; add resume=true to resume\n"
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
