@@ -45,7 +45,7 @@ from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, 
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.processes import Share, find_share
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
-from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, report_plan
+from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, compare_plans, report_plan
 from dataset_diffusion.prompts.tokens import fits
 from dataset_diffusion.settings.generate import (
     MODEL_SOURCES,
@@ -160,12 +160,15 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
     new = _NewPlan.make(settings, vocabulary, progress)
+    other = Path(settings.compare_with).expanduser() if settings.compare_with else None
+    # Before the plan is written: what is compared with may be the plan that was in the folder.
+    comparison = f"{compare_plans(new.plan, other, vocabulary)}\n\n" if other else ""
     path = Path(settings.output_dir).expanduser()
     with opened_folder(path, "dd-generate", exclusive=False), locked(path, "planning"):
         if is_begun(path, require_continuable(path, settings, vocabulary)):
             raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
         new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
-    return f"{new.report.text}\nplan: {path / PLAN_FILE}"
+    return f"{new.report.text}\n{comparison}plan: {path / PLAN_FILE}"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
-"""`prompts_report.txt`: how balanced a plan is, and where its captions come from."""
+"""`prompts_report.txt`: how balanced and how varied a plan is, and where its captions come from."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_diffusion.prompts.caption_file import read_caption_file
 from dataset_diffusion.prompts.plan import Plan
 from dataset_diffusion.prompts.tokens import count_shortened
+from dataset_diffusion.prompts.variety import Variety, measure_variety, variety_table
+from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -42,12 +47,30 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
     if plan.pool:
         lines.append(f"captions of a class in the source: {_spread(plan.pool, vocabulary)}")
     lines.append(f"prompts of a class in the plan: {_spread(chosen, vocabulary)}")
+    lines += ["", *variety_table({"plan": _variety(plan.prompts)})]
     width = max(map(len, vocabulary.label_names))
     lines += ["", f"{'class':{width}} {'source':>8} {'plan':>8}"]
     for class_id in vocabulary.class_ids:
         before = str(plan.pool[class_id]) if plan.pool else "-"
         lines.append(f"{vocabulary[class_id].name:{width}} {before:>8} {chosen[class_id]:>8}")
     return PlanReport("\n".join(lines) + "\n", num_shortened)
+
+
+def compare_plans(plan: Plan, path: Path, vocabulary: Vocabulary) -> str:
+    """A table of the variety of a plan and of the captions of a file, or of the plan in a folder.
+
+    Of as many captions of each as the shorter has, because more captions have more words. Raises InputError if the file
+    cannot be read.
+    """
+    other = read_caption_file(path / "prompts.jsonl" if path.is_dir() else path, vocabulary)
+    number = min(len(plan.prompts), len(other))
+    texts, class_sets = [entry.caption or "" for entry in other[:number]], [entry.class_ids or () for entry in other]
+    columns = {"this plan": _variety(plan.prompts[:number]), path.name: measure_variety(texts, class_sets)}
+    return "\n".join(variety_table(columns))
+
+
+def _variety(prompts: Sequence[Prompt]) -> Variety:
+    return measure_variety([prompt.caption for prompt in prompts], (prompt.class_ids for prompt in prompts))
 
 
 def _spread(counts: Counter[int], vocabulary: Vocabulary) -> str:

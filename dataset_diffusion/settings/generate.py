@@ -258,12 +258,15 @@ class GenerateSettings:
     """images sampled at once; changes nothing but rounding"""
     dry_run: bool = False
     """true: write the plan and its report, and make no image"""
+    compare_with: str | None = None
+    """dry_run=true: another plan (a folder, or a file of captions) whose variety is printed beside this one's"""
     shard: str | None = None
     """i/N, i from 0: one of N processes that make one folder; torchrun, accelerate and srun say it themselves"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)
-    """where captions come from: template writes them from the class words; coco and voc take the images of a split with
+    """where captions come from: template writes them from the class words, llm has a language
+    model do so; coco and voc take the images of a split with
     the classes of their annotations, and COCO's captions or BLIP's; images captions a folder with BLIP and finds the
     classes in the captions; file reads captions (JSON), or a prompts.jsonl, to repeat its run"""
     model: ModelSettings = field(default_factory=ModelSettings)

@@ -1,10 +1,11 @@
+import json
 from collections import Counter
 
 import pytest
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.plan import Plan
-from dataset_diffusion.prompts.plan_report import report_plan
+from dataset_diffusion.prompts.plan_report import compare_plans, report_plan
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
 from tests.clip import real_clip_tokenizer
@@ -28,6 +29,15 @@ def test_the_report_counts_before_and_after() -> None:
         "captions of a class in the source: 0 to 90",
         "prompts of a class in the plan: 1 to 2 (most / least: 2.00)",
         "",
+        "variety                plan",
+        "captions                  3",
+        "distinct captions         3",
+        "near-duplicates        0.0%",
+        "words per caption      68.0",
+        "distinct 2-grams          3",
+        "distinct 3-grams          1",
+        "pairs of classes          1",
+        "",
         "class             source     plan",
         "cat                   90        2",
         "hot air balloon       30        1",
@@ -47,3 +57,15 @@ def test_classes_that_the_text_encoder_cannot_read_are_refused() -> None:
     plan = Plan((Prompt("a", "things", tuple(range(1, 31)), 0),))
     with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77; take fewer classes"):
         report_plan(plan, Vocabulary("own", words), real_clip_tokenizer(), "caption_and_classes")
+
+
+def test_a_plan_is_compared_with_another_of_as_many_captions(tmp_path) -> None:
+    (tmp_path / "old").mkdir()
+    other = [{"caption": "a cat", "class_prompt": "cat"}] * 5
+    (tmp_path / "old" / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in other))
+    table = compare_plans(Plan(PROMPTS), tmp_path / "old", VOCABULARY).splitlines()
+    assert table[0].split() == ["variety", "this", "plan", "old"]
+    assert table[1].split() == ["captions", "3", "3"]
+    assert table[2].split() == ["distinct", "captions", "3", "1"]
+    with pytest.raises(InputError, match="absent: no such file"):
+        compare_plans(Plan(PROMPTS), tmp_path / "absent", VOCABULARY)
