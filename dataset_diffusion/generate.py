@@ -4,11 +4,13 @@ Any number of processes may make one folder. Batch b of the plan is that of proc
 another's samples: the last to finish, or any later start, completes the folder.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -17,13 +19,14 @@ from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
 from dataset_diffusion.dataset.description import (
     DESCRIPTION_FILE,
+    LIBRARIES,
     PlanFacts,
     describe_dataset,
     read_description,
 )
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
-from dataset_diffusion.dataset.ledger import Ledger, Part, has_parts, remove_parts, require_free_share
+from dataset_diffusion.dataset.ledger import FAILED_FILE, Ledger, Part, has_parts, remove_parts, require_free_share
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord, record_sample
 from dataset_diffusion.dataset.plan import PLAN_FILE, StoredPlan, plan_lines
 from dataset_diffusion.dataset.quality import measure_quality
@@ -42,10 +45,12 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
+from dataset_diffusion.hardware import describe_device
 from dataset_diffusion.masks import class_scores, label_mask
-from dataset_diffusion.processes import Share, find_share
+from dataset_diffusion.processes import Share, StopSignals, find_share
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, compare_plans, report_plan
+from dataset_diffusion.prompts.seeds import next_seed
 from dataset_diffusion.prompts.tokens import fits
 from dataset_diffusion.settings.generate import (
     MODEL_SOURCES,
@@ -55,7 +60,13 @@ from dataset_diffusion.settings.generate import (
 )
 from dataset_diffusion.toy.captions import toy_captions
 from dataset_diffusion.types import ClassScores, LabelMask, Prompt, Sample
+from dataset_diffusion.versions import installed_versions
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
+
+MOST_ATTEMPTS = 3
+"""How often a sample whose image is not finite is drawn again, each time with its next seed."""
+MOST_FAILED = 0.01
+"""If a larger share of the samples fails in spite of that, it is no bad luck but a wrong setting."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Summary:
     num_images: int
     num_finished: int
     num_new: int
+    num_failed: int
     plan: PlanFacts
     seconds: Mapping[str, float]
 
@@ -84,6 +96,9 @@ class Summary:
             lines.append(f"captions left out, because they have no class: {self.plan.num_without_class}")
         if self.plan.num_shortened:
             lines.append(f"captions shortened to what the text encoder reads: {self.plan.num_shortened}")
+        if self.num_failed:
+            where = self.folder / FAILED_FILE
+            lines.append(f"left out, because their images are not finite with any seed: {self.num_failed} ({where})")
         lines += [f"picture: {self.folder / CONTACT_SHEET_FILE}", f"report:  {self.folder / REPORT_FILE}"]
         return "\n".join(lines)
 
@@ -132,10 +147,15 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
     """Make this process's share of the dataset folder of `settings`, or what is missing in it.
 
     Whenever it is stopped, even killed, the next call continues, with as many processes as one likes, and the folder
-    ends as one uninterrupted process would have made it. Raises InputError for what the user can put right, where
-    possible before anything is written.
+    ends as one uninterrupted process would have made it. SIGTERM and SIGINT raise Stopped, after the batch in flight.
+    Raises InputError for what the user can put right, where possible before anything is written.
     """
     share = find_share(settings.shard)
+    with StopSignals() as stop:
+        return _generate(settings, share, stop, progress)
+
+
+def _generate(settings: GenerateSettings, share: Share, stop: StopSignals, progress: bool) -> Summary:
     vocabulary = choose_vocabulary(settings.vocabulary)
     path = Path(settings.output_dir).expanduser()
     stopwatch = Stopwatch()
@@ -147,9 +167,10 @@ def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
         ledger = None if plan is None else Ledger(dataset.folder, plan)
         num_new = 0
         if ledger is None or any(True for _ in batches(ledger, settings.batch_size, share)):
-            ledger, num_new = _make_share(dataset, ledger, stopwatch, progress)
-        facts, num_finished = _complete(dataset, ledger, num_new)
-    return Summary(path, share, len(ledger.plan), num_finished, num_new, facts, stopwatch.seconds)
+            ledger, num_new = _make_share(dataset, ledger, stopwatch, stop, progress)
+        facts, ledger = _complete(dataset, ledger, num_new)
+    num_finished, num_failed = ledger.num_finished, ledger.num_failed
+    return Summary(path, share, len(ledger.plan), num_finished, num_new, num_failed, facts, stopwatch.seconds)
 
 
 def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
@@ -193,11 +214,11 @@ class _NewPlan:
         lines = plan_lines(self.plan.prompts, dataset.vocabulary)
         require_same_beginning(dataset.path, dataset.settings, len(self.plan.prompts), lines)
 
-    def write(self, dataset: Dataset, model: Mapping[str, str]) -> None:
+    def write(self, dataset: Dataset, model: Mapping[str, str], made_with: Mapping[str, str] | None = None) -> None:
         """Bring the folder into a state from which every later one can be continued."""
         dataset.folder.remove_split()
         # First of all files: by it a later run knows the folder for its own.
-        unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, self.facts, records=None)
+        unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, self.facts, None, made_with)
         dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
         dataset.write(PLAN_REPORT_FILE, self.report.text.encode())
         # The last: a plan that is there is not made again.
@@ -235,7 +256,9 @@ def label_sample(
     return label_mask(scores, mask.threshold, mask.uncertainty_threshold), scores
 
 
-def _make_share(dataset: Dataset, ledger: Ledger | None, stopwatch: Stopwatch, progress: bool) -> tuple[Ledger, int]:
+def _make_share(
+    dataset: Dataset, ledger: Ledger | None, stopwatch: Stopwatch, stop: StopSignals, progress: bool
+) -> tuple[Ledger, int]:
     """Load the model, make what is missing in this process's share, and return how many samples are new."""
     settings, share = dataset.settings, dataset.share
     new_plan = None
@@ -253,61 +276,179 @@ def _make_share(dataset: Dataset, ledger: Ledger | None, stopwatch: Stopwatch, p
     pipe = load_pipeline(model_settings, settings.sampler)
     generator = Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode)
     with locked(dataset.path, "planning"):
-        plan = _begin(dataset, model_fingerprint(pipe, settings.model), new_plan, progress)
+        made_with = installed_versions(LIBRARIES) | {"device": describe_device(pipe.device)}
+        plan, differences = _begin(dataset, model_fingerprint(pipe, settings.model), made_with, new_plan, progress)
         part = Part(dataset.path, share)
     try:
         ledger = Ledger(dataset.folder, plan)
-        return ledger, _make_missing(dataset, generator, ledger, part, stopwatch, progress)
+        maker = _Maker(dataset, generator, differences, stopwatch)
+        return ledger, _make_missing(maker, ledger, part, stop, progress)
     finally:
         part.close()
 
 
-def _begin(dataset: Dataset, model: Mapping[str, str], new_plan: _NewPlan | None, progress: bool) -> StoredPlan:
-    """Write what the folder needs before its first sample, unless another process or an earlier run has done so."""
+def _begin(
+    dataset: Dataset,
+    model: Mapping[str, str],
+    made_with: Mapping[str, str],
+    new_plan: _NewPlan | None,
+    progress: bool,
+) -> tuple[StoredPlan, dict[str, str]]:
+    """Write what the folder needs before its first sample, unless another process or an earlier run has done so.
+
+    Returns the plan, and in what `made_with` differs from what the folder was begun with.
+    """
     settings, path = dataset.settings, dataset.path
     # Read again: another process may have begun the folder meanwhile.
     previous = require_continuable(path, settings, dataset.vocabulary)
+    differences: dict[str, str] = {}
     if previous and is_begun(path, previous):
         require_same_model(path, previous["model"], model)
+        differences = _compare_versions(dataset, previous["versions"], made_with)
+        made_with = previous["versions"]
     plan = stored_plan(path, previous, settings, dataset.vocabulary)
     dataset.folder.remove_split()
     if plan and previous:
-        description = describe_dataset(settings, dataset.vocabulary, model, plan_facts(previous), records=None)
+        description = describe_dataset(settings, dataset.vocabulary, model, plan_facts(previous), None, made_with)
         if description != previous:
             dataset.write(DESCRIPTION_FILE, encode_json(description))
     else:
         new_plan = new_plan or _NewPlan.make(settings, dataset.vocabulary, progress)
         if is_begun(path, previous):
             new_plan.require_same_beginning(dataset)
-        new_plan.write(dataset, model)
+        new_plan.write(dataset, model, made_with)
         plan = StoredPlan(path)
     dataset.folder.prepare()
-    return plan
+    return plan, differences
 
 
-def _make_missing(
-    dataset: Dataset, generator: Generator, ledger: Ledger, part: Part, stopwatch: Stopwatch, progress: bool
-) -> int:
+def _compare_versions(dataset: Dataset, before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """What differs of the versions and the device; a warning, or with `strict` an InputError, if anything does."""
+    names = ("device", "torch", "diffusers", "transformers")
+    differences = {name: now[name] for name in names if before.get(name) not in (None, now[name])}
+    if differences:
+        text = ", ".join(f"{name} {value} (was {before[name]})" for name, value in differences.items())
+        where = f"output_dir={dataset.path}: was begun with other versions: {text}"
+        if dataset.settings.strict:
+            raise InputError(f"{where}; install those, or set strict=false")
+        print(f"dd-generate: {where}; new samples may differ in rounding, and say so in the manifest", file=sys.stderr)
+    return differences
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the samples of a batch and writes their files; `differences` are those of _compare_versions."""
+
+    dataset: Dataset
+    generator: Generator
+    differences: Mapping[str, str]
+    stopwatch: Stopwatch
+
+    def make(self, batch: Sequence[Prompt], is_wanted: Sequence[bool]) -> list[SampleRecord | None]:
+        """The records of the wanted samples of a batch, None where no attempt at one has a finite image."""
+        with self.stopwatch.timing("sampling"):
+            samples = self._sample_finite(batch)
+        return [
+            self._label_and_write(sample, attempt) if sample.is_finite else None
+            for (sample, attempt), wanted in zip(samples, is_wanted, strict=True)
+            if wanted
+        ]
+
+    def _sample_finite(self, batch: Sequence[Prompt]) -> list[tuple[Sample, int]]:
+        """Sample a batch, and what is not finite again with its next seeds; each sample with its attempt."""
+        samples = [(sample, 0) for sample in self._sample(batch)]
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            if all(sample.is_finite for sample, _ in samples):
+                break
+            # The whole batch again, because one of another size is rounded otherwise.
+            seeds = [
+                prompt.seed if sample.is_finite else next_seed(prompt.seed, prompt.sample_id, attempt)
+                for prompt, (sample, _) in zip(batch, samples, strict=True)
+            ]
+            again = self._sample([replace(prompt, seed=seed) for prompt, seed in zip(batch, seeds, strict=True)])
+            samples = [old if old[0].is_finite else (new, attempt) for old, new in zip(samples, again, strict=True)]
+        return samples
+
+    def _sample(self, batch: Sequence[Prompt]) -> list[Sample]:
+        try:
+            return self.generator.sample(batch)
+        except torch.OutOfMemoryError as error:
+            size = self.dataset.settings.batch_size
+            remedy = f"batch_size={size // 2} resumes" if size > 1 else "try model.dtype=float16"
+            raise InputError(f"batch_size={size}: the device is out of memory; {remedy}") from error
+
+    def _label_and_write(self, sample: Sample, attempt: int) -> SampleRecord:
+        settings = self.dataset.settings
+        with self.stopwatch.timing("masks"):
+            spans = self.generator.class_spans(sample.prompt)
+            mask, scores = label_sample(sample, spans, settings.attention, settings.mask)
+            quality = measure_quality(sample.image, mask, scores)
+        with self.stopwatch.timing("files"):
+            files = self.dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)
+        made_with = dict(self.differences) or None
+        return record_sample(sample.prompt, mask, files, self.dataset.vocabulary, quality, attempt, made_with)
+
+
+def _make_missing(maker: _Maker, ledger: Ledger, part: Part, stop: StopSignals, progress: bool) -> int:
     """Sample, label and write what has no record yet, batch by batch; returns how many samples that were."""
+    settings, share = maker.dataset.settings, maker.dataset.share
     num_new = 0
-    hidden = not (progress and dataset.share.shows_progress)
+    hidden = not (progress and share.shows_progress)
     initial = ledger.num_finished
     with tqdm(total=len(ledger.plan), initial=initial, unit="image", disable=hidden, smoothing=0.1) as bar:
-        for positions in batches(ledger, dataset.settings.batch_size, dataset.share):
-            batch = ledger.plan[positions.start : positions.stop]
-            with stopwatch.timing("sampling"):
-                samples = _sample(generator, batch, dataset.settings.batch_size)
-            new = [
-                (position, _label_and_write(dataset, generator, sample, stopwatch))
-                for position, sample in zip(positions, samples, strict=True)
-                if not ledger.finished[position]
-            ]
-            part.append(new)
-            num_new += len(new)
-            # Of the whole folder: also what other processes have made meanwhile.
-            ledger.refresh()
-            bar.update(ledger.num_finished - bar.n)
+        for positions in batches(ledger, settings.batch_size, share):
+            with stop.deferred():
+                start = time.perf_counter()
+                wanted = [not ledger.finished[position] for position in positions]
+                records = maker.make(ledger.plan[positions.start : positions.stop], wanted)
+                missing = [position for position, is_wanted in zip(positions, wanted, strict=True) if is_wanted]
+                if not num_new:
+                    _require_some(settings, records)
+                    _say_what_is_to_come(maker.dataset, ledger, records, time.perf_counter() - start, bar)
+                part.append(
+                    [
+                        (position, record or ledger.plan.sample_id(position))
+                        for position, record in zip(missing, records, strict=True)
+                    ]
+                )
+                num_new += sum(record is not None for record in records)
+                # Of the whole folder: also what other processes have made meanwhile.
+                ledger.refresh()
+                bar.update(ledger.num_finished - bar.n)
+                if ledger.num_failed > max(1, MOST_FAILED * len(ledger.plan)):
+                    raise _not_finite(settings, f"{ledger.num_failed} samples of {ledger.num_finished}")
     return num_new
+
+
+def _require_some(settings: GenerateSettings, records: Sequence[SampleRecord | None]) -> None:
+    if records and not any(records):
+        raise _not_finite(settings, "the first batch")
+
+
+def _not_finite(settings: GenerateSettings, what: str) -> InputError:
+    return InputError(
+        f"model.dtype={settings.model.dtype}: the images of {what} have values that are not finite, with any seed; try "
+        "another dtype, as bfloat16 or float32"
+    )
+
+
+def _say_what_is_to_come(
+    dataset: Dataset, ledger: Ledger, records: Sequence[SampleRecord | None], seconds: float, bar: tqdm
+) -> None:
+    """After the first batch: the pace, and the time and the space that the rest will need at it."""
+    made = [record.id for record in records if record]
+    num_left = len(ledger.plan) - ledger.num_finished - len(made)
+    if bar.disable or num_left <= 0:
+        return
+    pace = seconds / len(made)
+    size = sum(
+        path(name).stat().st_size for name in made for path in (dataset.folder.image_path, dataset.folder.mask_path)
+    )
+    bar.write(
+        f"first batch: {pace:.2f} s an image; the other {num_left:,} take about "
+        f"{num_left * pace / 3600 / dataset.share.count:.1f} hours and {num_left * size / len(made) / 1e9:.2f} GB",
+        file=sys.stderr,
+    )
 
 
 def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
@@ -323,29 +464,11 @@ def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
             yield range(start, end)
 
 
-def _sample(generator: Generator, batch: Sequence[Prompt], batch_size: int) -> list[Sample]:
-    try:
-        return generator.sample(batch)
-    except torch.OutOfMemoryError as error:
-        remedy = f"batch_size={batch_size // 2} resumes" if batch_size > 1 else "try model.dtype=float16"
-        raise InputError(f"batch_size={batch_size}: the device is out of memory; {remedy}") from error
-
-
-def _label_and_write(dataset: Dataset, generator: Generator, sample: Sample, stopwatch: Stopwatch) -> SampleRecord:
-    with stopwatch.timing("masks"):
-        spans = generator.class_spans(sample.prompt)
-        mask, scores = label_sample(sample, spans, dataset.settings.attention, dataset.settings.mask)
-        quality = measure_quality(sample.image, mask, scores)
-    with stopwatch.timing("files"):
-        files = dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)
-    return record_sample(sample.prompt, mask, files, dataset.vocabulary, quality)
-
-
-def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts, int]:
-    """Complete the folder if all its samples are finished; returns how many are."""
+def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts, Ledger]:
+    """Complete the folder if all its samples are finished; returns what is in it."""
     path = dataset.path
     if not num_new and dataset.folder.is_complete() and not has_parts(path):
-        return plan_facts(read_description(path) or {}), ledger.num_finished
+        return plan_facts(read_description(path) or {}), ledger
     with locked(path, "completing the folder"):
         description = require_continuable(path, dataset.settings, dataset.vocabulary)
         plan = stored_plan(path, description, dataset.settings, dataset.vocabulary)
@@ -354,16 +477,20 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
         # Read again from the beginning: another process may have merged parts.
         ledger = Ledger(dataset.folder, plan)
         if ledger.num_finished == len(plan) and (has_parts(path) or not dataset.folder.is_complete()):
-            _finish(dataset, ledger, description["model"], plan_facts(description))
-    return plan_facts(description), ledger.num_finished
+            _finish(dataset, ledger, description)
+    return plan_facts(description), ledger
 
 
-def _finish(dataset: Dataset, ledger: Ledger, model: Mapping[str, str], plan: PlanFacts) -> None:
+def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> None:
     """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
     vocabulary, folder, records = dataset.vocabulary, dataset.folder, ledger.records()
     # The ledger has all its files open by now, and still reads the records from the old ones.
     Manifest(dataset.path).write_lines(ledger.manifest_lines())
-    description = describe_dataset(dataset.settings, vocabulary, model, plan, records)
+    if ledger.num_failed:
+        write_atomically(dataset.path / FAILED_FILE, ledger.failed_lines())
+    description = describe_dataset(
+        dataset.settings, vocabulary, unfinished["model"], plan_facts(unfinished), records, unfinished["versions"]
+    )
     dataset.write(DESCRIPTION_FILE, encode_json(description))
     sheet = draw_contact_sheet(folder, records, vocabulary.label_names, vocabulary.palette)
     dataset.write(CONTACT_SHEET_FILE, sheet)

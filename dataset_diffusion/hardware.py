@@ -28,6 +28,15 @@ def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cud
     return torch.device(name)
 
 
+def describe_device(device: torch.device) -> str:
+    """What rounding depends on: a GPU's name; of a CPU, the instructions that torch uses, and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"
+    return device.type
+
+
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether bfloat16 is worth its lost digits on `device`: at least 1.25 times as fast as float32.
 

@@ -2,9 +2,13 @@
 
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Self
 
 import torch
 from torch import distributed
@@ -48,6 +52,53 @@ class Share:
         if name not in ("auto", "cuda") or self.local_rank is None or not num_gpus:
             return name
         return f"cuda:{self.local_rank % num_gpus}"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the process to stop; `status` is the exit status for it: 143 for SIGTERM, 130 for SIGINT."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+@dataclass
+class StopSignals:
+    """Within its `with` block, SIGTERM and SIGINT raise Stopped, but not amid work that is to be finished first.
+
+    Signals reach the main thread alone: in any other this does nothing.
+    """
+
+    _is_deferred: bool = False
+    _pending: int | None = None
+    _before: dict[int, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Finish what is inside before a stop takes effect; a second Ctrl-C does not wait for it."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        if self._pending is not None:
+            raise Stopped(self._pending)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        is_impatient = number == signal.SIGINT and self._pending == signal.SIGINT
+        self._pending = self._pending or number
+        if is_impatient or not self._is_deferred:
+            raise Stopped(number)
 
 
 def find_share(shard: str | None, environment: Mapping[str, str] = os.environ) -> Share:

@@ -58,11 +58,15 @@ class AttentionMaps:
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated image [H, W, 3] uint8 RGB in [0, 255] with the attention recorded while it was made."""
+    """A generated image [H, W, 3] uint8 RGB in [0, 255] with the attention recorded while it was made.
+
+    Where the model's image has values that are not finite, `is_finite` is False and the image is of no use.
+    """
 
     prompt: Prompt
     image: np.ndarray
     attention: AttentionMaps
+    is_finite: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import generate
 from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.labelled.faults import find_faults
+from dataset_diffusion.processes import Stopped
+from dataset_diffusion.prompts.seeds import next_seed
 from dataset_diffusion.settings.generate import (
     GenerateSettings,
     MaskSettings,
@@ -32,6 +36,7 @@ from dataset_diffusion.settings.generate import (
     VocabularySettings,
 )
 from dataset_diffusion.types import AttentionMaps, Prompt, Sample
+from dataset_diffusion.vocabulary import load_vocabulary
 from tests.clip import real_clip_tokenizer
 from tests.tiny_pipeline import build_tiny_pipeline
 
@@ -66,7 +71,8 @@ class FakeGenerator:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeGenerator]:
     """Generates without a model, in an empty working directory."""
     FakeGenerator.calls = []
-    monkeypatch.setattr(generate_module, "load_pipeline", lambda *_: None)
+    pipe = SimpleNamespace(device=torch.device("cpu"))
+    monkeypatch.setattr(generate_module, "load_pipeline", lambda *_: pipe)
     monkeypatch.setattr(generate_module, "load_tokenizer", lambda *_: real_clip_tokenizer())
     monkeypatch.setattr(generate_module, "model_fingerprint", lambda *_: REVISION)
     monkeypatch.setattr(generate_module, "Generator", FakeGenerator)
@@ -354,6 +360,115 @@ def test_a_full_device_is_explained_and_the_work_kept(
         generate(settings, progress=False)
     (part,) = Path("data/manifest.parts").glob("*.jsonl")
     assert len(lines(str(part))) == 4
+
+
+class UnluckyGenerator(FakeGenerator):
+    """Its images are not finite for some seeds."""
+
+    bad_seeds: frozenset[int] = frozenset()
+
+    def _sample(self, prompt: Prompt) -> Sample:
+        return replace(super()._sample(prompt), is_finite=prompt.seed not in self.bad_seeds)
+
+
+def seeds_of(settings: GenerateSettings, number: int, attempts: int) -> list[int]:
+    prompt = generate_module.plan_dataset(settings, load_vocabulary("voc")).prompts[number]
+    return [next_seed(prompt.seed, prompt.sample_id, attempt) for attempt in range(attempts)]
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+def test_an_image_that_is_not_finite_is_drawn_again_with_the_next_seed(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    generate(replace(SETTINGS, output_dir="lucky"), progress=False)
+    seeds = seeds_of(SETTINGS, 4, failures + 1)
+    monkeypatch.setattr(generate_module, "Generator", UnluckyGenerator)
+    monkeypatch.setattr(UnluckyGenerator, "bad_seeds", frozenset(seeds[:-1]))
+    generate(SETTINGS, progress=False)
+    records = lines("data/manifest.jsonl")
+    assert (records[4]["attempt"], records[4]["seed"]) == (failures, seeds[-1])
+    lucky = lines("lucky/manifest.jsonl")
+    assert [record == other for record, other in zip(records, lucky, strict=True)] == [i != 4 for i in range(7)]
+    whole = tree(Path("data"))
+    assert "failed.jsonl" not in whole
+    # A function of the id and the attempt: made again it is the same.
+    Path("data/JPEGImages/000004.jpg").unlink()
+    generate(SETTINGS, progress=False)
+    assert tree(Path("data")) == whole
+
+
+def test_a_sample_that_is_never_finite_is_left_out_and_reported(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_module, "Generator", UnluckyGenerator)
+    monkeypatch.setattr(UnluckyGenerator, "bad_seeds", frozenset(seeds_of(SETTINGS, 4, 4)))
+    summary = generate(SETTINGS, progress=False)
+    assert (summary.num_finished, summary.num_new, summary.num_failed) == (7, 6, 1)
+    assert "not finite with any seed: 1 (data/failed.jsonl)" in str(summary)
+    kept = ["000000", "000001", "000002", "000003", "000005", "000006"]
+    assert Path("data/ImageSets/Segmentation/train.txt").read_text().split() == kept
+    assert [record["id"] for record in lines("data/manifest.jsonl")] == kept
+    assert [record["id"] for record in lines("data/failed.jsonl")] == ["000004"]
+    assert find_faults(Path("data"), "train", num_labels=21) == []
+    # It is not tried at every start.
+    whole = tree(Path("data"))
+    fake.calls.clear()
+    assert generate(SETTINGS, progress=False).num_failed == 1
+    assert fake.calls == []
+    assert tree(Path("data")) == whole
+
+
+@pytest.mark.parametrize(("numbers", "what"), [((0, 1, 2), "the first batch"), ((3, 6), "2 samples of 7")])
+def test_many_images_that_are_not_finite_are_a_wrong_setting(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], what: str
+) -> None:
+    monkeypatch.setattr(generate_module, "Generator", UnluckyGenerator)
+    bad = frozenset(seed for number in numbers for seed in seeds_of(SETTINGS, number, 4))
+    monkeypatch.setattr(UnluckyGenerator, "bad_seeds", bad)
+    with pytest.raises(InputError, match=rf"model\.dtype=float32: the images of {what} have values .* not finite"):
+        generate(SETTINGS, progress=False)
+
+
+def test_other_versions_are_a_warning_and_recorded(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(SETTINGS, progress=False)
+    before = json.loads(Path("data/dataset.json").read_text())["versions"]
+    assert before["device"].startswith("cpu ")
+    monkeypatch.setattr(generate_module, "describe_device", lambda _: "NVIDIA Abacus")
+    larger = replace(SETTINGS, num_images=8)
+    with pytest.raises(InputError, match=r"other versions: device NVIDIA Abacus .*; install those"):
+        generate(replace(larger, strict=True), progress=False)
+    generate(larger, progress=False)
+    assert "device NVIDIA Abacus (was cpu " in capsys.readouterr().err
+    records = lines("data/manifest.jsonl")
+    assert [record.get("made_with") for record in records] == [None] * 7 + [{"device": "NVIDIA Abacus"}]
+    assert json.loads(Path("data/dataset.json").read_text())["versions"] == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_after_the_batch_in_flight(
+    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+) -> None:
+    sample = FakeGenerator.sample
+
+    def sample_and_be_stopped(self: FakeGenerator, prompts: Sequence[Prompt]) -> list[Sample]:
+        os.kill(os.getpid(), number)
+        return sample(self, prompts)
+
+    monkeypatch.setattr(FakeGenerator, "sample", sample_and_be_stopped)
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped) as stop:
+        generate(SETTINGS, progress=False)
+    assert stop.value.status == status
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    (part,) = Path("data/manifest.parts").glob("*.jsonl")
+    assert len(lines(str(part))) == 3
+
+
+def test_the_first_batch_tells_what_is_to_come(fake: type[FakeGenerator], capsys: pytest.CaptureFixture[str]) -> None:
+    generate(SETTINGS)
+    assert re.search(r"first batch: [\d.]+ s an image; the other 4 take about 0\.0 hours", capsys.readouterr().err)
 
 
 def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,9 @@ def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
     """Turn what a user can put right, and Ctrl-C, into one line on stderr and an exit status."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"\n{name}: interrupted; {after_interrupt}", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(getattr(stop, "status", EXIT_INTERRUPTED))
     except InputError as error:
         _fail(name, str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:

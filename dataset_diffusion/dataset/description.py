@@ -18,7 +18,7 @@ DESCRIPTION_FILE = "dataset.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 
-OF_ONE_RUN = ("dry_run", "compare_with", "shard")
+OF_ONE_RUN = ("dry_run", "compare_with", "shard", "strict")
 """Settings that say nothing of the folder, only what one process does now."""
 
 
@@ -42,11 +42,12 @@ def describe_dataset(
     model: Mapping[str, str],
     plan: PlanFacts,
     records: Sequence[SampleRecord] | None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of dataset.json.
 
     `model` has `id` and `revision`, and is empty while there is only a plan; `records` is None while samples are
-    missing.
+    missing. `made_with` are the versions and the device that the folder was begun with, None for those of now.
     """
     return {
         "format": settings.writer,
@@ -54,7 +55,7 @@ def describe_dataset(
         "plan": asdict(plan),
         "model": dict(model),
         "settings": {name: value for name, value in asdict(settings).items() if name not in OF_ONE_RUN},
-        "versions": installed_versions(LIBRARIES),
+        "versions": dict(made_with or {"device": None} | installed_versions(LIBRARIES)),
         "ignore_index": IGNORE_INDEX,
         "vocabulary": describe_vocabulary(vocabulary),
     }

@@ -29,6 +29,8 @@ except ImportError:  # Windows has none: the same share started twice is then no
     fcntl = None  # type: ignore[assignment]
 
 PARTS_FOLDER = "manifest.parts"
+FAILED_FILE = "failed.jsonl"
+"""Samples that could not be made, and are left out: a line for each; there is no such file where all were made."""
 _POSITION = re.compile(rb'\{"position": (\d+), ')
 
 
@@ -47,13 +49,18 @@ class Part:
             with suppress(OSError):  # Some network file systems have no locks.
                 fcntl.flock(self._held, fcntl.LOCK_EX)
 
-    def append(self, records: Sequence[tuple[int, SampleRecord]]) -> None:
-        """Add finished samples, each with its position in the plan."""
+    def append(self, records: Sequence[tuple[int, SampleRecord | str]]) -> None:
+        """Add finished samples, each with its position in the plan; of one that could not be made, its id."""
         with explaining_write_errors(self._path):
             # Not `_held`: where another process has completed the folder and removed the parts, this makes one again.
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("ab") as stream:
-                stream.writelines(_with_position(position, encode_record(record)) for position, record in records)
+                stream.writelines(
+                    _failed_line(position, record)
+                    if isinstance(record, str)
+                    else _with_position(position, encode_record(record))
+                    for position, record in records
+                )
                 stream.flush()
                 os.fsync(stream.fileno())
 
@@ -89,13 +96,15 @@ def remove_parts(folder: Path) -> None:
 class Ledger:
     """What the files of a folder say is finished, by position in the plan.
 
-    `finished[i]` is 1 where sample i has a record and both files. In memory are only the places of the records.
+    `finished[i]` is 1 where sample i has a record and both files; or where it could not be made: `failed[i]` is then 1.
+    In memory are only the places of the records.
     """
 
     def __init__(self, folder: VocFolder, plan: StoredPlan) -> None:
         """Read all records. Raises InputError that names a line which is not one."""
         self.plan = plan
         self.finished = bytearray(len(plan))
+        self.failed = bytearray(len(plan))
         self._folder = folder.path
         self._files: list[Path] = []
         self._read_to: dict[Path, int] = {}
@@ -105,7 +114,13 @@ class Ledger:
         # One listing of each folder instead of two questions for each sample: on network drives that takes hours.
         there = folder.present()
         self._read_manifest(there)
+        self._read_part(self._folder / FAILED_FILE, there)
         self._read_parts(there)
+
+    @property
+    def num_failed(self) -> int:
+        """How many samples could not be made."""
+        return self.failed.count(1)
 
     @property
     def num_finished(self) -> int:
@@ -117,8 +132,17 @@ class Ledger:
         self._read_parts(None)
 
     def records(self) -> "Records":
-        """The records of the finished samples, in the plan's order."""
-        return Records(self, np.flatnonzero(np.frombuffer(self.finished, np.uint8)))
+        """The records of the finished samples that could be made, in the plan's order."""
+        made = np.frombuffer(self.finished, np.uint8) > np.frombuffer(self.failed, np.uint8)
+        return Records(self, np.flatnonzero(made))
+
+    def failed_lines(self) -> Iterator[bytes]:
+        """The lines of failed.jsonl."""
+        return (
+            _failed_line(position, self.plan.sample_id(position))
+            for position, failed in enumerate(self.failed)
+            if failed
+        )
 
     def manifest_lines(self) -> Iterator[bytes]:
         """The lines of the finished samples, as manifest.jsonl has them."""
@@ -151,10 +175,17 @@ class Ledger:
 
     def _read_parts(self, there: set[str] | None) -> None:
         for path in _parts(self._folder):
-            for offset, content in self._new_lines(path):
-                position, sample_id = content["position"], content["id"]
-                if position < len(self.plan) and self.plan.sample_id(position) == sample_id:
-                    self._set(path, position, offset, there is None or sample_id in there)
+            self._read_part(path, there)
+
+    def _read_part(self, path: Path, there: set[str] | None) -> None:
+        for offset, content in self._new_lines(path):
+            position, sample_id = content["position"], content["id"]
+            if position >= len(self.plan) or self.plan.sample_id(position) != sample_id:
+                continue
+            if "failed" in content:
+                self.finished[position] = self.failed[position] = 1
+            else:
+                self._set(path, position, offset, there is None or sample_id in there)
 
     def _new_lines(self, path: Path) -> Iterator[tuple[int, dict]]:
         """Where each line begins that was not read before, and what it holds; a torn last line is left for later."""
@@ -181,6 +212,7 @@ class Ledger:
         self._file_of[position] = self._files.index(path)
         self._offset_of[position] = offset
         self.finished[position] = is_there
+        self.failed[position] = 0
 
 
 class Records(Sequence[SampleRecord]):
@@ -208,7 +240,8 @@ class Records(Sequence[SampleRecord]):
 def _parse(path: Path, offset: int, line: bytes) -> dict:
     try:
         content = orjson.loads(line)
-        parse_record({key: value for key, value in content.items() if key != "position"})
+        if "failed" not in content:
+            parse_record({key: value for key, value in content.items() if key != "position"})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         with path.open("rb") as stream:
             number = stream.read(offset).count(b"\n") + 1
@@ -226,6 +259,10 @@ def _parts(folder: Path) -> list[Path]:
 
 def _name(share: Share) -> str:
     return f"{share.rank}of{share.count}"
+
+
+def _failed_line(position: int, sample_id: str) -> bytes:
+    return b'{"position": %d, "id": "%s", "failed": "image not finite"}\n' % (position, sample_id.encode())
 
 
 def _with_position(position: int, line: bytes) -> bytes:

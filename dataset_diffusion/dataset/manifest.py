@@ -43,6 +43,9 @@ class SampleRecord:
 
     `source` is where the caption is from (see Prompt); `ignored` is the share of pixels with label 255. `quality` is
     None in folders of older versions.
+
+    `seed` is the one that the image was made from: of `attempt` 0 the plan's, of later ones, where the image was not
+    finite, the next. `made_with` holds the versions and the device where they differ from those in dataset.json.
     """
 
     id: str
@@ -54,10 +57,18 @@ class SampleRecord:
     mask_sha256: str
     source: str = "template"
     quality: Quality | None = None
+    attempt: int = 0
+    made_with: dict[str, Any] | None = None
 
 
 def record_sample(
-    prompt: Prompt, mask: LabelMask, files: WrittenFiles, vocabulary: Vocabulary, quality: Quality | None = None
+    prompt: Prompt,
+    mask: LabelMask,
+    files: WrittenFiles,
+    vocabulary: Vocabulary,
+    quality: Quality | None = None,
+    attempt: int = 0,
+    made_with: dict[str, Any] | None = None,
 ) -> SampleRecord:
     """Describe a sample whose files are written."""
     shares = np.bincount(mask.labels.ravel(), minlength=256) / mask.labels.size
@@ -78,6 +89,8 @@ def record_sample(
         mask_sha256=files.mask_sha256,
         source=prompt.source,
         quality=quality,
+        attempt=attempt,
+        made_with=made_with,
     )
 
 
@@ -122,7 +135,12 @@ def encode_records(records: Iterable[SampleRecord]) -> bytes:
 
 def encode_record(record: SampleRecord) -> bytes:
     """The line of a record, with its end."""
-    return (json.dumps(asdict(record), ensure_ascii=False) + "\n").encode()
+    content = asdict(record)
+    # What is out of the ordinary stands in those lines alone.
+    for name in ("attempt", "made_with"):
+        if not content[name]:
+            del content[name]
+    return (json.dumps(content, ensure_ascii=False) + "\n").encode()
 
 
 def parse_record(content: dict[str, Any]) -> SampleRecord:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from dataset_diffusion.attention.recorder import require_not_compiled
-from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.prompts.tokens import merge_repeats, prompt_text
@@ -59,7 +58,8 @@ class Generator:
     def sample(self, prompts: Sequence[Prompt]) -> list[Sample]:
         """Make one image for each prompt, all in one batch, and record its attention.
 
-        A prompt without classes gets empty maps: cross [0, h, w] and self_attention [0, 0].
+        A prompt without classes gets empty maps: cross [0, h, w] and self_attention [0, 0]. A sample whose image is not
+        finite says so.
         """
         if not prompts:
             return []
@@ -72,15 +72,17 @@ class Generator:
             with self.family.recorder(self._layers, texts, words) as recorder:
                 images = self._images(prompts)
             maps = recorder.maps()
+        is_finite = np.isfinite(images).all(axis=(1, 2, 3))
+        pixels = (np.nan_to_num(images, posinf=0, neginf=0) * 255).round().astype(np.uint8)
         return [
-            Sample(prompt, image, attention if prompt.class_ids else self._empty_maps())
-            for prompt, image, attention in zip(prompts, images, maps, strict=True)
+            Sample(prompt, image, attention if prompt.class_ids else self._empty_maps(), bool(finite))
+            for prompt, image, attention, finite in zip(prompts, pixels, maps, is_finite, strict=True)
         ]
 
     def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Run the stock pipeline: [B, H, W, 3] uint8 RGB."""
+        """Run the stock pipeline: [B, H, W, 3] float, RGB in [0, 1]."""
         height, width = self.image_size
-        images = self._pipe(
+        return self._pipe(
             prompt=[self.prompt_text(prompt) for prompt in prompts],
             height=height,
             width=width,
@@ -89,10 +91,6 @@ class Generator:
             output_type="np",
             **self.family.call_options(self._settings, len(prompts)),
         ).images
-        if not np.isfinite(images).all():
-            dtype = str(self._pipe.dtype).removeprefix("torch.")
-            raise InputError(f"model.dtype={dtype}: the images have values that are not finite; try another dtype")
-        return (images * 255).round().astype(np.uint8)
 
     def _class_words(self, prompt: Prompt) -> list[str]:
         return [self._vocabulary[class_id].word for class_id in prompt.appended_ids]

@@ -28,7 +28,11 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     # With its Runge-Kutta steps PNDM would call the UNet 9 times more.
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
     "euler": ("EulerDiscreteScheduler", {}),
+    # For models that were distilled for a few steps.
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
 }
 """Names of `sampler.scheduler`: diffusers' class, and what it does not take over from the model's own scheduler."""
 

@@ -10,6 +10,11 @@ def sample_seed(global_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def next_seed(seed: int, sample_id: str, attempt: int) -> int:
+    """The seed of a sample's `attempt`-th new image, where those before it failed; 0 is the sample's own seed."""
+    return sample_seed(seed, f"{sample_id}/attempt/{attempt}") if attempt else seed
+
+
 def named_rng(global_seed: int, purpose: str) -> random.Random:
     """A generator for one purpose ("caption/000001"). No sample id has a "/", so it shares no sample's seed."""
     return random.Random(sample_seed(global_seed, f"rng/{purpose}"))

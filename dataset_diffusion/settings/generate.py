@@ -262,6 +262,8 @@ class GenerateSettings:
     """dry_run=true: another plan (a folder, or a file of captions) whose variety is printed beside this one's"""
     shard: str | None = None
     """i/N, i from 0: one of N processes that make one folder; torchrun, accelerate and srun say it themselves"""
+    strict: bool = False
+    """true: refuse to resume with other versions of the libraries or another device than the folder was begun with"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)
