@@ -5,8 +5,8 @@ keys as they are after normalisation and rotary embedding. The paper's class-pro
 matches these queries with keys of the class words alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -50,7 +50,8 @@ class AttentionRecorder:
     What the model computes is the same to the bit.
 
     With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
-    A call of the model for which `is_recorded` is false is left out.
+    A call of the model for which `is_recorded` is false is left out. `weighted` weighs the heads at each position by
+    what they contribute to the layer's output.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
     sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and the scores of one head.
@@ -64,6 +65,7 @@ class AttentionRecorder:
         *,
         conditional: Literal["first", "last"] = "last",
         is_recorded: Call | None = None,
+        weighted: bool = False,
     ) -> None:
         self._model = model
         self._text = text
@@ -71,6 +73,7 @@ class AttentionRecorder:
         self._conditional = conditional
         self._is_recorded = is_recorded
         self._records = True
+        self._weighted = weighted
         cross = [layer for layer in layers if layer.is_cross]
         self_attention = [layer for layer in layers if not layer.is_cross]
         self._cross_size = _common_size(cross)
@@ -132,12 +135,15 @@ class AttentionRecorder:
                 return
             call = watch.call or _projected(module, args, kwargs)
             rows = self._conditional_rows(len(call.query))
+            call = call.rows(rows)
+            if self._weighted:
+                call = replace(call, weights=_head_weights(module, call))
             if isinstance(self._text, JointText):
-                self._record_joint(call.rows(rows), self._text, kinds)
+                self._record_joint(call, self._text, kinds)
             elif kinds == {True}:
-                self._record_class_prompt(module, call.rows(rows), self._text)
+                self._record_class_prompt(module, call, self._text)
             else:
-                self._record_self(call.rows(rows))
+                self._record_self(call)
 
         return hook
 
@@ -153,40 +159,51 @@ class AttentionRecorder:
         return slice(0, self._batch) if self._conditional == "first" else slice(num_rows - self._batch, num_rows)
 
     def _record_self(self, call: "_Call") -> None:
-        for query, key in call.heads():
+        for query, key, weights in call.heads():
             if self._grid == self._self_size:
-                self._self.add(query, key, call.scale)
+                self._self.add(query, key, call.scale, weights)
             else:
-                self._self.add_pooled(query, key, call.scale, self._grid, self._self_size)
+                self._self.add_pooled(query, key, call.scale, weights, self._grid, self._self_size)
 
     def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor) -> None:
-        key = class_keys(layer, states)
-        for head in range(call.query.shape[1]):
-            self._cross.add(call.query[:, head], key[:, head], call.scale)
+        for query, key, weights in replace(call, key=class_keys(layer, states)).heads():
+            self._cross.add(query, key, call.scale, weights)
 
     def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool]) -> None:
         positions = self._grid[0] * self._grid[1]
         image = slice(text.image_start, text.image_start + positions)
         if True in kinds:
-            self._cross.add_words(call.query[:, :, image], call.key, call.scale, text)
+            self._cross.add_words(call.positions(image), text)
         if False in kinds:
-            self._record_self(_Call(call.query[:, :, image], call.key[:, :, image], call.scale))
+            self._record_self(replace(call.positions(image), key=call.key[:, :, image]))
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of attention: `query` [B, heads, N, d], `key` [B, heads, M, d]; scores are multiplied by `scale`."""
+    """A call of attention: `query` [B, heads, N, d], `key` [B, heads, M, d]; scores are multiplied by `scale`.
+
+    `output` [B, heads, N, d] is what it gave, and `weights` [B, heads, N] are those of the heads at each position, with
+    a mean of 1 over the heads; None stands for equal ones.
+    """
 
     query: Tensor
     key: Tensor
     scale: float
+    output: Tensor | None = None
+    weights: Tensor | None = None
 
     def rows(self, rows: slice) -> "_Call":
-        return _Call(self.query[rows], self.key[rows], self.scale)
+        output = None if self.output is None else self.output[rows]
+        return _Call(self.query[rows], self.key[rows], self.scale, output)
 
-    def heads(self) -> list[tuple[Tensor, Tensor]]:
-        # One head at a time: all of them at once would take `heads` times the memory.
-        return [(self.query[:, head], self.key[:, head]) for head in range(self.query.shape[1])]
+    def positions(self, positions: slice) -> "_Call":
+        weights = None if self.weights is None else self.weights[:, :, positions]
+        return _Call(self.query[:, :, positions], self.key, self.scale, weights=weights)
+
+    def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Query, key and weights [B, N] of one head at a time: all at once would take `heads` times the memory."""
+        for head in range(self.query.shape[1]):
+            yield self.query[:, head], self.key[:, head], None if self.weights is None else self.weights[:, head]
 
 
 class _Watch(TorchFunctionMode):
@@ -200,15 +217,35 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         if func is F.scaled_dot_product_attention and self.call is None:
-            self.call = _observed(*args, **kwargs)
-        return func(*args, **kwargs)
+            self.call = replace(_observed(*args, **kwargs), output=result)
+        return result
 
 
 def _observed(query: Tensor, key: Tensor, *_: Any, scale: float | None = None, **__: Any) -> _Call:
     if key.shape[1] != query.shape[1]:  # grouped queries: several heads share a key
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     return _Call(query, key, query.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _head_weights(module: Any, call: _Call) -> Tensor:
+    """How much each head has to do with a layer's output at each position: [B, heads, N], with a mean of 1 over heads.
+
+    The output is the sum of the heads' contributions; a head's weight is the scalar product of its contribution with
+    that sum, where it is positive (arXiv 2603.06178).
+    """
+    if call.output is None or getattr(module, "to_out", None) is None:
+        raise InputError(
+            "attention.aggregation=weighted: needs what each head contributes to the output, which this model's layers "
+            "do not show; use mean"
+        )
+    matrix = module.to_out[0].weight.float()  # [C, heads * d]
+    heads = call.output.float().transpose(1, 2)  # [B, N, heads, d]
+    summed = heads.flatten(2) @ matrix.T
+    weights = ((summed @ matrix).view_as(heads) * heads).sum(dim=3).clamp(min=0).transpose(1, 2)
+    total = weights.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, weights * weights.shape[1] / total.clamp(min=torch.finfo(total.dtype).tiny), 1.0)
 
 
 def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
@@ -249,17 +286,24 @@ class _RunningMean:
         self._sum: Tensor | None = None
         self._count = 0
 
-    def add(self, query: Tensor, key: Tensor, scale: float) -> None:
-        """Add the probabilities [B, N, T] of a head: `query` [B, N, d], `key` [B, T, d]."""
+    def add(self, query: Tensor, key: Tensor, scale: float, weights: Tensor | None) -> None:
+        """Add the probabilities [B, N, T] of a head: `query` [B, N, d], `key` [B, T, d], `weights` [B, N] or None."""
         total = self._total((len(query), query.shape[1], key.shape[1]), query.device)
         at_once = _rows_at_once(key)
         for start in range(0, query.shape[1], at_once):
             rows = slice(start, start + at_once)
-            total[:, rows] += attention_probabilities(query[:, rows], key, scale)
+            probabilities = attention_probabilities(query[:, rows], key, scale)
+            total[:, rows] += probabilities if weights is None else weights[:, rows, None] * probabilities
         self._count += 1
 
     def add_pooled(
-        self, query: Tensor, key: Tensor, scale: float, grid: tuple[int, int], size: tuple[int, int]
+        self,
+        query: Tensor,
+        key: Tensor,
+        scale: float,
+        weights: Tensor | None,
+        grid: tuple[int, int],
+        size: tuple[int, int],
     ) -> None:
         """Add those of a head whose positions lie in a `grid`, pooled to cells of `size`.
 
@@ -267,24 +311,30 @@ class _RunningMean:
         """
         cell = grid[0] // size[0], grid[1] // size[1]
         total = self._total((len(query), size[0] * size[1], size[0] * size[1]), query.device)
-        bands = query.unflatten(1, (size[0], cell[0] * grid[1]))
+        lines = max(1, min(cell[0], _rows_at_once(key) // grid[1]))
         for row in range(size[0]):
-            pooled = bands.new_zeros((len(query), size[1], *size), dtype=torch.float32)
-            for line in bands[:, row].split(max(1, _rows_at_once(key) // grid[1]) * grid[1], dim=1):
-                cells = attention_probabilities(line, key, scale).unflatten(2, (size[0], cell[0], size[1], cell[1]))
+            pooled = total.new_zeros((len(query), size[1], *size))
+            for first in range(row * cell[0], (row + 1) * cell[0], lines):
+                part = slice(first * grid[1], min(first + lines, (row + 1) * cell[0]) * grid[1])
+                probabilities = attention_probabilities(query[:, part], key, scale)
+                if weights is not None:
+                    probabilities = weights[:, part, None] * probabilities
+                cells = probabilities.unflatten(2, (size[0], cell[0], size[1], cell[1]))
                 pooled += cells.sum(dim=(3, 5)).unflatten(1, (-1, size[1], cell[1])).sum(dim=(1, 3))
             total[:, row * size[1] : (row + 1) * size[1]] += pooled.flatten(2) / (cell[0] * cell[1])
         self._count += 1
 
-    def add_words(self, query: Tensor, key: Tensor, scale: float, text: JointText) -> None:
-        """Add what all heads [B, heads, N, d] of the image attend to among the words of its text."""
+    def add_words(self, call: _Call, text: JointText) -> None:
+        """Add what all heads of the image attend to among the words of its text."""
         most = max(map(len, text.classes))
-        total = self._total((len(query), query.shape[2], most), query.device)
+        total = self._total((len(call.query), call.query.shape[2], most), call.query.device)
         for index, (words, classes) in enumerate(zip(text.words, text.classes, strict=True)):
             columns = [words.index(position) for position in classes]
-            probabilities = attention_probabilities(query[index], key[index][:, list(words)], scale)
+            probabilities = attention_probabilities(call.query[index], call.key[index][:, list(words)], call.scale)
+            if call.weights is not None:
+                probabilities = call.weights[index][..., None] * probabilities
             total[index, :, : len(columns)] += probabilities[..., columns].sum(dim=0)
-        self._count += query.shape[1]
+        self._count += call.query.shape[1]
 
     def mean(self) -> Tensor:
         if self._sum is None:

@@ -82,7 +82,7 @@ class NoisedRecorder:
     ) -> None:
         """`image_size`: height and width of images with as many pixels as the model is given; None: its own."""
         self.pipe = pipe
-        self._family = family_of(pipe)
+        self._family = family_of(pipe, attention.aggregation)
         self._attention = attention
         self._native_size = self._family.checked_size(image_size)
         self.times = self._family.noise_times(num_inference_steps, self._native_size)

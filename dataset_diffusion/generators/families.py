@@ -21,12 +21,15 @@ RECORDABLE: dict[str, type[Family]] = FAMILIES | {
 """Those, and the other pipelines of the same models, whose calls can be recorded."""
 
 
-def family_of(pipe: Any) -> Family:
-    """The family of a pipeline, for this pipeline. Raises InputError if it is of none."""
+def family_of(pipe: Any, aggregation: str = "mean") -> Family:
+    """The family of a pipeline, for this pipeline; `aggregation` of its heads is as in AttentionSettings.
+
+    Raises InputError if it is of none.
+    """
     name = type(pipe).__name__
     if name not in RECORDABLE:
         raise InputError(f"a {name} cannot be recorded; these pipelines can: {', '.join(RECORDABLE)}")
-    return RECORDABLE[name](pipe)
+    return RECORDABLE[name](pipe, weighted=aggregation == "weighted")
 
 
 def describe_families() -> str:

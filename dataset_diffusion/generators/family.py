@@ -45,8 +45,10 @@ class Family(ABC):
     takes_schedulers: ClassVar[bool] = True
     """Whether the schedulers of Stable Diffusion can sample from it; flow matching has its own."""
 
-    def __init__(self, pipe: "diffusers.DiffusionPipeline") -> None:
+    def __init__(self, pipe: "diffusers.DiffusionPipeline", weighted: bool = False) -> None:
+        """`weighted`: recorders weigh heads by their contributions."""
         self.pipe = pipe
+        self.weighted = weighted
         self.positive_states: Any = None
         """What the pipeline has made of the prompt, where that tells calls of the denoiser with it from others."""
 

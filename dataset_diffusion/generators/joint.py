@@ -112,7 +112,12 @@ class JointFamily(Family):
                 classes=[[start + position for span in tokens.spans for position in span] for tokens in repeated],
             )
             return AttentionRecorder(
-                self.denoiser, layers, text, conditional=self.conditional, is_recorded=self.is_recorded
+                self.denoiser,
+                layers,
+                text,
+                conditional=self.conditional,
+                is_recorded=self.is_recorded,
+                weighted=self.weighted,
             )
 
         return make

@@ -37,6 +37,7 @@ def record_attention(
     self_resolution: int | None = None,
     cross_resolution: int | None = None,
     blocks: list[int] | None = None,
+    aggregation: str = "mean",
 ) -> "RecordedAttention":
     """Record the attention of one call of a diffusers pipeline inside a `with` block.
 
@@ -48,7 +49,10 @@ def record_attention(
     Raises InputError for a pipeline that cannot be recorded, for one that is compiled, for words that are not
     in their prompt, and for prompts that are given as embeddings.
     """
-    return RecordedAttention(pipe, words, AttentionSettings(self_resolution, cross_resolution, blocks))
+    settings = AttentionSettings(
+        self_resolution=self_resolution, cross_resolution=cross_resolution, aggregation=aggregation, blocks=blocks
+    )
+    return RecordedAttention(pipe, words, settings)
 
 
 class RecordedAttention:
@@ -57,7 +61,7 @@ class RecordedAttention:
     def __init__(self, pipe: "DiffusionPipeline", words: Sequence[Sequence[str]], settings: AttentionSettings) -> None:
         if isinstance(words, str) or any(isinstance(entry, str) for entry in words):
             raise InputError(f"words={words!r}: give a list of class words for each prompt, as [['cat', 'sofa']]")
-        self._family = family_of(pipe)
+        self._family = family_of(pipe, settings.aggregation)
         self._pipe: Any = pipe
         self._words = [list(entry) for entry in words]
         self._settings = settings

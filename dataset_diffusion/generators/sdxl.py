@@ -3,6 +3,7 @@
 Its two text encoders are joined along the features, so that one position serves for both.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,17 +22,19 @@ class StableDiffusionXL(UNetFamily):
     pipeline = "StableDiffusionXLPipeline"
     other_pipelines = ("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline")
 
-    def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
+    def select(
+        self, layers: Sequence[AttentionLayer], settings: AttentionSettings, latent_size: tuple[int, int]
+    ) -> tuple[AttentionLayer, ...]:
         """As of all UNets, but where the settings leave it open, self-attention has the resolution of cross-attention.
 
         That is 32 for images of 1024: 60 of the UNet's 70 transformer blocks are there, ten in each of six attention
         modules (arXiv 2307.01952, table 1), and the paper's self-attention has this resolution, too.
         """
         if settings.self_resolution is None:
-            everything = super().attention_layers(image_size, replace(settings, cross_resolution=None))
-            cross = min(layer.resolution for layer in everything if layer.is_cross)
+            usual = super().select(layers, replace(settings, cross_resolution=None), latent_size)
+            cross = min(layer.resolution for layer in usual if layer.is_cross)
             settings = replace(settings, self_resolution=cross)
-        return super().attention_layers(image_size, settings)
+        return super().select(layers, settings, latent_size)
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:
         """Without a negative prompt the model is given zeros, as it was in training, not an encoded empty text."""

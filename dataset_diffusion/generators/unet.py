@@ -34,7 +34,13 @@ class UNetFamily(Family):
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
         """One resolution for cross-attention and one for self-attention; see select_layers."""
         height, width = (side // self.pipe.vae_scale_factor for side in image_size)
-        return select_layers(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
+        return self.select(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
+
+    def select(
+        self, layers: Sequence[AttentionLayer], settings: AttentionSettings, latent_size: tuple[int, int]
+    ) -> tuple[AttentionLayer, ...]:
+        """Of all layers those that the settings ask for."""
+        return select_layers(layers, settings, latent_size)
 
     def class_spans(self, text: str, words: Sequence[str]) -> Spans:  # noqa: ARG002
         """The words' positions in the class prompt, whatever the prompt of the image."""
@@ -50,7 +56,8 @@ class UNetFamily(Family):
         states = self.encode_text([class_prompt(self.tokenizer, class_words).text for class_words in words])
 
         def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:
-            return AttentionRecorder(self.pipe.unet, layers, states.repeat_interleave(images_per_prompt, dim=0))
+            repeated = states.repeat_interleave(images_per_prompt, dim=0)
+            return AttentionRecorder(self.pipe.unet, layers, repeated, weighted=self.weighted)
 
         return make
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataset_diffusion.settings.checks import one_of, require
 
+AGGREGATIONS = ("mean", "weighted")
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "llm", "coco", "voc", "images", "file")
 MODEL_SOURCES = ("llm", "voc", "images")
@@ -209,6 +210,9 @@ class AttentionSettings:
     cross_resolution: int | None = None
     """side of the cross-attention map; null: a quarter of the latent's side, at least 16, or the nearest that the
     model has"""
+    aggregation: str = "mean"
+    """how heads are combined: mean (the paper's), or weighted by what each contributes to the output at each position
+    (arXiv 2603.06178)"""
     blocks: list[int] | None = None
     """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
     best"""
@@ -219,6 +223,7 @@ class AttentionSettings:
         for name in ("self_resolution", "cross_resolution"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"attention.{name}", value, "must be 1 or more, or null")
+        require(self.aggregation in AGGREGATIONS, "attention.aggregation", self.aggregation, one_of(AGGREGATIONS))
         require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, as [9], or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")
 

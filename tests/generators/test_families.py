@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dataset_diffusion.attention.aggregate import class_attention
+from dataset_diffusion.attention.recorder import _Call, _head_weights
 from dataset_diffusion.cli import generate as cli
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import FAMILIES
@@ -250,3 +251,36 @@ def test_the_last_mention_counts_where_words_are_not_appended() -> None:
     assert found.spans[0][0] > found.spans[1][-1]
     with pytest.raises(InputError, match="reads 8 tokens, has none for it"):
         prompt_tokens(tokenizer, text, ["sofa"], 8)
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "z_image"])
+def test_weighted_heads_are_those_of_the_contributions_computed_one_by_one(pipes, family: str) -> None:
+    """For each head the output of the layer with that head alone, and its scalar product with the whole output."""
+    made_by = generator(pipes, family, aggregation="weighted")
+    plain = generator(pipes, family)
+    name = next(layer.name for layer in made_by._layers if not layer.is_cross)
+    module = denoiser(pipes, family).get_submodule(name)
+    torch.manual_seed(0)
+    output = torch.randn(2, module.heads, 5, module.to_out[0].weight.shape[1] // module.heads)
+    weights = _head_weights(module, _Call(output, output, 1.0, output))
+    alone = []
+    for head in range(module.heads):
+        only = torch.zeros_like(output)
+        only[:, head] = output[:, head]
+        alone.append(only.transpose(1, 2).flatten(2) @ module.to_out[0].weight.T)
+    whole = sum(alone)
+    expected = torch.stack([(contribution * whole).sum(dim=2) for contribution in alone], dim=1).clamp(min=0)
+    expected = expected / expected.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-4)
+
+    (sample, *_), (unweighted, *_) = made_by.sample(PROMPTS), plain.sample(PROMPTS)
+    assert np.array_equal(sample.image, unweighted.image)
+    assert (sample.attention.cross - unweighted.attention.cross).abs().max() > 1e-4
+    rows = sample.attention.self_attention.sum(dim=1)
+    torch.testing.assert_close(rows, torch.ones_like(rows), atol=1e-4, rtol=0)
+
+
+def test_weighting_is_refused_where_a_block_fuses_its_output(pipes) -> None:
+    made_by = generator(pipes, "flux", aggregation="weighted", blocks=[2])
+    with pytest.raises(InputError, match=r"attention\.aggregation=weighted: .* use mean"):
+        made_by.sample(PROMPTS)

@@ -1,0 +1,156 @@
+"""The real configurations without their weights: every block is found, and words in the positions they would have.
+
+They are built on torch's meta device, which takes no memory. Flux's and Z-Image's are the defaults of diffusers'
+classes; those of SDXL and Stable Diffusion 3.5 are written down here, and no checkpoint was at hand to compare with.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
+from torch import nn
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.family import Family
+from dataset_diffusion.generators.flux import Flux
+from dataset_diffusion.generators.sd3 import StableDiffusion3
+from dataset_diffusion.generators.sdxl import StableDiffusionXL
+from dataset_diffusion.generators.z_image import ZImage
+from dataset_diffusion.settings.generate import AttentionSettings
+from tests.clip import real_clip_tokenizer
+from tests.tiny_families import qwen_tokenizer, t5_tokenizer
+
+SDXL = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+    "use_linear_projection": True,
+}
+SD35_MEDIUM = {
+    "sample_size": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_layers": 24,
+    "attention_head_dim": 64,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "caption_projection_dim": 1536,
+    "pooled_projection_dim": 2048,
+    "pos_embed_max_size": 384,
+    "dual_attention_layers": tuple(range(13)),
+    "qk_norm": "rms_norm",
+}
+SD35_LARGE = SD35_MEDIUM | {
+    "num_layers": 38,
+    "num_attention_heads": 38,
+    "caption_projection_dim": 2432,
+    "pos_embed_max_size": 192,
+    "dual_attention_layers": (),
+}
+
+
+def pipeline(**parts: Any) -> SimpleNamespace:
+    return SimpleNamespace(vae_scale_factor=8, **parts)
+
+
+def make(kind: type[nn.Module], config: dict[str, Any]) -> nn.Module:
+    with torch.device("meta"):
+        return kind(**config)
+
+
+def sd3(config: dict[str, Any]) -> Family:
+    clip = real_clip_tokenizer()
+    return StableDiffusion3(
+        pipeline(
+            transformer=make(SD3Transformer2DModel, config),
+            tokenizer=clip,
+            tokenizer_max_length=77,
+            tokenizer_3=t5_tokenizer(),
+            text_encoder_3=object(),
+        )
+    )
+
+
+def flux() -> Family:
+    transformer = make(FluxTransformer2DModel, {"guidance_embeds": True})
+    return Flux(pipeline(transformer=transformer, tokenizer_2=t5_tokenizer(), default_sample_size=128))
+
+
+def z_image() -> Family:
+    return ZImage(pipeline(transformer=make(ZImageTransformer2DModel, {}), tokenizer=qwen_tokenizer()))
+
+
+def names(family: Family, size=(1024, 1024), **settings: Any) -> tuple[list[str], set[Any]]:
+    layers = family.attention_layers(size, AttentionSettings(**settings))
+    for layer in layers:
+        assert isinstance(family.denoiser.get_submodule(layer.name), nn.Module)
+    return [layer.name for layer in layers if layer.is_cross], {(layer.is_cross, layer.size) for layer in layers}
+
+
+def test_the_denoisers_have_the_sizes_that_the_documentation_names() -> None:
+    """In billions of parameters: SDXL, 3.5-medium, 3.5-large, Flux.1, Z-Image."""
+    denoisers = [make(UNet2DConditionModel, SDXL), sd3(SD35_MEDIUM).denoiser, sd3(SD35_LARGE).denoiser]
+    denoisers += [flux().denoiser, z_image().denoiser]
+    counts = [sum(parameter.numel() for parameter in model.parameters()) for model in denoisers]
+    assert [round(count / 1e9, 1) for count in counts] == [2.6, 2.2, 8.1, 11.9, 6.2]
+
+
+def test_stable_diffusion_xl() -> None:
+    family = StableDiffusionXL(pipeline(unet=make(UNet2DConditionModel, SDXL)))
+    assert family.image_size == (1024, 1024)
+    found, sizes = names(family)
+    assert len(found) == 60
+    assert sizes == {(True, (32, 32)), (False, (32, 32))}
+    found, sizes = names(family, size=(768, 1024), self_resolution=48, cross_resolution=48)
+    assert len(found) == 10
+    assert sizes == {(True, (48, 64)), (False, (48, 64))}
+
+
+@pytest.mark.parametrize(("config", "block"), [(SD35_MEDIUM, 9), (SD35_LARGE, 14)])
+def test_stable_diffusion_35(config: dict[str, Any], block: int) -> None:
+    family = sd3(config)
+    assert family.image_size == (1024, 1024)
+    found, sizes = names(family)
+    assert found == [f"transformer_blocks.{block}.attn"]
+    assert sizes == {(True, (64, 64)), (False, (32, 32))}
+    assert len(names(family, blocks=list(range(config["num_layers"])))[0]) == config["num_layers"]
+    tokens = family._find("a cat; aeroplane", ["aeroplane"])  # CLIP: start, a, cat, ;, aerop, lane; T5 behind its 77
+    assert tokens.spans[0][:2] == (4, 5)
+    assert min(tokens.spans[0][2:]) >= 77 + 3
+
+
+def test_flux() -> None:
+    family = flux()
+    assert family.image_size == (1024, 1024)
+    found, sizes = names(family, size=(768, 1024))
+    assert found == [f"transformer_blocks.{block}.attn" for block in (15, 16, 17, 18)]
+    assert sizes == {(True, (48, 64)), (False, (24, 32))}
+    assert names(family, blocks=[19, 56])[0] == [
+        "single_transformer_blocks.0.attn",
+        "single_transformer_blocks.37.attn",
+    ]
+    with pytest.raises(InputError, match="this model has blocks 0 to 56"):
+        names(family, blocks=[57])
+    assert family.starts((64, 64)) == (512, 0)
+
+
+def test_z_image() -> None:
+    family = z_image()
+    found, sizes = names(family)
+    assert found == [f"layers.{block}.attention" for block in range(10, 20)]
+    assert sizes == {(True, (64, 64)), (False, (32, 32))}
+    assert family.starts((33, 33)) == (0, 1120)  # 1089 positions, padded to a multiple of 32
