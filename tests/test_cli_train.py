@@ -27,7 +27,7 @@ def settings(*overrides: str) -> TrainSettings:
     return to_settings(TrainSettings, composed(*overrides))
 
 
-@pytest.mark.parametrize("experiment", ["toy", "voc", "coco"])
+@pytest.mark.parametrize("experiment", ["toy", "voc", "coco", "voc_real", "voc_mixed", "coco_real", "coco_mixed"])
 def test_experiments_are_complete_and_valid(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     to_settings(TrainSettings, config)

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle_tools
+from tqdm import tqdm
 
 from dataset_diffusion.archives import COCO_SOURCE
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import parse_json, read_bytes, require_files
+from dataset_diffusion.files import explaining_write_errors, parse_json, read_bytes, require_files
 from dataset_diffusion.images import read_image, read_label_mask, require_same_size, write_label_mask
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import load_vocabulary, normalise
@@ -55,10 +56,25 @@ class CocoDataset:
         digest = hashlib.sha256(content).hexdigest()[:16]
         self._mask_dir = cache_dir / f"coco_masks_v{CACHE_VERSION}_{digest}"
 
+    def image_path(self, index: int) -> Path:
+        """The image of `ids[index]`."""
+        return self._image_dir / self._images[index]["file_name"]
+
+    def mask_path(self, index: int) -> Path:
+        """Where its mask is, or will be."""
+        return self._mask_dir / f"{self.ids[index]}.png"
+
+    def draw_masks(self) -> None:
+        """Make all masks that are not there yet."""
+        missing = [index for index in range(len(self.ids)) if not self.mask_path(index).exists()]
+        progress = tqdm(missing, desc="COCO's masks", unit="mask", dynamic_ncols=True, disable=not missing)
+        with explaining_write_errors(self._mask_dir):
+            for index in progress:
+                write_label_mask(self.mask_path(index), self._make_mask(index))
+
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """See EvaluationDataset."""
-        image_path = self._image_dir / self._images[index]["file_name"]
-        mask_path = self._mask_dir / f"{self.ids[index]}.png"
+        image_path, mask_path = self.image_path(index), self.mask_path(index)
         if mask_path.exists():
             labels = read_label_mask(mask_path, len(self.label_names))
         else:

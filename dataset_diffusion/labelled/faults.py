@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -22,7 +23,16 @@ JPEG_TAIL = 4096
 
 def require_valid(folder: Path, split: str, num_labels: int) -> None:
     """Raise InputError unless `find_faults` finds none; the first faults are printed to stderr before."""
-    faults = find_faults(folder, split, num_labels)
+    _refuse(f"{folder}", f"its {split} split", find_faults(folder, split, num_labels))
+
+
+def require_valid_pairs(where: str, pairs: Sequence[tuple[Path, Path]], num_labels: int) -> None:
+    """The same of images and masks, wherever they are; `where` begins the error."""
+    faults = [] if pairs else [f"{where}: has no images"]
+    _refuse(where, "what is to be used of it", [*faults, *_faults_of_pairs(pairs, num_labels)])
+
+
+def _refuse(where: str, what: str, faults: Sequence[str]) -> None:
     if not faults:
         return
     for fault in faults[:SHOWN_FAULTS]:
@@ -30,9 +40,7 @@ def require_valid(folder: Path, split: str, num_labels: int) -> None:
     if len(faults) > SHOWN_FAULTS:
         print(f"... and {len(faults) - SHOWN_FAULTS} more", file=sys.stderr)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    raise InputError(
-        f"{folder}: {count} in its {split} split (above); repair the files or take the ids out of the split"
-    )
+    raise InputError(f"{where}: {count} in {what} (above); repair the files or take the ids out of the split")
 
 
 def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
@@ -45,11 +53,16 @@ def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     sample_ids, faults = read_split(split_file)
+    images, masks = folder / "JPEGImages", folder / "SegmentationClass"
+    pairs = [(images / f"{sample_id}.jpg", masks / f"{sample_id}.png") for sample_id in sample_ids]
+    return [*faults, *_faults_of_pairs(pairs, num_labels)]
+
+
+def _faults_of_pairs(pairs: Sequence[tuple[Path, Path]], num_labels: int) -> list[str]:
     # Pillow decodes without holding the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for of_sample in pool.map(lambda sample_id: list(_sample_faults(folder, sample_id, num_labels)), sample_ids):
-            faults.extend(of_sample)
-    return faults
+        found = pool.map(lambda pair: list(_sample_faults(pair[0], pair[1], num_labels)), pairs)
+        return list(chain.from_iterable(found))
 
 
 def read_split(split_file: Path) -> tuple[list[str], list[str]]:
@@ -78,9 +91,7 @@ def read_split(split_file: Path) -> tuple[list[str], list[str]]:
     return list(first_lines), faults
 
 
-def _sample_faults(folder: Path, sample_id: str, num_labels: int) -> Iterator[str]:
-    image_path = folder / "JPEGImages" / f"{sample_id}.jpg"
-    mask_path = folder / "SegmentationClass" / f"{sample_id}.png"
+def _sample_faults(image_path: Path, mask_path: Path, num_labels: int) -> Iterator[str]:
     missing = [path for path in (image_path, mask_path) if not path.is_file()]
     yield from (f"{path}: no such file" for path in missing)
     image_size = None

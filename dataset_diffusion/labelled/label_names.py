@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dataset_diffusion.errors import InputError
 
+DESCRIPTION_FILE = "dataset.json"
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -17,7 +19,7 @@ class Labels:
 
 def read_labels(dataset_dir: Path) -> Labels:
     """Read `vocabulary` from dataset.json. Raises InputError where there is none."""
-    path = dataset_dir / "dataset.json"
+    path = dataset_dir / DESCRIPTION_FILE
     if not dataset_dir.is_dir():
         raise InputError(f"dataset_dir={dataset_dir}: no such folder; make it with dd-generate, or name another")
     try:

@@ -1,13 +1,13 @@
-"""Batches for training and validation, from VOC-style folders.
+"""Batches for training and validation, from one folder of images with masks or several.
 
 What is drawn, and how it is augmented, is a function of the seed and of the number of the draw: not of the number of
 loader processes, and not of whether the run was interrupted.
 """
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from mmengine.dataset import DefaultSampler, InfiniteSampler, pseudo_collate
 from torch.utils.data import DataLoader
 
+from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks
 from dataset_diffusion.labelled.label_names import Labels
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.settings.protocol import TestProtocol
@@ -23,6 +24,8 @@ import_mmseg()
 from mmseg.datasets import BaseSegDataset  # noqa: E402
 from mmseg.registry import TRANSFORMS  # noqa: E402
 
+PREFETCHED_BATCHES = 4
+"""Of each loading process."""
 MAX_CLASS_SHARE = 0.75
 """A crop of which one class covers more is drawn again, up to ten times."""
 LONGEST_SIDE = 4
@@ -30,26 +33,11 @@ LONGEST_SIDE = 4
 
 
 @dataclass(frozen=True)
-class VocData:
-    """A split of a VOC-style folder; `masks_dir` may lie elsewhere."""
+class Source:
+    """Images that are trained on, and which share of the batches they have, in (0, 1]."""
 
-    root: Path
-    masks_dir: Path
-    split: str
-
-    @property
-    def split_file(self) -> Path:
-        """The file with an id in each line."""
-        return self.root / "ImageSets" / "Segmentation" / f"{self.split}.txt"
-
-    @cached_property
-    def sample_ids(self) -> tuple[str, ...]:
-        """The ids of the split, in its order."""
-        return tuple(self.split_file.read_text(encoding="utf-8").split())
-
-    def image_path(self, sample_id: str) -> Path:
-        """The sample's image."""
-        return self.root / "JPEGImages" / f"{sample_id}.jpg"
+    data: ImagesWithMasks
+    share: float = 1.0
 
 
 def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[str, Any]]:
@@ -85,7 +73,28 @@ def load_mask_steps() -> list[dict[str, Any]]:
     return [{"type": "LoadAnnotations", "imdecode_backend": "pillow"}]
 
 
-class TrainingDataset(BaseSegDataset):
+class PairsDataset(BaseSegDataset):
+    """Images and their masks, wherever they are."""
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], **settings: Any) -> None:
+        self._pairs = pairs
+        super().__init__(**settings)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """What mmsegmentation's transforms begin with."""
+        return [
+            {
+                "img_path": str(image.absolute()),
+                "seg_map_path": str(mask.absolute()),
+                "label_map": None,
+                "reduce_zero_label": False,
+                "seg_fields": [],
+            }
+            for image, mask in self._pairs
+        ]
+
+
+class TrainingDataset(PairsDataset):
     """Images with masks, asked for by `(draw, index)`: the same draw is always augmented in the same way."""
 
     def __init__(self, seed: int, **settings: Any) -> None:
@@ -112,31 +121,92 @@ class DrawSampler(InfiniteSampler):
         return enumerate(super()._infinite_indices())
 
 
+class MixtureSampler(DrawSampler):
+    """The same of several sources, one after the other in the dataset: each has its share of every batch.
+
+    `batch_size` is that of all processes. Shares are met to within one image, at every batch and from the beginning;
+    each source is drawn in endless permutations. Within a batch the order is random, so that every process gets some
+    of each source.
+    """
+
+    def __init__(self, dataset: Any, sizes: Sequence[int], shares: Sequence[float], batch_size: int, seed: int) -> None:
+        super().__init__(dataset, seed=seed)
+        self._sizes, self._shares, self._batch_size = sizes, np.asarray(shares), batch_size
+
+    def _infinite_indices(self) -> Iterator[tuple[int, int]]:
+        return enumerate(self._mixed())
+
+    def _mixed(self) -> Iterator[int]:
+        offsets = np.concatenate([[0], np.cumsum(self._sizes)])
+        streams = [self._permutations(number, size) for number, size in enumerate(self._sizes)]
+        drawn = np.zeros(len(self._sizes))
+        for batch in itertools.count():
+            indices = []
+            for _ in range(self._batch_size):
+                # The source that is furthest behind its share.
+                source = int(np.argmax(self._shares * (drawn.sum() + 1) - drawn))
+                drawn[source] += 1
+                indices.append(int(offsets[source]) + next(streams[source]))
+            yield from np.random.default_rng((self.seed, batch)).permutation(indices).tolist()
+
+    def _permutations(self, source: int, size: int) -> Iterator[int]:
+        for turn in itertools.count():
+            yield from np.random.default_rng((self.seed, source, turn)).permutation(size).tolist()
+
+
+def shares(sizes: Sequence[int], weights: Sequence[float | None]) -> list[float]:
+    """Each source's share of the batches, summing to 1.
+
+    Weights that are given are shares where others are not given: those have the rest by their sizes. Where all are
+    given, they are in proportion.
+    """
+    given = sum(weight for weight in weights if weight is not None)
+    if None not in weights:
+        return [weight / given for weight in weights if weight is not None]
+    rest = sum(size for size, weight in zip(sizes, weights, strict=True) if weight is None)
+    return [
+        (1 - given) * size / rest if weight is None else weight for size, weight in zip(sizes, weights, strict=True)
+    ]
+
+
 def training_loader(
-    data: VocData,
-    labels: Labels,
+    sources: Sequence[Source],
     *,
     crop_size: int,
     scale_range: Sequence[float],
     batch_size: int,
+    num_processes: int = 1,
     seed: int,
     num_workers: int,
+    pin_memory: bool = False,
 ) -> DataLoader:
-    """Endless batches of augmented images."""
-    dataset = TrainingDataset(seed, **_dataset_settings(data, labels, training_steps(crop_size, scale_range)))
+    """Endless batches of augmented images, `batch_size` for each process."""
+    pairs = [pair for source in sources for pair in _pairs(source.data)]
+    dataset = TrainingDataset(
+        seed, pairs=pairs, **_dataset_settings(sources[0].data.labels, training_steps(crop_size, scale_range))
+    )
+    if len(sources) == 1:
+        sampler = DrawSampler(dataset, seed=seed)
+    else:
+        sizes = [len(source.data.ids) for source in sources]
+        weights = [source.share for source in sources]
+        sampler = MixtureSampler(dataset, sizes, weights, batch_size * num_processes, seed)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=DrawSampler(dataset, seed=seed),
+        sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        prefetch_factor=PREFETCHED_BATCHES if num_workers else None,
+        pin_memory=pin_memory,
         collate_fn=pseudo_collate,
     )
 
 
-def validation_loader(data: VocData, labels: Labels, *, protocol: TestProtocol, num_workers: int) -> DataLoader:
+def validation_loader(data: ImagesWithMasks, *, protocol: TestProtocol, num_workers: int) -> DataLoader:
     """Each image of a split once, alone (their sizes may differ)."""
-    dataset = BaseSegDataset(test_mode=True, **_dataset_settings(data, labels, validation_steps(protocol)))
+    steps = validation_steps(protocol)
+    dataset = PairsDataset(_pairs(data), test_mode=True, **_dataset_settings(data.labels, steps))
     return DataLoader(
         dataset,
         batch_size=1,
@@ -146,13 +216,12 @@ def validation_loader(data: VocData, labels: Labels, *, protocol: TestProtocol, 
     )
 
 
-def _dataset_settings(data: VocData, labels: Labels, steps: list[dict[str, Any]]) -> dict[str, Any]:
+def _pairs(data: ImagesWithMasks) -> list[tuple[Path, Path]]:
+    return list(zip(data.images, data.masks, strict=True))
+
+
+def _dataset_settings(labels: Labels, steps: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "ann_file": str(data.split_file.absolute()),
-        "data_prefix": {
-            "img_path": str((data.root / "JPEGImages").absolute()),
-            "seg_map_path": str(data.masks_dir.absolute()),
-        },
         "metainfo": {"classes": list(labels.names), "palette": [list(colour) for colour in labels.palette]},
         "pipeline": [TRANSFORMS.build(step) for step in steps],
     }

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, LoggerHook
 from mmengine.visualization import Visualizer
 
-from dataset_diffusion.dataset.description import DESCRIPTION_FILE
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import (
     encode_json,
@@ -25,9 +25,6 @@ from dataset_diffusion.files import (
     write_atomically,
 )
 from dataset_diffusion.hardware import find_device
-from dataset_diffusion.labelled.faults import require_valid
-from dataset_diffusion.labelled.label_names import Labels, read_labels
-from dataset_diffusion.labelled.toy_scenes import toy_validation_set
 from dataset_diffusion.processes import joined_processes
 from dataset_diffusion.segmentation.architectures import AnyArchitecture
 from dataset_diffusion.segmentation.checkpoints import (
@@ -39,7 +36,8 @@ from dataset_diffusion.segmentation.checkpoints import (
     save_segmentor,
 )
 from dataset_diffusion.segmentation.config import ema_momentum, mmseg_config
-from dataset_diffusion.segmentation.data import VocData, training_loader, validation_loader
+from dataset_diffusion.segmentation.data import Source, training_loader, validation_loader
+from dataset_diffusion.segmentation.folders import open_sources, open_validation
 from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, CheckpointHook, IterationSeedHook, ProgressHook
 from dataset_diffusion.segmentation.model import build_segmentor, init_weights
 from dataset_diffusion.segmentation.networks import plan_network
@@ -47,16 +45,13 @@ from dataset_diffusion.segmentation.precision import uses_bfloat16
 from dataset_diffusion.segmentation.runner import SegmentationRunner
 from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.self_training import relabel
-from dataset_diffusion.settings.train import TOY_VALIDATION, TrainSettings
-from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
-from dataset_diffusion.vocabulary import load_vocabulary
+from dataset_diffusion.settings.train import TrainSettings
 
 SETTINGS_FILE = "training.json"
 RELABELLED_DIR = "SegmentationClassSelfTrained"
-NUM_TOY_VALIDATION_SCENES = 100
 LOG_INTERVAL = 10
 # What a resumed run may have otherwise: it changes where and how fast it runs, not what comes out.
-FREE_ON_RESUME = ("resume", "device", "num_workers", "dataset_dir", "work_dir", "checkpoint_interval")
+FREE_ON_RESUME = ("resume", "device", "num_workers", "dataset_dir", "work_dir", "cache_dir", "checkpoint_interval")
 
 
 def train(settings: TrainSettings) -> Path:
@@ -84,49 +79,17 @@ def _prepare(settings: TrainSettings) -> None:
     """Check everything that can be checked before a model is built, and make the work folder."""
     find_device(settings.device)
     settings.images_per_process(int(os.environ.get("WORLD_SIZE", "1")))
-    data = _training_data(settings)
-    labels = read_labels(data.root)
-    require_valid(data.root, data.split, len(labels.names))
+    sources = open_sources(settings)
+    for source in sources:
+        source.data.require_valid()
     _require_usable_work_dir(settings)
-    validation = _validation_data(settings, labels)
-    if validation and settings.val_dir != TOY_VALIDATION:
-        _require_same_labels(settings, labels)
-        require_valid(validation.root, validation.split, len(labels.names))
+    labels = sources[0].data.labels
+    if validation := open_validation(settings, labels):
+        validation.require_valid()
     plan_network(settings, len(labels.names))
     work_dir = Path(settings.work_dir)
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
-
-
-def _training_data(settings: TrainSettings) -> VocData:
-    root = Path(settings.dataset_dir)
-    return VocData(root, root / "SegmentationClass", "train")
-
-
-def _validation_data(settings: TrainSettings, labels: Labels) -> VocData | None:
-    if settings.val_dir is None:
-        return None
-    if settings.val_dir != TOY_VALIDATION:
-        root, split = Path(settings.val_dir), settings.val_split
-    elif labels.names == load_vocabulary("voc").label_names:
-        # Neither drawn in training nor among the scenes that dd-eval measures on: choosing by those would flatter.
-        seeds = HELD_OUT_SEEDS[:NUM_TOY_VALIDATION_SCENES]
-        root, split = toy_validation_set(Path(settings.work_dir) / "validation", seeds), "val"
-    else:
-        raise InputError(
-            f"val_dir={TOY_VALIDATION}: has VOC's classes, {settings.dataset_dir} has others; name a folder"
-        )
-    return VocData(root, root / "SegmentationClass", split)
-
-
-def _require_same_labels(settings: TrainSettings, labels: Labels) -> None:
-    """Raise InputError if the validation folder says that its labels are others; real ones, as VOC's, say nothing."""
-    root = Path(str(settings.val_dir))
-    if (root / DESCRIPTION_FILE).exists() and read_labels(root).names != labels.names:
-        raise InputError(
-            f"val_dir={root}: its {DESCRIPTION_FILE} names other labels than that of {settings.dataset_dir}; "
-            "validate on the classes that are trained"
-        )
 
 
 def _require_usable_work_dir(settings: TrainSettings) -> None:
@@ -145,11 +108,18 @@ def _require_usable_work_dir(settings: TrainSettings) -> None:
         raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; train anew in another work_dir") from error
     new = json.loads(encode_json(asdict(settings)))
     for name, value in new.items():
-        if name not in FREE_ON_RESUME and old.get(name) != value:
+        before, now = (_without_roots(content) if name == "data" else content for content in (old.get(name), value))
+        if name not in FREE_ON_RESUME and before != now:
             raise InputError(
-                f"{name}={value}: the training in {work_dir} has {name}={old.get(name)}; "
+                f"{name}={now}: the training in {work_dir} has {name}={before}; "
                 "resume with that, or name another work_dir"
             )
+
+
+def _without_roots(data: Any) -> Any:
+    """Folders may have been moved."""
+    folders = (data or {}).get("train", {})
+    return {name: {**folder, "root": None} for name, folder in folders.items()}
 
 
 def _remove_unfinished_files(folder: Path) -> None:
@@ -165,36 +135,47 @@ class _Training:
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         self._settings = settings
         self._device = device
-        self._data = _training_data(settings)
-        self._labels = read_labels(self._data.root)
-        self._validation = _validation_data(settings, self._labels)
+        self._sources = open_sources(settings)
+        self._labels = self._sources[0].data.labels
+        self._validation = open_validation(settings, self._labels)
         self._work_dir = Path(settings.work_dir)
 
     def run(self) -> Path:
         if not self._settings.self_training:
-            return self._train(self._data, self._work_dir, "training")
-        first = self._train(self._data, self._work_dir / "first_training", "first training")
-        masks_dir = self._relabelled_dir(first)
-        teacher = load_segmentor(first, str(self._device))
-        relabel(teacher, self._data, masks_dir, self._settings.self_training_threshold)
-        barrier()
-        if is_main_process():
-            print(f"relabelled masks: {masks_dir}", flush=True)
-        relabelled = VocData(self._data.root, masks_dir, self._data.split)
+            return self._train(self._sources, self._work_dir, "training")
+        first = self._train(self._sources, self._work_dir / "first_training", "first training")
+        relabelled = self._relabel(first)
         second = self._train(relabelled, self._work_dir / "second_training", "second training")
         exported = self._work_dir / SEGMENTOR_FILE
         if is_main_process():
             write_atomically(exported, second.read_bytes())
         return exported
 
-    def _relabelled_dir(self, teacher_file: Path) -> Path:
+    def _relabel(self, teacher_file: Path) -> list[Source]:
+        """The sources with new masks; where there are several, real ones keep theirs, which are better."""
+        teacher = load_segmentor(teacher_file, str(self._device))
+        relabelled = []
+        for source in self._sources:
+            if len(self._sources) > 1 and not source.data.described:
+                relabelled.append(source)
+                continue
+            masks_dir = self._relabelled_dir(teacher_file, source.data.root)
+            relabel(teacher, source.data, masks_dir, self._settings.self_training_threshold)
+            masks = tuple(masks_dir / f"{sample_id}.png" for sample_id in source.data.ids)
+            relabelled.append(replace(source, data=replace(source.data, masks=masks)))
+            if is_main_process():
+                print(f"relabelled masks: {masks_dir}", flush=True)
+        barrier()
+        return relabelled
+
+    def _relabelled_dir(self, teacher_file: Path, root: Path) -> Path:
         """Beside the first masks; another teacher or threshold has another folder, so no masks are ever mixed."""
         teacher = hashlib.sha256(teacher_file.read_bytes())
         teacher.update(repr(self._settings.self_training_threshold).encode())
-        return self._data.root / f"{RELABELLED_DIR}_{teacher.hexdigest()[:8]}"
+        return root / f"{RELABELLED_DIR}_{teacher.hexdigest()[:8]}"
 
-    def _train(self, data: VocData, folder: Path, name: str) -> Path:
-        """Train on data in a separate folder; returns the path of the segmentor exported to it."""
+    def _train(self, sources: Sequence[Source], folder: Path, name: str) -> Path:
+        """Train in a separate folder; returns the path of the segmentor exported to it."""
         exported = folder / SEGMENTOR_FILE
         if exported.is_file():
             return exported
@@ -214,7 +195,7 @@ class _Training:
         model: Any = build_segmentor(config.model)
         init_weights(model)
         network.load_pretrained(model)
-        self._runner(model, config, data, folder, name).train()
+        self._runner(model, config, sources, folder, name).train()
         if is_main_process():
             self._export(folder, network.architecture, config.pretty_text)
         barrier()
@@ -235,26 +216,28 @@ class _Training:
         )
         save_segmentor(segmentor, folder / SEGMENTOR_FILE)
 
-    def _runner(self, model: Any, config: Config, data: VocData, folder: Path, name: str) -> SegmentationRunner:
+    def _runner(
+        self, model: Any, config: Config, sources: Sequence[Source], folder: Path, name: str
+    ) -> SegmentationRunner:
         settings = self._settings
         resumed = latest_checkpoint(folder)
         # mmengine hands out loggers and visualizers by name: two runners of one process must not share them.
         unique_name = f"training_{uuid.uuid4().hex}"
         loader = training_loader(
-            data,
-            self._labels,
+            sources,
             crop_size=settings.crop_size,
             scale_range=settings.scale_range,
             batch_size=settings.images_per_process(get_world_size()),
+            num_processes=get_world_size(),
             seed=settings.seed,
             num_workers=settings.num_workers,
+            pin_memory=self._device.type == "cuda",
         )
         validation = {}
         if self._validation:
             validation = {
                 "val_dataloader": validation_loader(
                     self._validation,
-                    self._labels,
                     protocol=settings.protocol,
                     num_workers=settings.num_workers,
                 ),

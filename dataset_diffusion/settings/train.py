@@ -4,7 +4,7 @@ The docstring below a field is what `--help` says about it.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dataset_diffusion.settings.checks import one_of, require
 from dataset_diffusion.settings.protocol import OWN_SIZE, TestProtocol, parse_scale, require_protocol
@@ -15,7 +15,11 @@ OUTPUT_STRIDES = (8, 16)
 """Pixels of the image per position of the feature map that is classified."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 TOY_VALIDATION = "toy"
-"""The `val_dir` that stands for held-out scenes of the toy world."""
+"""The `val` that stands for held-out scenes of the toy world."""
+USUAL_FOLDERS = {"voc": "data/voc", "coco": "data/coco"}
+"""Where `val=voc` and `val=coco` look."""
+GENERATED = "generated"
+"""The name of the folder `dataset_dir` among those that are trained on."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,36 @@ class SegmentorSettings:
 
 
 @dataclass(frozen=True)
+class TrainingFolderSettings:
+    """One of the folders that are trained on."""
+
+    root: str | None = None
+    """a folder that dd-generate made, PASCAL VOC's, COCO's, or one of their layout"""
+    split: str = "train"
+    """which images; trainaug: VOC's with the masks of SegmentationClassAug"""
+    weight: float | None = None
+    """its share of the batches; null: what others leave, by numbers of images"""
+    num_samples: int | None = None
+    """so many of its images, drawn by the seed; null: all"""
+    vocabulary: str | None = None
+    """the labels of a folder without dataset.json: voc, coco, or a .yaml file"""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is trained on."""
+
+    train: dict[str, TrainingFolderSettings] = field(default_factory=dict)
+    """more folders, by names of your choice: data.train.real.root=data/voc data.train.real.weight=0.5; each has root,
+    split, weight (its share of the batches), num_samples and vocabulary"""
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """All settings of a `dd-train` run."""
 
-    dataset_dir: str
-    """a folder that dd-generate made"""
+    dataset_dir: str | None
+    """a folder that dd-generate made, called "generated" among those of data.train; null: those alone"""
     work_dir: str
     """takes checkpoints, logs and segmentor.pth"""
     iterations: int
@@ -117,11 +146,15 @@ class TrainSettings:
     """auto, cpu, cuda, cuda:1"""
     resume: bool = False
     """true: resume the training in work_dir"""
-    val_dir: str | None = None
-    """a VOC-style folder, or toy (held-out scenes of the toy world): export the weights of the best mIoU; null: no
-    validation, export the last"""
+    data: DataSettings = field(default_factory=DataSettings)
+    """what is trained on, beside dataset_dir"""
+    cache_dir: str = "runs/cache"
+    """keeps what is made once from a dataset: COCO's semantic masks"""
+    val: str | None = None
+    """a folder, voc (in data/voc), coco (in data/coco), or toy (held-out scenes of the toy world): export the weights
+    of the best mIoU; null: no validation, export the last"""
     val_split: str = "val"
-    """the split of val_dir"""
+    """the split of val"""
     val_interval: int = 1000
     """iterations between validations"""
     test_scale: str = OWN_SIZE
@@ -134,8 +167,10 @@ class TrainSettings:
     """a pixel stays ignored where the first segmentor gives its label a lower probability"""
 
     def __post_init__(self) -> None:
-        for name in ("dataset_dir", "work_dir"):
+        for name in ("work_dir", "cache_dir"):
             require(bool(getattr(self, name)), name, getattr(self, name), "name a folder")
+        require(self.dataset_dir != "", "dataset_dir", "", "name a folder")
+        self._require_folders()
         for name in ("iterations", "batch_size", "accumulation_steps", "checkpoint_interval", "val_interval"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be 1 or more")
         for name in ("lr", "clip_norm"):
@@ -180,3 +215,39 @@ class TrainSettings:
             f"must be {2 * parts} or more: batch normalisation needs 2 at once",
         )
         return batch // num_processes
+
+    def folders(self) -> dict[str, TrainingFolderSettings]:
+        """All folders that are trained on, by name; each has a root."""
+        folders = self.data.train
+        if self.dataset_dir:
+            generated = replace(folders.get(GENERATED, TrainingFolderSettings()), root=self.dataset_dir)
+            folders = {GENERATED: generated, **{name: folders[name] for name in folders if name != GENERATED}}
+        return folders
+
+    def root_setting(self, name: str) -> str:
+        """The setting that names the root of a folder."""
+        return "dataset_dir" if name == GENERATED and self.dataset_dir else f"data.train.{name}.root"
+
+    def _require_folders(self) -> None:
+        remedy = "name a folder that dd-generate made, or others as data.train.real.root=DIR"
+        require(bool(self.folders()), "dataset_dir", self.dataset_dir, remedy)
+        generated = self.data.train.get(GENERATED, TrainingFolderSettings()).root
+        both = f"dataset_dir={self.dataset_dir} names that folder already; give one of them"
+        doubled = bool(generated and self.dataset_dir and generated != self.dataset_dir)
+        require(not doubled, f"data.train.{GENERATED}.root", generated, both)
+        for name, folder in self.folders().items():
+            setting = f"data.train.{name}"
+            require(bool(folder.root), f"{setting}.root", folder.root, "name a folder")
+            require(bool(folder.split), f"{setting}.split", folder.split, "name a split, such as train")
+            weight, number = folder.weight, folder.num_samples
+            require(weight is None or 0 < weight < math.inf, f"{setting}.weight", weight, "must be more than 0")
+            require(number is None or number >= 1, f"{setting}.num_samples", number, "must be 1 or more")
+        weights = [folder.weight for folder in self.folders().values()]
+        total = sum(weight for weight in weights if weight is not None)
+        rest = None in weights
+        require(
+            not rest or total < 1,
+            "data.train",
+            f"weights of {total:g} in all",
+            "must leave a part of 1 to the folders without a weight; or give each a weight",
+        )

@@ -5,30 +5,36 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset_diffusion.labelled.label_names import Labels
+from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks, open_images_with_masks
 from dataset_diffusion.segmentation.data import (
     DrawSampler,
-    VocData,
+    MixtureSampler,
+    Source,
+    shares,
     training_loader,
     training_steps,
     validation_loader,
 )
 from dataset_diffusion.settings.protocol import TestProtocol
-from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, SIZE, write_tiny_voc
+from tests.segmentation.tiny_voc import SIZE, write_tiny_voc
 
-LABELS = Labels(LABEL_NAMES, PALETTE)
+
+def opened(root: Path) -> ImagesWithMasks:
+    return open_images_with_masks("root", root, "train", root / "cache")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> VocData:
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImagesWithMasks:
     root = write_tiny_voc(tmp_path_factory.mktemp("data") / "voc")
-    return VocData(root, root / "SegmentationClass", "train")
+    return opened(root)
 
 
-def batches(data: VocData, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0) -> list[torch.Tensor]:
+def batches(
+    data: ImagesWithMasks, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0
+) -> list[torch.Tensor]:
     """Images and masks of the first batches of two, each as one tensor [2, 4, H, W]."""
     loader = training_loader(
-        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=seed, num_workers=num_workers
+        [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=seed, num_workers=num_workers
     )
     loader.sampler.skip(2 * skip)
     drawn = []
@@ -43,7 +49,7 @@ def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
     return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: VocData) -> None:
+def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: ImagesWithMasks) -> None:
     drawn = batches(data, 4)
     np.random.seed(5)
     assert equal(batches(data, 4), drawn)
@@ -53,14 +59,16 @@ def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: Vo
     assert equal(batches(data, 4, num_workers=2), drawn)
 
 
-def test_the_same_image_is_augmented_anew_in_each_round(data: VocData) -> None:
-    loader = training_loader(data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0)
+def test_the_same_image_is_augmented_anew_in_each_round(data: ImagesWithMasks) -> None:
+    loader = training_loader(
+        [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
+    )
     first, second = loader.dataset[0, 3], loader.dataset[6, 3]
     assert first["data_samples"].img_path == second["data_samples"].img_path
     assert not equal([first["inputs"]], [second["inputs"]])
 
 
-def test_each_round_draws_every_image_once(data: VocData) -> None:
+def test_each_round_draws_every_image_once(data: ImagesWithMasks) -> None:
     drawn = [key for key, _ in zip(DrawSampler(range(5), seed=0), range(15), strict=False)]
     assert [draw for draw, _ in drawn] == list(range(15))
     for start in (0, 5, 10):
@@ -78,15 +86,54 @@ def test_two_processes_draw_what_one_would(monkeypatch: pytest.MonkeyPatch) -> N
     assert not set(first) & set(second)
 
 
+def mixture(shares: list[float], sizes: list[int], batch_size: int, count: int, seed: int = 0) -> list[int]:
+    """The sources of the first draws."""
+    sampler = MixtureSampler(range(sum(sizes)), sizes, shares, batch_size, seed)
+    edges = np.cumsum(sizes)
+    return [
+        int(np.searchsorted(edges, index, side="right")) for (_, index), _ in zip(sampler, range(count), strict=False)
+    ]
+
+
+def test_weights_are_shares_of_every_batch() -> None:
+    drawn = np.array(mixture([0.5, 0.3, 0.2], [3, 100, 7], batch_size=10, count=200)).reshape(20, 10)
+    assert all(np.bincount(batch, minlength=3).tolist() == [5, 3, 2] for batch in drawn)
+    # Within a batch they are in no order that a process could always get the same source by.
+    assert len({tuple(batch) for batch in drawn}) > 15
+    # A share of less than one image in a batch is met over several.
+    rare = np.array(mixture([0.95, 0.05], [10, 10], batch_size=4, count=400))
+    assert (rare == 1).sum() == 20
+
+
+def test_each_source_is_drawn_in_permutations() -> None:
+    sampler = MixtureSampler(range(9), [4, 5], [0.5, 0.5], 8, seed=0)
+    indices = [index for (_, index), _ in zip(sampler, range(40), strict=False)]
+    assert all(indices.count(index) == 5 for index in range(4))
+    assert all(indices.count(index) == 4 for index in range(4, 9))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([None, None], [0.75, 0.25]),
+        ([None, 0.5], [0.5, 0.5]),
+        ([2.0, 6.0], [0.25, 0.75]),
+        ([None, None, 0.2], [0.6, 0.2, 0.2]),
+    ],
+)
+def test_folders_without_a_weight_share_the_rest_by_size(weights: list[float | None], expected: list[float]) -> None:
+    np.testing.assert_allclose(shares([300, 100, 5][: len(weights)], weights), expected)
+
+
 def test_images_and_masks_stay_together(tmp_path: Path) -> None:
     # The image says its own label: grey 60 k where the mask is k. Off the edges, resizing does not change that.
     labels = np.kron(np.random.default_rng(0).integers(0, 3, (4, 4)), np.ones((24, 24))).astype(np.uint8)
     root = write_tiny_voc(tmp_path / "voc", num_images=1)
     Image.fromarray(labels * 60).convert("RGB").save(root / "JPEGImages/image_0.jpg", quality=100)
     Image.fromarray(labels).save(root / "SegmentationClass/image_0.png")
-    data = VocData(root, root / "SegmentationClass", "train")
+    data = opened(root)
     dataset = training_loader(
-        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
+        [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
     ).dataset
     dataset.pipeline.transforms = [
         step for step in dataset.pipeline.transforms if type(step).__name__ != "PhotoMetricDistortion"
@@ -99,9 +146,9 @@ def test_images_and_masks_stay_together(tmp_path: Path) -> None:
     assert min(agreement) > 0.9  # the rest are edges
 
 
-def test_augmentation_invents_no_labels(data: VocData) -> None:
+def test_augmentation_invents_no_labels(data: ImagesWithMasks) -> None:
     dataset = training_loader(
-        data, LABELS, crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
+        [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
     ).dataset
     sizes = set()
     for draw in range(30):
@@ -114,15 +161,16 @@ def test_augmentation_invents_no_labels(data: VocData) -> None:
     assert len(sizes) > 5  # the random scale is at work
 
 
-def test_validation_sees_each_image_once_as_it_is(data: VocData) -> None:
-    loader = validation_loader(data, LABELS, protocol=TestProtocol(), num_workers=0)
+def test_validation_sees_each_image_once_as_it_is(data: ImagesWithMasks) -> None:
+    loader = validation_loader(data, protocol=TestProtocol(), num_workers=0)
     seen = {Path(batch["data_samples"][0].img_path).stem: batch for batch in loader}
-    assert sorted(seen) == sorted(data.sample_ids)
+    assert sorted(seen) == sorted(data.ids)
+    images, masks = (dict(zip(data.ids, paths, strict=True)) for paths in (data.images, data.masks))
     for sample_id, batch in seen.items():
-        mask = np.array(Image.open(data.masks_dir / f"{sample_id}.png"))
+        mask = np.array(Image.open(masks[sample_id]))
         np.testing.assert_array_equal(batch["data_samples"][0].gt_sem_seg.data[0], mask)
         # In OpenCV's order of colours, which the model's preprocessor turns; decoders of JPEG differ a little.
-        image = np.array(Image.open(data.image_path(sample_id)).convert("RGB"))[..., ::-1]
+        image = np.array(Image.open(images[sample_id]).convert("RGB"))[..., ::-1]
         np.testing.assert_allclose(batch["inputs"][0].permute(1, 2, 0), image, atol=8)
 
 

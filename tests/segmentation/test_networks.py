@@ -45,7 +45,7 @@ def test_each_kind_trains_validates_relabels_resumes_and_is_exported(
     dataset_dir: Path, work_dir: Path, kind: str
 ) -> None:
     changes: dict[str, Any] = {"segmentor": SMALL[kind], "iterations": 2, "val_split": "train", "self_training": True}
-    settings = tiny_settings(dataset_dir, work_dir, val_dir=str(dataset_dir), resume=True, **changes)
+    settings = tiny_settings(dataset_dir, work_dir, val=str(dataset_dir), resume=True, **changes)
     exported = train(settings)
     content = load_strictly(exported)  # weights_only=True
     assert content["architecture"]["kind"] == kind

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_diffusion.labelled.images_with_masks import open_images_with_masks
 from dataset_diffusion.segmentation.checkpoints import SegmentorFile, load_strictly, save_segmentor
-from dataset_diffusion.segmentation.data import VocData, validation_loader
+from dataset_diffusion.segmentation.data import validation_loader
 from dataset_diffusion.segmentation.model import Architecture, segmentor_config
 from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import train
@@ -72,10 +73,8 @@ def test_validation_sees_images_at_the_scale_and_labels_as_they_are(tmp_path: Pa
     root = write_tiny_voc(tmp_path / "voc", num_images=1)
     Image.fromarray(random_image(30, 40)).save(root / "JPEGImages/image_0.jpg")
     Image.fromarray(np.zeros((30, 40), np.uint8)).save(root / "SegmentationClass/image_0.png")
-    from dataset_diffusion.labelled.label_names import Labels
-
-    data = VocData(root, root / "SegmentationClass", "train")
-    loader = validation_loader(data, Labels(LABEL_NAMES, PALETTE), protocol=TestProtocol((256, 64)), num_workers=0)
+    data = open_images_with_masks("root", root, "train", tmp_path)
+    loader = validation_loader(data, protocol=TestProtocol((256, 64)), num_workers=0)
     (batch,) = loader
     assert batch["inputs"][0].shape == (3, 64, 85)
     assert batch["data_samples"][0].gt_sem_seg.data.shape == (1, 30, 40)
@@ -100,7 +99,7 @@ def test_windows_are_those_of_mmsegmentation(size: tuple[int, int]) -> None:
 
 def test_training_validates_and_exports_with_the_protocol(dataset_dir: Path, work_dir: Path) -> None:
     settings = tiny_settings(
-        dataset_dir, work_dir, iterations=2, val_dir=str(dataset_dir), val_split="train", test_scale="256x96"
+        dataset_dir, work_dir, iterations=2, val=str(dataset_dir), val_split="train", test_scale="256x96"
     )
     exported = train(settings)
     segmentor = load_segmentor(exported, "cpu")

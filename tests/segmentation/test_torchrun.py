@@ -20,7 +20,7 @@ def test_two_processes_train_under_torchrun(dataset_dir: Path, work_dir: Path) -
         iterations=3,
         batch_size=4,
         self_training=True,
-        val_dir=str(dataset_dir),
+        val=str(dataset_dir),
         val_split="train",
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

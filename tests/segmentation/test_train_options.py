@@ -59,8 +59,8 @@ def test_a_folder_must_say_its_labels(tmp_path: Path, content: str | None, compl
 
 def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.parent.mkdir(exist_ok=True)
-    with pytest.raises(InputError, match="val_dir=toy: has VOC's classes"):
-        train(tiny_settings(dataset_dir, work_dir, val_dir="toy"))
+    with pytest.raises(InputError, match="val=toy: has VOC's classes"):
+        train(tiny_settings(dataset_dir, work_dir, val="toy"))
 
 
 def test_a_validation_folder_of_other_labels_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_a_validation_folder_of_other_labels_is_refused(dataset_dir: Path, tmp_p
     description = json.loads((other / "dataset.json").read_text())
     description["vocabulary"]["label_names"][1:] = ["green", "red"]
     (other / "dataset.json").write_text(json.dumps(description))
-    settings = tiny_settings(dataset_dir, tmp_path / "run", val_dir=str(other))
-    with pytest.raises(InputError, match=r"^val_dir=.*: its dataset\.json names other labels than that of"):
+    settings = tiny_settings(dataset_dir, tmp_path / "run", val=str(other))
+    with pytest.raises(InputError, match=r"^val=.*: its label 1 is 'green', which is 'red' in what is trained on"):
         train(settings)
     assert not (tmp_path / "run").exists()
 
@@ -89,7 +89,7 @@ def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeyp
     # The second of three validations is made to be the best.
     scores = iter([20.0, 70.0, 30.0])
     monkeypatch.setattr("mmseg.evaluation.IoUMetric.compute_metrics", lambda self, results: {"mIoU": next(scores)})
-    settings = tiny_settings(dataset_dir, work_dir, val_dir=str(dataset_dir), val_split="train", val_interval=4)
+    settings = tiny_settings(dataset_dir, work_dir, val=str(dataset_dir), val_split="train", val_interval=4)
     train(settings)
     assert json.loads((work_dir / "best.json").read_text()) == {"iteration": 8, "mIoU": 70.0}
     best, last = load_strictly(work_dir / "best.pth"), load_strictly(work_dir / "iter_12.pth")
@@ -106,7 +106,7 @@ def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeyp
 
 
 def test_validation_measures_the_averaged_weights(dataset_dir: Path, work_dir: Path) -> None:
-    settings = tiny_settings(dataset_dir, work_dir, val_dir=str(dataset_dir), val_split="train", val_interval=12)
+    settings = tiny_settings(dataset_dir, work_dir, val=str(dataset_dir), val_split="train", val_interval=12)
     exported = train(settings)
     said = json.loads((work_dir / "best.json").read_text())["mIoU"]
     segmentor = load_segmentor(exported, "cpu")

@@ -67,6 +67,8 @@ def overrides(settings: TrainSettings) -> list[str]:
     """The command line of these settings."""
     values = dataclasses.asdict(settings)
     segmentor = values.pop("segmentor")
+    folders = values.pop("data")["train"]
+    values |= {f"data.train.{name}.{key}": value for name, folder in folders.items() for key, value in folder.items()}
     of_deeplabv3 = ("pretrained", "depth", "aspp_dilations", "base_channels", "output_stride")
     values |= {f"segmentor.{name}": segmentor[name] for name in of_deeplabv3}
     return [f"{name}={'null' if value is None else value}".replace(" ", "") for name, value in values.items()]

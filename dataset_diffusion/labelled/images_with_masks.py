@@ -1,0 +1,126 @@
+"""Any folder of images with masks, recognised by its layout: what a segmentor can be trained and validated on.
+
+PASCAL VOC      VOCdevkit/VOC2012, or what is in it; the split trainaug takes its masks from SegmentationClassAug
+COCO 2017       annotations/instances_<split>2017.json and <split>2017/; semantic masks are drawn once, into a cache
+VOC-style       JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; as dd-generate writes it
+COCO-style      images/<id>.jpg and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled.coco import CocoDataset
+from dataset_diffusion.labelled.faults import read_split, require_valid_pairs
+from dataset_diffusion.labelled.label_names import DESCRIPTION_FILE, Labels, read_labels
+from dataset_diffusion.vocabulary import load_vocabulary
+
+AUGMENTED_SPLIT = "trainaug"
+"""VOC's training images and those of SBD (Hariharan et al., 2011): 10,582 in all."""
+SPLITS = Path("ImageSets", "Segmentation")
+
+
+@dataclass(frozen=True)
+class ImagesWithMasks:
+    """A split of a folder; `images` and `masks` are the files of `ids`, in their order.
+
+    `described` says that the folder has a dataset.json, as those that dd-generate made.
+    """
+
+    root: Path
+    labels: Labels
+    ids: tuple[str, ...] = field(repr=False)
+    images: tuple[Path, ...] = field(repr=False)
+    masks: tuple[Path, ...] = field(repr=False)
+    described: bool = False
+
+    def require_valid(self) -> None:
+        """Raise InputError, with the faults on stderr, unless all files are there and fit together."""
+        require_valid_pairs(str(self.root), list(zip(self.images, self.masks, strict=True)), len(self.labels.names))
+
+    def take(self, indices: Sequence[int]) -> "ImagesWithMasks":
+        """Some of them."""
+        return replace(
+            self,
+            ids=tuple(self.ids[index] for index in indices),
+            images=tuple(self.images[index] for index in indices),
+            masks=tuple(self.masks[index] for index in indices),
+        )
+
+
+def open_images_with_masks(
+    setting: str,
+    root: Path,
+    split: str,
+    cache_dir: Path,
+    vocabulary: str | None = None,
+    otherwise: Labels | None = None,
+    vocabulary_setting: str = "vocabulary",
+) -> ImagesWithMasks:
+    """Open a split of a folder, COCO's masks drawn if they are not yet.
+
+    Its labels are those of its dataset.json, of the dataset that it is recognised as, or of `vocabulary` (a name or a
+    file), else `otherwise`. Raises InputError that names `setting` or the file that is missing.
+    """
+    if not root.is_dir():
+        raise InputError(f"{setting}={root}: no such folder; make it with dd-generate, or name another")
+    if any((root / "annotations").glob("instances_*2017.json")):
+        return _open_coco(root, split, cache_dir)
+    nested = [folder for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012") if (folder / SPLITS).is_dir()]
+    root = nested[0] if nested else root
+    labels = _labels(root, vocabulary, otherwise, vocabulary_setting)
+    described = (root / DESCRIPTION_FILE).exists()
+    semantic = root / "annotations" / f"semantic_{split}"
+    if semantic.is_dir() and not (root / SPLITS / f"{split}.txt").exists():
+        masks = tuple(sorted(semantic.glob("*.png")))
+        ids = tuple(mask.stem for mask in masks)
+        images = tuple(root / "images" / f"{sample_id}.jpg" for sample_id in ids)
+        return ImagesWithMasks(root, labels, ids, images, masks, described)
+    ids = _read_ids(root, split)
+    images = tuple(root / "JPEGImages" / f"{sample_id}.jpg" for sample_id in ids)
+    masks = tuple(_mask_path(root, split, sample_id) for sample_id in ids)
+    return ImagesWithMasks(root, labels, ids, images, masks, described)
+
+
+def _open_coco(root: Path, split: str, cache_dir: Path) -> ImagesWithMasks:
+    dataset = CocoDataset(root, split, cache_dir)
+    dataset.draw_masks()
+    palette = load_vocabulary("coco").palette
+    indices = range(len(dataset.ids))
+    images = tuple(map(dataset.image_path, indices))
+    return ImagesWithMasks(
+        root, Labels(dataset.label_names, palette), dataset.ids, images, tuple(map(dataset.mask_path, indices))
+    )
+
+
+def _labels(root: Path, vocabulary: str | None, otherwise: Labels | None, setting: str) -> Labels:
+    if (root / DESCRIPTION_FILE).exists():
+        return read_labels(root)
+    if vocabulary is None and root.name == "VOC2012":
+        vocabulary = "voc"
+    if vocabulary is not None:
+        known = load_vocabulary(vocabulary)
+        return Labels(known.label_names, known.palette)
+    if otherwise is not None:
+        return otherwise
+    raise InputError(
+        f"{root / DESCRIPTION_FILE}: no such file; say what its labels are with {setting}=voc, coco or a .yaml file"
+    )
+
+
+def _read_ids(root: Path, split: str) -> tuple[str, ...]:
+    split_file = root / SPLITS / f"{split}.txt"
+    if not split_file.exists() and (found := sorted(file.stem for file in split_file.parent.glob("*.txt"))):
+        raise InputError(f"{split_file}: no such file; the splits of the folder are {', '.join(found)}")
+    ids, faults = read_split(split_file)
+    if faults:
+        raise InputError(faults[0])
+    return tuple(ids)
+
+
+def _mask_path(root: Path, split: str, sample_id: str) -> Path:
+    augmented = root / "SegmentationClassAug" / f"{sample_id}.png"
+    if split == AUGMENTED_SPLIT and augmented.exists():
+        return augmented
+    return root / "SegmentationClass" / f"{sample_id}.png"

@@ -1,0 +1,87 @@
+"""The folders that the settings of a training name: what is trained on, and what is validated on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks, open_images_with_masks
+from dataset_diffusion.labelled.label_names import Labels
+from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.segmentation.data import Source, shares
+from dataset_diffusion.settings.train import TOY_VALIDATION, USUAL_FOLDERS, TrainSettings
+from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS
+from dataset_diffusion.vocabulary import load_vocabulary
+
+NUM_TOY_VALIDATION_SCENES = 100
+
+
+def open_sources(settings: TrainSettings) -> list[Source]:
+    """All folders that are trained on, with their shares of the batches.
+
+    Raises InputError where a folder or a split of it is missing, or their labels are not the same.
+    """
+    folders = settings.folders()
+    opened = {}
+    for name, folder in folders.items():
+        setting = settings.root_setting(name)
+        data = open_images_with_masks(
+            setting,
+            Path(str(folder.root)),
+            folder.split,
+            Path(settings.cache_dir),
+            folder.vocabulary,
+            vocabulary_setting=f"data.train.{name}.vocabulary",
+        )
+        if folder.num_samples is not None:
+            if folder.num_samples > len(data.ids):
+                raise InputError(
+                    f"data.train.{name}.num_samples={folder.num_samples}: {data.root} has {len(data.ids)} images in "
+                    f"its {folder.split} split"
+                )
+            # More of them are the same ones and others, for curves over their number.
+            chosen = np.random.default_rng(settings.seed).permutation(len(data.ids))[: folder.num_samples]
+            data = data.take(sorted(chosen.tolist()))
+        opened[name] = data
+    first_name, first = next(iter(opened.items()))
+    for name, data in opened.items():
+        if difference := _difference(data.labels, first.labels):
+            raise InputError(
+                f"{settings.root_setting(name)}={folders[name].root}: {difference} in that of "
+                f"{settings.root_setting(first_name)}={folders[first_name].root}; train on folders of the same labels"
+            )
+    sizes = [len(data.ids) for data in opened.values()]
+    parts = shares(sizes, [folder.weight for folder in folders.values()])
+    return [Source(data, part) for data, part in zip(opened.values(), parts, strict=True)]
+
+
+def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks | None:
+    """What is validated on, if anything. A folder that says nothing of its labels has those that are trained."""
+    if settings.val is None:
+        return None
+    setting, root, split = (
+        f"val={settings.val}",
+        Path(USUAL_FOLDERS.get(settings.val, settings.val)),
+        settings.val_split,
+    )
+    if settings.val == TOY_VALIDATION:
+        if labels.names != load_vocabulary("voc").label_names:
+            raise InputError(f"{setting}: has VOC's classes, what is trained on has others; name a folder")
+        # Neither drawn in training nor among the scenes that dd-eval measures on: choosing by those would flatter.
+        seeds = HELD_OUT_SEEDS[:NUM_TOY_VALIDATION_SCENES]
+        root, split = toy_validation_set(Path(settings.work_dir) / "validation", seeds), "val"
+    known = settings.val if settings.val in USUAL_FOLDERS else None
+    data = open_images_with_masks("val", root, split, Path(settings.cache_dir), vocabulary=known, otherwise=labels)
+    if difference := _difference(data.labels, labels):
+        raise InputError(f"{setting}: {difference} in what is trained on; validate on the classes that are trained")
+    return data
+
+
+def _difference(found: Labels, expected: Labels) -> str:
+    """What distinguishes two lists of labels: "its label 3 is 'cat', which is 'dog'", or nothing."""
+    if len(found.names) != len(expected.names):
+        return f"it has {len(found.names)} labels, which are {len(expected.names)}"
+    for label, (name, other) in enumerate(zip(found.names, expected.names, strict=True)):
+        if name != other:
+            return f"its label {label} is {name!r}, which is {other!r}"
+    return ""
