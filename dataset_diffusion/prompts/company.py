@@ -51,24 +51,37 @@ def draw_classes(
         while len(image) < min(drawn, len(class_ids)):
             if not deck:
                 deck = rng.sample(class_ids, len(class_ids))
-            # A new deck may begin with a class that the image has from the old one: it waits for the next image.
-            positions = [position for position, class_id in enumerate(deck) if class_id not in image]
             if image and cooccurrence is not None:
-                weights = [_affinity(deck[position], image, cooccurrence) for position in positions]
-                if not any(weights):
-                    break
-                positions = rng.choices(positions, weights)
-            elif image and scenes is not None:
-                positions = [position for position in positions if scenes[deck[position]] & common]
-                if not positions and len(deck) < len(class_ids):
+                position = _draw_together(deck, image, cooccurrence, rng)
+            else:
+                position = _first_fitting(deck, image, scenes, common)
+                if position is None and len(deck) < len(class_ids):
                     deck += rng.sample(class_ids, len(class_ids))
                     continue
-                if not positions:
-                    break
-            image.append(deck.pop(positions[0]))
+            if position is None:
+                break
+            image.append(deck.pop(position))
             if scenes is not None:
                 common &= scenes[image[-1]]
         yield tuple(image)
+
+
+def _first_fitting(
+    deck: Sequence[int], image: Sequence[int], scenes: Mapping[int, int] | None, common: int
+) -> int | None:
+    # A new deck may begin with a class that the image has from the old one: it waits for the next image.
+    for position, class_id in enumerate(deck):
+        if class_id not in image and (scenes is None or scenes[class_id] & common):
+            return position
+    return None
+
+
+def _draw_together(
+    deck: Sequence[int], image: Sequence[int], cooccurrence: Cooccurrence, rng: random.Random
+) -> int | None:
+    positions = [position for position, class_id in enumerate(deck) if class_id not in image]
+    weights = [_affinity(deck[position], image, cooccurrence) for position in positions]
+    return rng.choices(positions, weights)[0] if any(weights) else None
 
 
 def _affinity(class_id: int, image: Sequence[int], cooccurrence: Cooccurrence) -> float:

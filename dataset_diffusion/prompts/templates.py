@@ -46,6 +46,7 @@ class TemplateWriter:
         self._light, self._camera = harmless(scenery.LIGHT), harmless(scenery.CAMERA)
         self._next_to = harmless(scenery.NEXT_TO)
         self._kinds = {class_id: _kind(vocabulary, class_id) for class_id in vocabulary.class_ids}
+        self._words = {class_id: self._spoken(class_id) for class_id in vocabulary.class_ids}
         self._plurals = {class_id: self._plural(class_id) for class_id in vocabulary.class_ids}
         self._people = {
             class_id: tuple(phrase for phrase in scenery.PEOPLE if finder.find(phrase) == (class_id,))
@@ -102,17 +103,15 @@ class TemplateWriter:
         return f"{opening}{words}"
 
     def _mention(self, class_id: int, rng: random.Random) -> str:
-        word, kind = self._vocabulary[class_id].word, self._kinds[class_id]
+        word, kind = self._words[class_id], self._kinds[class_id]
         chance, attribute = rng.random(), ""
-        if word not in scenery.UNDESCRIBED_WORDS and rng.random() < _ATTRIBUTE_CHANCE:
+        if self._vocabulary[class_id].word not in scenery.UNDESCRIBED_WORDS and rng.random() < _ATTRIBUTE_CHANCE:
             attribute = _maybe(1, "{} ", self._attributes[kind], rng)
         plural = self._plurals[class_id]
         if plural and chance < _NUMBER_CHANCE:
             return f"{rng.choice(scenery.NUMBERS)} {attribute}{plural}"
         if kind == "person" and self._people[class_id]:
             return rng.choice(self._people[class_id])
-        spoken = scenery.SPOKEN.get(word, word)
-        word = spoken if self._finder.find(spoken) == (class_id,) else word
         if word == "broccoli":
             return rng.choice(("broccoli", "fresh broccoli", "steamed broccoli"))
         return with_article(attribute + word)
@@ -130,6 +129,11 @@ class TemplateWriter:
         if scene is None or scene in self._indoors:
             return self._light
         return self._wintry if scene == "snow" else self._weather
+
+    def _spoken(self, class_id: int) -> str:
+        word = self._vocabulary[class_id].word
+        spoken = scenery.SPOKEN.get(word, word)
+        return spoken if self._finder.find(spoken) == (class_id,) else word
 
     def _plural(self, class_id: int) -> str | None:
         """The plural of a class's word, where one that the vocabulary's finder knows is good English."""

@@ -8,10 +8,11 @@ Class k is named 1/k as often as class 1 (Zipf's law); a caption has 1 to 5 clas
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 
-from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps
+from dataset_diffusion.prompts.balance import Gap, balanced_order, balanced_order_with_gaps, balanced_order_with_reuse
 
 NUM_CLASSES = 80
 CHOICES = ((100_000, 10_000), (100_000, 40_000), (100_000, 80_000), (120_000, 120_000))
@@ -19,24 +20,28 @@ CHOICES = ((100_000, 10_000), (100_000, 40_000), (100_000, 80_000), (120_000, 12
 
 
 def main() -> None:
-    """Choose with template captions for what is missing, and without."""
-    print(f"{'captions':>9} {'prompts':>8} {'template':>8} {'seconds':>8}  captions of a class -> prompts of a class")
+    """Choose with each value of prompts.fill."""
+    head = f"{'captions':>9} {'prompts':>8} {'fill':>8} {'template':>8} {'seconds':>8}"
+    print(f"{head}  captions of a class -> prompts of a class")
     for num_captions, num_prompts in CHOICES:
         class_sets = zipf_class_sets(num_captions, seed=0)
         labels = range(1, NUM_CLASSES + 1)
         before = Counter(class_id for classes in class_sets for class_id in classes)
-        for fill in (True, False):
+        orders: dict[str, Callable[[], Iterator[int | Gap]]] = {
+            "template": partial(balanced_order_with_gaps, class_sets, labels),
+            "reuse": partial(balanced_order_with_reuse, class_sets, labels),
+            "none": partial(balanced_order, class_sets),
+        }
+        for fill, begin in orders.items():
             start = time.perf_counter()
-            order: Iterator[int | Gap] = (
-                balanced_order_with_gaps(class_sets, labels) if fill else balanced_order(class_sets)
-            )
+            order = begin()
             steps = list(islice(order, num_prompts))
             seconds = time.perf_counter() - start
             chosen = [(step.class_id,) if isinstance(step, Gap) else class_sets[step] for step in steps]
             after = Counter(class_id for classes in chosen for class_id in classes)
             num_gaps = sum(isinstance(step, Gap) for step in steps)
             print(
-                f"{num_captions:9,} {num_prompts:8,} {num_gaps if fill else 'none':>8} {seconds:8.1f}  "
+                f"{num_captions:9,} {num_prompts:8,} {fill:>8} {num_gaps:8,} {seconds:8.1f}  "
                 f"{spread(before)} -> {spread(after)}"
             )
 

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from dataset_diffusion.dataset.manifest import encode_plan
+from dataset_diffusion.dataset.plan import plan_lines
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.company import common_scenes
@@ -148,5 +148,5 @@ def test_articles(words: str, mention: str) -> None:
 
 def test_toy_plan_is_pinned() -> None:
     # A change here changes every dataset made with the toy model.
-    encoded = encode_plan(plan(VOC, "toy", 200, seed=0), VOC)
+    encoded = b"".join(plan_lines(plan(VOC, "toy", 200, seed=0), VOC))
     assert hashlib.sha256(encoded).hexdigest() == "9ec155477f5f7c6ae57a8c073ae878f249502cefa225d0711cfddbebc58e797a"
