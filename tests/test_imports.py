@@ -59,7 +59,7 @@ def test_the_product_imports_no_library_of_the_study() -> None:
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
         ]
         names = {name for node in statements for name in _imported(node)}
-        assert not names & {"matplotlib", "scipy", "scripts", "tests", "pytest"}, path
+        assert not names & {"matplotlib", "scripts", "tests", "pytest"}, path
 
 
 def _imported(node: ast.Import | ast.ImportFrom) -> set[str]:

@@ -20,5 +20,5 @@ class Scale:
 
 
 FULL = Scale(seeds=3, groups=5, scenes=40, calibration=100, images=150, iterations=1500, validation=300)
-QUICK = Scale(seeds=0, groups=3, scenes=6, calibration=8, images=0, iterations=0, validation=0)
+QUICK = Scale(seeds=0, groups=3, scenes=8, calibration=8, images=0, iterations=0, validation=0)
 """The masks' quality alone, on few scenes."""
