@@ -6,6 +6,7 @@ The paper calls it self-attention exponentiation.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dataset_diffusion.tensors import resize
@@ -23,8 +24,15 @@ def class_evidence(maps: AttentionMaps, spans: Sequence[Sequence[int]], power: i
     if power == 0 or not spans:
         return evidence
     height, width = map_size(maps.self_attention.shape[0], aspect=evidence.shape[1] / evidence.shape[2])
-    evidence = resize(evidence, (height, width))
+    evidence = _resized(evidence, (height, width))
     return exponentiate(maps.self_attention, evidence.flatten(1), power).unflatten(1, (height, width))
+
+
+def _resized(evidence: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubically, as in the paper, but to whole cells of a finer map by their means: nothing is skipped."""
+    if evidence.shape[1] > size[0] and evidence.shape[1] % size[0] == evidence.shape[2] % size[1] == 0:
+        return F.adaptive_avg_pool2d(evidence, size)
+    return resize(evidence, size)
 
 
 def class_attention(cross: Tensor, spans: Sequence[Sequence[int]]) -> Tensor:

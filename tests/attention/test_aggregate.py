@@ -95,3 +95,10 @@ def test_map_size_finds_the_factors():
     assert map_size(1024, aspect=1.0) == (32, 32)
     assert map_size(8 * 12, aspect=4 / 6) == (8, 12)
     assert map_size(12 * 8, aspect=6 / 4) == (12, 8)
+
+
+def test_evidence_finer_than_the_self_attention_is_averaged_over_its_cells() -> None:
+    cross = torch.rand(2, 8, 12)
+    maps = AttentionMaps(cross, torch.eye(4 * 6))
+    expected = cross.reshape(2, 4, 2, 6, 2).mean(dim=(2, 4))
+    torch.testing.assert_close(class_evidence(maps, [(0,), (1,)], power=1), expected)
