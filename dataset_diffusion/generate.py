@@ -41,6 +41,7 @@ from dataset_diffusion.dataset.resume import (
     require_same_model,
     stored_plan,
 )
+from dataset_diffusion.dataset.verify import Verification, verify_folder
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.generators.generator import Generator
@@ -190,6 +191,31 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
             raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
         new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
     return f"{new.report.text}\n{comparison}plan: {path / PLAN_FILE}"
+
+
+def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
+    """Compare every file of the folder with its manifest; with `repair` remove those that differ, and make them again.
+
+    Raises InputError if the folder holds no dataset of these settings, and, without `repair`, if it is not sound; what
+    is wrong is then printed.
+    """
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    path = Path(settings.output_dir).expanduser()
+    folder = VocFolder(path, vocabulary.palette)
+    description = require_continuable(path, settings, vocabulary) if path.is_dir() else None
+    plan = stored_plan(path, description, settings, vocabulary)
+    if plan is None:
+        raise InputError(f"output_dir={path}: holds no dataset with these settings; name its folder, and nothing else")
+    found = verify_folder(folder, Ledger(folder, plan), len(vocabulary.palette), progress)
+    if found.is_sound:
+        return found
+    print(found)
+    if not settings.repair:
+        raise InputError(f"output_dir={path}: is not sound; repair=true makes again what is missing or damaged")
+    for file in found.damaged:
+        file.unlink(missing_ok=True)
+    generate(settings, progress)
+    return verify_folder(folder, Ledger(folder, StoredPlan(path)), len(vocabulary.palette), progress)
 
 
 @dataclass(frozen=True)

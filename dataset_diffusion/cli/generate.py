@@ -1,7 +1,21 @@
 """`dd-generate`: a dataset folder of images and masks from class names."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
 from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
+
+OF_A_RUN = {
+    *("output_dir", "num_images", "batch_size", "model.device"),
+    *("dry_run", "shard", "strict", "verify", "repair"),
+}
+"""Settings that may be given for a folder that exists, whose others are then those of its dataset.json."""
 
 ABOUT = """
 dd-generate makes images and their semantic masks with a diffusion model, from class names alone.
@@ -11,6 +25,8 @@ dd-generate makes images and their semantic masks with a diffusion model, from c
   dd-generate experiment=voc num_images=1000     Stable Diffusion from the hub, the paper's settings, a GPU
   dd-generate experiment=voc vocabulary.classes='[cat,hot air balloon,zebra]' num_images=300
   dd-generate prompts=file prompts.path=datasets/toy/prompts.jsonl output_dir=datasets/again
+  dd-generate output_dir=datasets/toy num_images=900     continues a folder, or lets it grow, with its settings
+  dd-generate output_dir=datasets/toy verify=true        compares every file with the manifest; repair=true mends
 
 A stopped run resumes when it is started again. The folder that it makes holds JPEGImages/, SegmentationClass/, the
 plan (prompts.jsonl), what was made (manifest.jsonl, dataset.json), a picture (contact_sheet.png) and a report
@@ -24,13 +40,39 @@ def main() -> None:
 
 
 def work(settings: GenerateSettings) -> None:
-    """Generate what the settings say."""
+    """Generate what the settings say, or verify it."""
+    settings = continue_folder(settings, HydraConfig.get().overrides.task)
     # Imported only now: torch and diffusers take seconds, which neither --help nor a wrong setting should wait for.
-    from dataset_diffusion.generate import generate, write_plan
+    from dataset_diffusion.generate import generate, verify, write_plan
     from dataset_diffusion.generators.loading import silence_libraries
 
     silence_libraries()
-    print(write_plan(settings) if settings.dry_run else generate(settings))
+    if settings.verify or settings.repair:
+        print(verify(settings))
+    else:
+        print(write_plan(settings) if settings.dry_run else generate(settings))
+
+
+def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> GenerateSettings:
+    """The settings in the dataset.json of output_dir, where the command line names that folder and no setting of it.
+
+    `dd-generate output_dir=DIR num_images=2000` so continues any folder, or lets it grow.
+    """
+    given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    folder = Path(settings.output_dir).expanduser()
+    if "output_dir" not in given or not given <= OF_A_RUN or not folder.is_dir():
+        return settings
+    # Imported only now: it imports torch, for which a wrong setting should not wait.
+    from dataset_diffusion.dataset.description import read_description
+
+    description = read_description(folder)
+    if description is None:
+        return settings
+    stored = to_settings(GenerateSettings, OmegaConf.create(description["settings"]))
+    now = {name: getattr(settings, name) for name in given if "." not in name}
+    if "model.device" in given:
+        now["model"] = replace(stored.model, device=settings.model.device)
+    return replace(stored, **now)
 
 
 if __name__ == "__main__":

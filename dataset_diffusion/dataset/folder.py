@@ -61,6 +61,11 @@ class VocFolder:
         write_atomically(self.mask_path(sample_id), mask_bytes, make_folder=False)
         return WrittenFiles(hashlib.sha256(image_bytes).hexdigest(), hashlib.sha256(mask_bytes).hexdigest())
 
+    def sample_files(self) -> list[Path]:
+        """All files beside images and masks, whatever they are; without those of running processes."""
+        folders = [folder for folder in (self._images, self._masks) if folder.is_dir()]
+        return sorted(path for folder in folders for path in folder.iterdir() if not is_temporary(path))
+
     def has(self, sample_id: str) -> bool:
         """Whether both files of a sample are there."""
         return self.image_path(sample_id).is_file() and self.mask_path(sample_id).is_file()

@@ -267,6 +267,10 @@ class GenerateSettings:
     """dry_run=true: another plan (a folder, or a file of captions) whose variety is printed beside this one's"""
     shard: str | None = None
     """i/N, i from 0: one of N processes that make one folder; torchrun, accelerate and srun say it themselves"""
+    verify: bool = False
+    """true: compare every file of output_dir with its manifest, and make nothing; output_dir is all it needs"""
+    repair: bool = False
+    """true: verify, and make again what is missing or damaged"""
     strict: bool = False
     """true: refuse to resume with other versions of the libraries or another device than the folder was begun with"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)

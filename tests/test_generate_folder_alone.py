@@ -1,0 +1,122 @@
+"""What a dataset folder needs nothing else for: to be continued, to grow, to be verified and repaired."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dataset_diffusion.cli import generate as cli
+from tests.test_generate import tree
+from tests.tiny_pipeline import build_tiny_pipeline
+
+Run = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_pipeline(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def dd_generate(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command; `make` stands for settings that are not the defaults, and write the folder `data`."""
+    monkeypatch.chdir(tmp_path)
+    make = [
+        f"model.path={model}",
+        "prompts.template=generic",
+        "sampler.num_inference_steps=1",
+        "batch_size=2",
+        "seed=5",
+    ]
+    make += ["output_dir=data", "seed=5", "sampler.negative_prompt='a, \"b\"'", "mask.threshold=0.7"]
+
+    def run(*overrides: str) -> None:
+        spelled = [part for override in overrides for part in (make if override == "make" else [override])]
+        monkeypatch.setattr(sys, "argv", ["dd-generate", *spelled])
+        cli.main()
+
+    return run
+
+
+def test_a_folder_grows_with_its_own_settings(dd_generate: Run) -> None:
+    dd_generate("make", "num_images=6")
+    whole = tree(Path("data"))
+    Path("data").rename("whole")
+    dd_generate("make", "num_images=3")
+    dd_generate("output_dir=data", "num_images=6")
+    assert tree(Path("data")) == whole
+    Path("data/JPEGImages/000002.jpg").unlink()
+    dd_generate("output_dir=data")
+    assert tree(Path("data")) == whole
+
+
+def test_other_settings_beside_the_folder_are_not_taken_from_it(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dd_generate("make", "num_images=2")
+    with pytest.raises(SystemExit):
+        dd_generate("output_dir=data", "num_images=3", "mask.threshold=0.6", "mask.uncertainty_threshold=0.5")
+    assert "the folder data was made with" in capsys.readouterr().err
+
+
+def test_verify_lists_what_is_wrong_and_repair_makes_it_again(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dd_generate("make", "num_images=5")
+    whole = tree(Path("data"))
+    capsys.readouterr()
+    dd_generate("output_dir=data", "verify=true")
+    assert capsys.readouterr().out == "5 samples: 0 missing, 0 damaged files, 0 foreign files\n"
+
+    Path("data/JPEGImages/000001.jpg").unlink()
+    mask, image = Path("data/SegmentationClass/000003.png"), Path("data/JPEGImages/000004.jpg")
+    with mask.open("r+b") as stream:
+        stream.write(b"\x00")
+    image.write_bytes(image.read_bytes()[:-1])
+    Path("data/JPEGImages/holiday.jpg").write_bytes(b"mine")
+    damaged = tree(Path("data"))
+    with pytest.raises(SystemExit) as end:
+        dd_generate("output_dir=data", "verify=true")
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "missing: 000001",
+        f"damaged: {mask}: is not the file that was written",
+        f"damaged: {image}: is not the file that was written",
+        "foreign: data/JPEGImages/holiday.jpg",
+        "5 samples: 1 missing, 2 damaged files, 1 foreign files",
+    ]
+    assert "dd-generate: error: output_dir=data: is not sound; repair=true makes again" in captured.err
+    assert tree(Path("data")) == damaged
+
+    dd_generate("output_dir=data", "repair=true")
+    assert tree(Path("data")).items() - whole.items() == {
+        ("JPEGImages/holiday.jpg", tree(Path("data"))["JPEGImages/holiday.jpg"])
+    }
+
+
+def test_a_mask_with_labels_beyond_the_vocabulary_is_damaged(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where its record was written with it."""
+    dd_generate("make", "num_images=2")
+    path, manifest = Path("data/SegmentationClass/000001.png"), Path("data/manifest.jsonl")
+    with Image.open(path) as mask:
+        mask.putpixel((0, 0), 77)
+        mask.save(path)
+    *first, last = map(json.loads, manifest.read_text().splitlines())
+    last["mask_sha256"] = tree(Path("data"))["SegmentationClass/000001.png"]
+    manifest.write_text("".join(json.dumps(record) + "\n" for record in [*first, last]))
+    with pytest.raises(SystemExit):
+        dd_generate("output_dir=data", "verify=true")
+    assert "000001.png: has labels that are not in the vocabulary: [77]" in capsys.readouterr().out
+
+
+def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        dd_generate("output_dir=nowhere", "verify=true")
+    assert "output_dir=nowhere: holds no dataset with these settings" in capsys.readouterr().err
+    assert not Path("nowhere").exists()
