@@ -2,6 +2,9 @@
 
 Shape letters, here and everywhere: B batch, T tokens, K classes in an image, H and W the image's height and width,
 h and w an attention map's height and width, N = h * w.
+
+A *label* is the value of a pixel in a mask: 0 background, 1 ... number of classes, 255 ignored. A *class id* is the
+label of a class, so never 0 or 255; the vocabulary's class at position i has the class id i + 1.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.settings.train import TrainSettings
 
 ABOUT = """
-dd-train trains a segmentor on the images and masks of a folder that dd-generate made.
+dd-train trains a segmentor on the images and masks of a folder that dd-generate made, on real data, or on both.
 
   dd-train                                       what dd-generate made, on a CPU
   dd-train experiment=voc dataset_dir=datasets/mine work_dir=runs/mine self_training=true
   dd-train experiment=voc segmentor=deeplabv3_r50 precision=bfloat16
+  dd-train experiment=voc_mixed                  generated images and VOC's own
   torchrun --nproc-per-node=2 -m dataset_diffusion.cli.train experiment=voc
 
 A stopped run resumes with the same settings and resume=true. work_dir takes checkpoints, TensorBoard's scalars
