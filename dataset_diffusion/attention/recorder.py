@@ -42,6 +42,22 @@ Call = Callable[[tuple[Any, ...], Mapping[str, Any]], bool]
 """Whether a call of the model, by its arguments, is to be recorded."""
 
 
+@dataclass(frozen=True)
+class StepWindow:
+    """The share of the sampler's steps that is recorded, from `begin` to `end`: 0 is the noise, 1 the image.
+
+    `num_steps` says how many steps there are; it is asked when sampling has begun.
+    """
+
+    begin: float
+    end: float
+    num_steps: Callable[[], int]
+
+    def has(self, step: int) -> bool:
+        """Whether the middle of a step lies within."""
+        return self.begin <= (step + 0.5) / self.num_steps() < self.end
+
+
 class AttentionRecorder:
     """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
 
@@ -51,7 +67,7 @@ class AttentionRecorder:
 
     With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
     A call of the model for which `is_recorded` is false is left out. `weighted` weighs the heads at each position by
-    what they contribute to the layer's output.
+    what they contribute to the layer's output; of calls outside `window` nothing is recorded.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
     sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and the scores of one head.
@@ -66,6 +82,7 @@ class AttentionRecorder:
         conditional: Literal["first", "last"] = "last",
         is_recorded: Call | None = None,
         weighted: bool = False,
+        window: StepWindow | None = None,
     ) -> None:
         self._model = model
         self._text = text
@@ -74,6 +91,8 @@ class AttentionRecorder:
         self._is_recorded = is_recorded
         self._records = True
         self._weighted = weighted
+        self._window = window
+        self._calls = 0
         cross = [layer for layer in layers if layer.is_cross]
         self_attention = [layer for layer in layers if not layer.is_cross]
         self._cross_size = _common_size(cross)
@@ -88,7 +107,7 @@ class AttentionRecorder:
         self._watch: _Watch | None = None
 
     def __enter__(self) -> Self:
-        if self._is_recorded is not None:
+        if self._is_recorded is not None or self._window is not None:
             self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
         for name, kinds in self._modules.items():
             module = self._model.get_submodule(name)
@@ -116,9 +135,15 @@ class AttentionRecorder:
             columns = list(cross)
         return [AttentionMaps(*pair) for pair in zip(columns, self._self.mean(), strict=True)]
 
+    def begin_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Decide whether the call of the model that now begins is recorded; hooks do it, but for a call that runs."""
+        self._records = self._is_recorded is None or self._is_recorded(args, kwargs)
+        if self._records and self._window is not None:
+            self._records = self._window.has(self._calls)
+            self._calls += 1
+
     def _before_model(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        assert self._is_recorded is not None
-        self._records = self._is_recorded(args, kwargs)
+        self.begin_call(args, kwargs)
 
     @torch.compiler.disable
     def _before(self, _module: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:

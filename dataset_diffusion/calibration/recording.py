@@ -7,7 +7,7 @@ made the image. Masks of that attention are made by the same functions as in gen
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers
-from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.attention.recorder import AttentionRecorder, StepWindow
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.unet import UNetFamily
 from dataset_diffusion.settings.generate import AttentionSettings
@@ -82,11 +82,14 @@ class NoisedRecorder:
     ) -> None:
         """`image_size`: height and width of images with as many pixels as the model is given; None: its own."""
         self.pipe = pipe
-        self._family = family_of(pipe, attention.aggregation)
+        self._family = family_of(pipe, replace(attention, steps=None))
         self._attention = attention
         self._native_size = self._family.checked_size(image_size)
-        self.times = self._family.noise_times(num_inference_steps, self._native_size)
-        """The sampler's time steps [S], most noise first."""
+        times = self._family.noise_times(num_inference_steps, self._native_size)
+        begin, end = attention.steps or (0.0, 1.0)
+        window = StepWindow(begin, end, lambda: len(times))
+        self.times = times[[window.has(step) for step in range(len(times))]]
+        """Those of the sampler's time steps [S] that are recorded, most noise first."""
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
         self._unet_layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
 

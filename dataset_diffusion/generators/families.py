@@ -9,6 +9,7 @@ from dataset_diffusion.generators.sd3 import StableDiffusion3
 from dataset_diffusion.generators.sdxl import StableDiffusionXL
 from dataset_diffusion.generators.stable_diffusion import StableDiffusion
 from dataset_diffusion.generators.z_image import ZImage
+from dataset_diffusion.settings.generate import AttentionSettings
 
 FAMILIES: dict[str, type[Family]] = {
     family.pipeline: family for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, ZImage)
@@ -21,15 +22,12 @@ RECORDABLE: dict[str, type[Family]] = FAMILIES | {
 """Those, and the other pipelines of the same models, whose calls can be recorded."""
 
 
-def family_of(pipe: Any, aggregation: str = "mean") -> Family:
-    """The family of a pipeline, for this pipeline; `aggregation` of its heads is as in AttentionSettings.
-
-    Raises InputError if it is of none.
-    """
+def family_of(pipe: Any, attention: AttentionSettings | None = None) -> Family:
+    """The family of a pipeline, for this pipeline. Raises InputError if it is of none."""
     name = type(pipe).__name__
     if name not in RECORDABLE:
         raise InputError(f"a {name} cannot be recorded; these pipelines can: {', '.join(RECORDABLE)}")
-    return RECORDABLE[name](pipe, weighted=aggregation == "weighted")
+    return RECORDABLE[name](pipe, attention)
 
 
 def describe_families() -> str:

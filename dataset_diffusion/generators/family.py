@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer
-from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.attention.recorder import AttentionRecorder, StepWindow
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import AttentionSettings, SamplerSettings
 
@@ -45,12 +45,18 @@ class Family(ABC):
     takes_schedulers: ClassVar[bool] = True
     """Whether the schedulers of Stable Diffusion can sample from it; flow matching has its own."""
 
-    def __init__(self, pipe: "diffusers.DiffusionPipeline", weighted: bool = False) -> None:
-        """`weighted`: recorders weigh heads by their contributions."""
+    def __init__(self, pipe: "diffusers.DiffusionPipeline", attention: AttentionSettings | None = None) -> None:
+        """`attention` says how recorders combine heads, and which steps they record."""
         self.pipe = pipe
-        self.weighted = weighted
+        self._attention = attention or AttentionSettings()
         self.positive_states: Any = None
         """What the pipeline has made of the prompt, where that tells calls of the denoiser with it from others."""
+
+    def recorder_options(self) -> dict[str, Any]:
+        """What the settings say of recorders."""
+        steps = self._attention.steps
+        window = None if steps is None else StepWindow(steps[0], steps[1], lambda: self.pipe.num_timesteps)
+        return {"weighted": self._attention.aggregation == "weighted", "window": window}
 
     @property
     @abstractmethod

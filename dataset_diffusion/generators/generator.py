@@ -37,7 +37,7 @@ class Generator:
 
         Raises InputError if the model has no such attention as `attention` asks for.
         """
-        self.family = family_of(pipe, attention.aggregation)
+        self.family = family_of(pipe, attention)
         self._pipe = pipe
         self._prompt_mode = prompt_mode
         self._settings = sampler

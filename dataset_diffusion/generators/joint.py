@@ -117,7 +117,7 @@ class JointFamily(Family):
                 text,
                 conditional=self.conditional,
                 is_recorded=self.is_recorded,
-                weighted=self.weighted,
+                **self.recorder_options(),
             )
 
         return make

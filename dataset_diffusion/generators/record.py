@@ -38,6 +38,7 @@ def record_attention(
     cross_resolution: int | None = None,
     blocks: list[int] | None = None,
     aggregation: str = "mean",
+    steps: list[float] | None = None,
 ) -> "RecordedAttention":
     """Record the attention of one call of a diffusers pipeline inside a `with` block.
 
@@ -50,7 +51,11 @@ def record_attention(
     in their prompt, and for prompts that are given as embeddings.
     """
     settings = AttentionSettings(
-        self_resolution=self_resolution, cross_resolution=cross_resolution, aggregation=aggregation, blocks=blocks
+        self_resolution=self_resolution,
+        cross_resolution=cross_resolution,
+        aggregation=aggregation,
+        blocks=blocks,
+        steps=steps,
     )
     return RecordedAttention(pipe, words, settings)
 
@@ -61,7 +66,7 @@ class RecordedAttention:
     def __init__(self, pipe: "DiffusionPipeline", words: Sequence[Sequence[str]], settings: AttentionSettings) -> None:
         if isinstance(words, str) or any(isinstance(entry, str) for entry in words):
             raise InputError(f"words={words!r}: give a list of class words for each prompt, as [['cat', 'sofa']]")
-        self._family = family_of(pipe, settings.aggregation)
+        self._family = family_of(pipe, settings)
         self._pipe: Any = pipe
         self._words = [list(entry) for entry in words]
         self._settings = settings
@@ -171,3 +176,4 @@ class RecordedAttention:
         layers = self._family.attention_layers(self._image_size, self._settings)
         self._recorder = self._make_recorder(layers, self._images_per_prompt)
         self._recorder.__enter__()
+        self._recorder.begin_call(args, kwargs)

@@ -57,7 +57,7 @@ class UNetFamily(Family):
 
         def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:
             repeated = states.repeat_interleave(images_per_prompt, dim=0)
-            return AttentionRecorder(self.pipe.unet, layers, repeated, weighted=self.weighted)
+            return AttentionRecorder(self.pipe.unet, layers, repeated, **self.recorder_options())
 
         return make
 

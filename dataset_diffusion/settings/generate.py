@@ -216,6 +216,8 @@ class AttentionSettings:
     blocks: list[int] | None = None
     """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
     best"""
+    steps: list[float] | None = None
+    """which share of the sampler's steps is recorded, as [0.5,0.75]: 0 is the noise, 1 the image; null: all"""
     power: int = 4
     """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses cross-attention alone"""
 
@@ -223,6 +225,13 @@ class AttentionSettings:
         for name in ("self_resolution", "cross_resolution"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"attention.{name}", value, "must be 1 or more, or null")
+        steps = self.steps
+        require(
+            steps is None or (len(steps) == 2 and 0 <= steps[0] < steps[1] <= 1),
+            "attention.steps",
+            steps,
+            "must be two numbers of 0 to 1, the smaller one first, as [0.5,0.75], or null",
+        )
         require(self.aggregation in AGGREGATIONS, "attention.aggregation", self.aggregation, one_of(AGGREGATIONS))
         require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, as [9], or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")

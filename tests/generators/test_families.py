@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from dataset_diffusion import record_attention
 from dataset_diffusion.attention.aggregate import class_attention
 from dataset_diffusion.attention.recorder import _Call, _head_weights
 from dataset_diffusion.cli import generate as cli
@@ -284,3 +285,26 @@ def test_weighting_is_refused_where_a_block_fuses_its_output(pipes) -> None:
     made_by = generator(pipes, "flux", aggregation="weighted", blocks=[2])
     with pytest.raises(InputError, match=r"attention\.aggregation=weighted: .* use mean"):
         made_by.sample(PROMPTS)
+
+
+def test_steps_outside_the_window_are_not_recorded(pipes, family: str) -> None:
+    """Of four steps the third; its maps and those of the other three have the maps of all four as their mean."""
+    sampler = SamplerSettings(num_inference_steps=4, guidance_scale=GUIDANCE[family], image_size=list(IMAGE_SIZE))
+
+    def maps(steps: list[float] | None) -> torch.Tensor:
+        (sample,) = Generator(pipes[family], sampler, AttentionSettings(steps=steps), VOCABULARY).sample(PROMPTS[:1])
+        return sample.attention.cross
+
+    parts = [maps([begin, begin + 0.25]) for begin in (0.0, 0.25, 0.5, 0.75)]
+    torch.testing.assert_close(torch.stack(parts).mean(dim=0), maps(None), atol=1e-6, rtol=1e-5)
+    assert (parts[0] - parts[3]).abs().max() > 1e-4
+    with record_attention(pipes[family], [["cat", "small sofa"]], steps=[0.5, 0.75]) as recorded:
+        pipes[family](
+            prompt=["a cat on a sofa; cat small sofa"],
+            num_inference_steps=4,
+            guidance_scale=GUIDANCE[family],
+            height=32,
+            width=32,
+            generator=[torch.Generator().manual_seed(PROMPTS[0].seed)],
+        )
+    assert torch.equal(recorded.maps[0].cross, parts[2])
