@@ -183,9 +183,8 @@ def images_of_voc_train(seed: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(image)) for image in images]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_captions_of_rare_classes_come_again_until_40000_are_balanced(seed: int) -> None:
-    class_sets = images_of_voc_train(seed)
+def test_captions_of_rare_classes_come_again_until_40000_are_balanced() -> None:
+    class_sets = images_of_voc_train(seed=0)
     steps = list(islice(balanced_order_with_reuse(class_sets, range(1, 21)), 40_000))
     assert not any(isinstance(step, Gap) for step in steps)
     assert set(steps) == set(range(1464))
