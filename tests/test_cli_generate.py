@@ -178,7 +178,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         ),
         (
             ["--num-images", "3"],
-            "unrecognized arguments: --num-images; settings are written without dashes, as num_images=VALUE; "
+            "--num-images: no such flag; settings are written without dashes, as num_images=VALUE; "
             "dd-generate --help lists them",
         ),
         (

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,9 +106,7 @@ def _fail(name: str, message: str) -> NoReturn:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        unknown = re.search(r"unrecognized arguments: --?([\w.-]+)", message)
-        remedy = f"; settings are written without dashes, as {unknown[1].replace('-', '_')}=VALUE" if unknown else ""
-        _fail(self.prog, f"{message}{remedy}; {self.prog} --help lists them")
+        _fail(self.prog, f"{message}; {self.prog} --help lists them")
 
 
 def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespace:
@@ -120,7 +117,10 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--multirun", "-m", action="store_true")
-    parsed = parser.parse_intermixed_args(arguments)
+    parsed, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        setting = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
+        parser.error(f"{unknown[0]}: no such flag; settings are written without dashes, as {setting}=VALUE")
     if parsed.cfg and parsed.multirun:
         parser.error("--cfg prints the settings of one run, not of a sweep (-m)")
     return parsed
