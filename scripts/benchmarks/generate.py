@@ -1,0 +1,144 @@
+"""What the whole of `dd-generate` costs beside the stock pipeline, and what a second process gains.
+
+    python -m scripts.benchmarks.generate num_images=16
+    python -m scripts.benchmarks.generate model.path=DIR experiment=voc sampler.num_inference_steps=2 num_images=4
+
+Settings are those of dd-generate; `scripts.benchmarks.random_models` writes pipelines of real size. Each row is made by
+processes started for it, on one thread each, and its ratio is to the first row. Seconds are those of the images alone:
+neither loading nor the first batch of each process, which costs more, is in them. Peak memory is of one process.
+`scripts.benchmarks.recording` tells recording and masks apart.
+"""
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.settings.generate import GenerateSettings
+
+if TYPE_CHECKING:
+    from dataset_diffusion.types import Prompt, Sample
+
+ROUNDS = 3
+Row = Callable[[GenerateSettings, int, int, Barrier], tuple[float, float]]
+
+
+def work(settings: GenerateSettings) -> None:
+    """Print a line for each row."""
+    rows: list[tuple[str, Row, int]] = [
+        ("stock pipeline", stock, 1),
+        ("dd-generate", whole, 1),
+        ("dd-generate, 2 processes", whole, 2),
+    ]
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in rows}
+    # They take turns, so that a machine whose speed drifts does not favour one.
+    for _ in range(ROUNDS):
+        for name, row, count in rows:
+            times[name].append(run(row, settings, count))
+    print(f"{settings.num_images} images in batches of {settings.batch_size}, median of {ROUNDS} rounds")
+    for name, measured in times.items():
+        pairs = list(zip(measured, times["stock pipeline"], strict=True))
+        ratio = statistics.median(own[0] / first[0] for own, first in pairs)
+        memory = statistics.median(own[1] / first[1] for own, first in pairs)
+        seconds = statistics.median(own for own, _ in measured)
+        print(f"{name:26} {seconds:8.2f} s   time {ratio:.3f}   peak memory {memory:.3f}", flush=True)
+
+
+def run(row: Row, settings: GenerateSettings, count: int) -> tuple[float, float]:
+    """Seconds from when all processes are ready to when the last is done, and the larger peak memory."""
+    context = get_context("spawn")
+    with tempfile.TemporaryDirectory() as temporary:
+        settings = replace(settings, output_dir=str(Path(temporary, "data")))
+        barrier = context.Barrier(count)
+        receivers, processes = [], []
+        for rank in range(count):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_send, args=(sender, row, settings, rank, count, barrier))
+            process.start()
+            receivers.append(receiver)
+            processes.append(process)
+        results = [receiver.recv() for receiver in receivers]
+        for process in processes:
+            process.join()
+    return max(seconds for seconds, _ in results), max(peak for _, peak in results)
+
+
+def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    sender.send(row(settings, rank, count, barrier))
+
+
+def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> tuple[float, float]:
+    """The pipeline alone, on the same prompts and seeds."""
+    import torch
+
+    from dataset_diffusion.generate import plan_dataset
+    from dataset_diffusion.generators.generator import Generator
+    from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+    from dataset_diffusion.vocabulary import choose_vocabulary
+
+    silence_libraries()
+    vocabulary = choose_vocabulary(settings.vocabulary)
+    prompts = plan_dataset(settings, vocabulary, progress=False).prompts
+    pipe = load_pipeline(settings.model, settings.sampler)
+    generator = Generator(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
+    size = settings.batch_size
+    batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+
+    def sample(number: int) -> None:
+        batch = batches[number]
+        pipe(
+            [generator.prompt_text(prompt) for prompt in batch],
+            generator=[torch.Generator().manual_seed(prompt.seed) for prompt in batch],
+            output_type="np",
+            **generator.family.call_options(settings.sampler, len(batch)),
+        )
+
+    sample(0)
+    barrier.wait()
+    begin = time.perf_counter()
+    for number in range(len(batches)):
+        sample(number)
+    return time.perf_counter() - begin, _peak()
+
+
+def whole(settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -> tuple[float, float]:
+    """`generate`, from its first batch to the complete folder."""
+    from dataset_diffusion import generate as module
+    from dataset_diffusion.generators.generator import Generator
+    from dataset_diffusion.generators.loading import silence_libraries
+
+    silence_libraries()
+    begin = [0.0]
+
+    class Timed(Generator):
+        """Begins the clock at the first batch, after one that is thrown away."""
+
+        def sample(self, prompts: "Sequence[Prompt]") -> "list[Sample]":
+            """Make a batch."""
+            if not begin[0]:
+                super().sample(prompts)
+                barrier.wait()
+                begin[0] = time.perf_counter()
+            return super().sample(prompts)
+
+    module.Generator = Timed  # type: ignore[misc]
+    module.generate(replace(settings, shard=f"{rank}/{count}"), progress=False)
+    return time.perf_counter() - begin[0], _peak()
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    run_command("scripts.benchmarks.generate", "generate", GenerateSettings, work)
