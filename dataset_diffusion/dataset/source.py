@@ -14,7 +14,6 @@ from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import MANIFEST_FILE, Manifest, SampleRecord
 from dataset_diffusion.dataset.splits import TRAIN, split_of
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,10 @@ class FolderSample:
 
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
+        folder = self.image_path.parents[1]
         return (
-            _read_unchanged(self.image_path, self.record.image_sha256),
-            _read_unchanged(self.mask_path, self.record.mask_sha256),
+            _read_unchanged(self.image_path, self.record.image_sha256, folder),
+            _read_unchanged(self.mask_path, self.record.mask_sha256, folder),
         )
 
 
@@ -154,11 +154,12 @@ def shares_of(description: Mapping[str, Any]) -> dict[str, float]:
     return {TRAIN: shares[TRAIN], **shares} if TRAIN in shares else dict(shares)
 
 
-def _read_unchanged(path: Path, sha256: str) -> bytes:
-    content = read_bytes(path)
+def _read_unchanged(path: Path, sha256: str, folder: Path) -> bytes:
+    remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(
-            f"{path}: is damaged (its SHA-256 is not that of {MANIFEST_FILE}); fetch it again, or delete it and start "
-            "the dd-generate that made it again"
-        )
+        raise InputError(f"{path}: is damaged (its SHA-256 is not that of {MANIFEST_FILE}); {remedy}")
     return content
