@@ -27,7 +27,7 @@ SMALL = {
 }
 """What is added to the commands that are run, so that they take seconds."""
 
-PENDING = {"generators.md", "prompts.md", "training.md"}
+PENDING = {"generators.md", "training.md"}
 
 
 @cache
