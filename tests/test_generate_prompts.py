@@ -311,3 +311,24 @@ def test_captions_of_a_language_model_are_planned_by_one_process(
     dd_generate(*arguments, "shard=1/2")
     assert Path("data/prompts.jsonl").read_bytes() == plan
     assert Path("data/ImageSets/Segmentation/train.txt").is_file()
+
+
+def test_a_class_that_is_appended_twice_has_one_mask(dd_generate) -> None:
+    entries = [{"id": "a", "caption": "two dogs and a cat; dog cat dog", "class_prompt": "dog cat dog"}]
+    Path("captions.json").write_text(json.dumps(entries))
+    dd_generate("prompts=file", "prompts.path=captions.json", "num_images=1")
+    (planned,), (record,) = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
+    assert (planned["caption"], planned["class_prompt"]) == ("two dogs and a cat", "dog cat dog")
+    assert [entry["name"] for entry in record["classes"]] == ["dog", "cat"]
+    dd_generate("prompts=file", "prompts.path=data/prompts.jsonl", "num_images=1", "output_dir=again")
+    assert files("again")["SegmentationClass/a.png"] == files("data")["SegmentationClass/a.png"]
+
+
+def test_a_language_model_that_does_not_do_is_one_line(
+    dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = build_tiny_language_model(tmp_path / "base", chat_template=None)
+    cache = "prompts.writer.cache_dir=cache"
+    refused(dd_generate, capsys, "has no chat template", "prompts=llm", f"prompts.writer.path={base}", cache)
+    absent = f"prompts.writer.path={tmp_path / 'absent'}"
+    refused(dd_generate, capsys, "absent: cannot be loaded: ", "prompts=llm", absent, cache)

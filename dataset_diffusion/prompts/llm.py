@@ -77,7 +77,8 @@ class LanguageModelWriter:
         )
         taken: set[str] = set()
         size = self.settings.batch_size
-        with tqdm(total=len(waiting), unit="caption", desc="captions", disable=not self.progress) as bar:
+        # Not shown before the model is loaded: an error of that is one line.
+        with tqdm(total=len(waiting), unit="caption", desc="captions", disable=not self.progress, delay=0.1) as bar:
             for start in range(0, len(waiting), size):
                 batch = waiting[start : start + size]
                 yield from self._write_batch(batch, taken)

@@ -151,3 +151,12 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(InputError, match=r"prompts\.path=.*absent: no such folder"):
         list_images(tmp_path / "absent")
+
+
+def test_a_split_may_name_its_folder(root: Path) -> None:
+    (root / "ImageSets/Segmentation/trainval.txt").write_text("2007_000032\n")
+    assert [image.sample_id for image in read_voc_images(root, "trainval", VOC)] == ["2007_000032"]
+    images = read_voc_images(root, "Main/trainval", VOC)
+    assert [image.sample_id for image in images] == ["2007_000032", "2007_000033"]
+    with pytest.raises(InputError, match=r"Main/val\.txt: no such file; set prompts\.split to one of .*Main/trainval"):
+        read_voc_images(root, "Main/val", VOC)
