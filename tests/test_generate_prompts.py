@@ -291,6 +291,7 @@ def test_captions_of_a_language_model_are_planned_by_one_process(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = build_tiny_language_model(tmp_path / "writer")
+    capsys.readouterr()  # What writing the model printed.
     arguments = (
         "prompts=llm",
         f"prompts.writer.path={writer}",
@@ -328,6 +329,7 @@ def test_a_language_model_that_does_not_do_is_one_line(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = build_tiny_language_model(tmp_path / "base", chat_template=None)
+    capsys.readouterr()  # What writing the model printed.
     cache = "prompts.writer.cache_dir=cache"
     refused(dd_generate, capsys, "has no chat template", "prompts=llm", f"prompts.writer.path={base}", cache)
     absent = f"prompts.writer.path={tmp_path / 'absent'}"
