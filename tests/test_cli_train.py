@@ -88,7 +88,7 @@ def test_self_training_is_one_setting() -> None:
     [
         ("iterations=0", "iterations=0: must be 1 or more"),
         ("batch_size=1", "batch_size=1: must be 2 or more"),
-        ("accumulation_steps=3", "batch_size=8: must be a multiple of 3, for 1 processes with accumulation_steps=3"),
+        ("accumulation_steps=3", "batch_size=8: must be a multiple of 3, for 1 process with accumulation_steps=3"),
         ("lr=0", "lr=0.0: must be more than 0"),
         ("lr=fast", "lr=fast: must be a number"),
         ("clip_norm=-1", "clip_norm=-1.0: must be more than 0"),
@@ -136,6 +136,12 @@ def dd_train(monkeypatch, tmp_path, capsys) -> Callable[..., tuple[int, str]]:
 def test_wrong_input_ends_with_one_line(dd_train, tmp_path: Path) -> None:
     data = write_tiny_voc(tmp_path / "voc", num_images=2)
     assert dd_train("lr=-1") == (2, "dd-train: error: lr=-1.0: must be more than 0\n")
+    status, errors = dd_train("segmentor.num_queries=3")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "segmentor.num_queries: is no setting of the chosen configs" in errors
+    status, errors = dd_train("data.train.real.root=none", f"dataset_dir={data}")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "data.train.real.root=none: no such folder" in errors
     status, errors = dd_train("segmentor=unet")
     assert (status, errors.count("\n")) == (2, 1)
     assert "deeplabv3_r101, deeplabv3_r18, deeplabv3_r50, mask2former_r50, mmseg" in errors

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -140,5 +141,7 @@ def _explain(error: Exception) -> str:
     """The line for what only Hydra finds: faults of a config file, an interpolation, a folder of configs."""
     if isinstance(error, YAMLError):
         return str(error)
+    if of_others := re.search(r"Could not override '(.+)'", str(error)):
+        return f"{of_others[1]}: is no setting of the chosen configs; --help with the same choices lists those"
     setting = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
     return setting + first_line(error)

@@ -4,12 +4,14 @@ from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.settings.train import TrainSettings
 
 ABOUT = """
-dd-train trains a segmentor on the images and masks of a folder that dd-generate made, on real data, or on both.
+dd-train trains a segmentor on what dd-generate made, on real images with masks, or on both.
 
   dd-train                                       what dd-generate made, on a CPU
   dd-train experiment=voc dataset_dir=datasets/mine work_dir=runs/mine self_training=true
-  dd-train experiment=voc segmentor=deeplabv3_r50 precision=bfloat16
-  dd-train experiment=voc_mixed                  generated images and VOC's own
+  dd-train experiment=voc segmentor=mask2former_r50
+  dd-train experiment=voc_mixed                  real images and generated ones, half of each batch from either
+  dd-train experiment=voc data.train.real.root=data/voc data.train.real.weight=0.3 val=voc
+  dd-train experiment=voc segmentor=mmseg segmentor.config=segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512
   torchrun --nproc-per-node=2 -m dataset_diffusion.cli.train experiment=voc
 
 A stopped run resumes with the same settings and resume=true. work_dir takes checkpoints, TensorBoard's scalars

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from dataset_diffusion.segmentation.architectures import AnyArchitecture
 from dataset_diffusion.segmentation.mmseg_configs import fit, read_mmseg_config
 from dataset_diffusion.segmentation.model import Architecture
@@ -22,6 +24,12 @@ class Network:
         """Copy the pretrained weights into a model. Raises InputError where they do not fit."""
         if self.weights:
             load_backbone(model.backbone, self.weights)
+
+    @staticmethod
+    def parts(model: Any) -> list[nn.Module]:
+        """What torch.compile is worth its time for."""
+        names = ("backbone", "decode_head", "auxiliary_head")
+        return [part for name in names if isinstance(part := getattr(model, name, None), nn.Module)]
 
 
 def plan_network(settings: TrainSettings, num_labels: int) -> Network:

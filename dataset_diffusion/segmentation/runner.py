@@ -60,6 +60,9 @@ class SegmentationRunner(Runner):
     def wrap_model(self, _model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to the runner's device; with several processes, keep their copies alike."""
         model = model.to(self._device)
+        if self._device.type == "cuda":
+            # The layout of the tensor cores' convolutions.
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not self.distributed:
             return revert_sync_batchnorm(model)
         devices = None if self._device.type == "cpu" else [self._device]

@@ -54,6 +54,8 @@ class Segmentor:
         self.batch_size = 1 if device.type == "cpu" else GPU_BATCH_SIZE
         self._protocol = protocol
         self._model = model.to(device).eval()
+        if device.type == "cuda":
+            self._model.to(memory_format=torch.channels_last)
         self._model.test_cfg = ConfigDict(test_config(protocol))
 
     def protocol(self, tta: bool = False) -> dict[str, Any]:

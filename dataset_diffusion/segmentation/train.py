@@ -51,7 +51,10 @@ SETTINGS_FILE = "training.json"
 RELABELLED_DIR = "SegmentationClassSelfTrained"
 LOG_INTERVAL = 10
 # What a resumed run may have otherwise: it changes where and how fast it runs, not what comes out.
-FREE_ON_RESUME = ("resume", "device", "num_workers", "dataset_dir", "work_dir", "cache_dir", "checkpoint_interval")
+FREE_ON_RESUME = (
+    *("resume", "device", "num_workers", "compile"),
+    *("dataset_dir", "work_dir", "cache_dir", "checkpoint_interval"),
+)
 
 
 def train(settings: TrainSettings) -> Path:
@@ -195,6 +198,10 @@ class _Training:
         model: Any = build_segmentor(config.model)
         init_weights(model)
         network.load_pretrained(model)
+        if self._settings.compile:
+            # In place: names in checkpoints stay as they are. The rest of the model is bookkeeping.
+            for part in network.parts(model):
+                part.compile()
         self._runner(model, config, sources, folder, name).train()
         if is_main_process():
             self._export(folder, network.architecture, config.pretty_text)

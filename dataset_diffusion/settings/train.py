@@ -140,6 +140,8 @@ class TrainSettings:
     """the network"""
     accumulation_steps: int = 1
     """each process takes its images of an iteration in so many parts, one after the other: less memory"""
+    compile: bool = False
+    """true: torch.compile the network: minutes at the start, faster iterations after; it needs a C++ compiler"""
     seed: int = 0
     """another seed, other random numbers"""
     device: str = "auto"
@@ -204,7 +206,8 @@ class TrainSettings:
     def images_per_process(self, num_processes: int) -> int:
         """Each process's images of an iteration. Raises InputError where `batch_size` does not divide."""
         parts = num_processes * self.accumulation_steps
-        what = f"{num_processes} processes with accumulation_steps={self.accumulation_steps}"
+        processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
+        what = f"{processes} with accumulation_steps={self.accumulation_steps}"
         batch = self.batch_size
         require(batch % parts == 0, "batch_size", batch, f"must be a multiple of {parts}, for {what}")
         # The image-level branch of DeepLabV3's pyramid normalises over the batch alone.

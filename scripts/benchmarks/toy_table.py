@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=150)
     parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--validation", type=int, default=150, help="test scenes (default %(default)s)")
+    parser.add_argument("--only", choices=["networks", "few"], help="one of the two tables")
     parser.add_argument("--seeds", type=int, default=3, help="of the second table (default %(default)s)")
     args = parser.parse_args()
     budget = Budget(args.images, args.iterations, args.validation)
@@ -120,7 +121,8 @@ def main() -> None:
     if not validation.exists():
         write_folder(validation, rendered_items(VALIDATION_SEEDS[: budget.validation]), "val", SIDE)
     results = {}
-    for row in rows(budget, args.seeds):
+    chosen = [row for row in rows(budget, args.seeds) if args.only in (None, row.table)]
+    for row in chosen:
         path = work / f"{row.name}.json"
         if not path.exists():
             write_atomically(path, encode_json(run(row, budget, args.generated, work, validation)))
@@ -176,26 +178,35 @@ def items(row: Row, generated: Path) -> Iterator[TrainingItem]:
 
 
 def format_tables(results: dict[Row, dict[str, Any]], budget: Budget, seeds: int) -> str:
-    """Both tables in Markdown."""
+    """The tables in Markdown."""
 
     def percent(network: str, source: str) -> str:
         of_networks = {(row.network, row.source): r["miou"] for row, r in results.items() if row.table == "networks"}
         return f"{100 * of_networks[network, source]:.1f}"
 
     lines = [
-        f"mIoU in percent on {budget.validation} rendered scenes at {SIDE} x {SIDE}. Each training: {budget.images} "
-        f"images, {budget.iterations} iterations of 8, from scratch, one seed.",
-        "",
-        markdown_row(["network", *SOURCES]),
-        markdown_row(["---", *["---:"] * len(SOURCES)]),
-        *(markdown_row([network, *(percent(network, source) for source in SOURCES)]) for network in NETWORKS),
-        "",
-        f"Few real images, with and without synthetic ones (DeepLabV3-R18, {seeds} seeds):",
-        "",
-        markdown_row(["trained on", "mean", "standard deviation", "each seed"]),
-        markdown_row(["---", "---:", "---:", "---:"]),
+        f"mIoU in percent on {budget.validation} rendered scenes at {SIDE} x {SIDE}. Each training: "
+        f"{budget.iterations} iterations of 8, from scratch.",
     ]
-    for source in dict.fromkeys(row.source for row in results if row.table == "few"):
+    if any(row.table == "networks" for row in results):
+        lines += [
+            "",
+            f"{budget.images} images each, one seed:",
+            "",
+            markdown_row(["network", *SOURCES]),
+            markdown_row(["---", *["---:"] * len(SOURCES)]),
+            *(markdown_row([network, *(percent(network, source) for source in SOURCES)]) for network in NETWORKS),
+        ]
+    few = dict.fromkeys(row.source for row in results if row.table == "few")
+    if few:
+        lines += [
+            "",
+            f"Few real images, with and without synthetic ones (DeepLabV3-R18, {seeds} seeds):",
+            "",
+            markdown_row(["trained on", "mean", "standard deviation", "each seed"]),
+            markdown_row(["---", "---:", "---:", "---:"]),
+        ]
+    for source in few:
         found = [100 * r["miou"] for row, r in results.items() if row.table == "few" and row.source == source]
         spread = statistics.stdev(found) if len(found) > 1 else float("nan")
         each = ", ".join(f"{value:.1f}" for value in found)
