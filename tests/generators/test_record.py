@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dataset_diffusion import record_attention
+from dataset_diffusion.drawing import draw_heatmap
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline
@@ -183,3 +184,10 @@ def test_a_pipeline_of_another_family_and_a_compiled_one_are_refused(pipes, tmp_
 def test_importing_the_package_stays_light() -> None:
     code = "import sys, dataset_diffusion; assert 'torch' not in sys.modules and 'diffusers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_overlay_is_dark_grey_where_a_heat_map_is_low_and_yellow_where_it_is_high() -> None:
+    image = np.full((1, 2, 3), (200, 100, 0), np.uint8)  # a mean of 100
+    low, high = draw_heatmap(image, np.array([[0.0, 1.0]], np.float32))[0]
+    assert low.tolist() == [35, 35, 35]
+    assert high.tolist() == [206, 206, 15]  # a quarter of 60, three quarters of yellow
