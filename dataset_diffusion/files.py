@@ -26,7 +26,7 @@ SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 def write_atomically(path: Path, content: bytes | Iterable[bytes], make_folder: bool = True) -> None:
     """Write a file that is either all there or not there, whenever the process is killed.
 
-    Several processes may write the same file: each has a temporary file of its own, and the last rename counts. Raises
+    Several processes may write the same file: each has its temporary file, and the last rename counts. Raises
     InputError that names the file if it cannot be written (no space, no permission; without `make_folder` also if its
     folder is gone).
     """

@@ -140,7 +140,7 @@ def choose_vocabulary(settings: VocabularySettings) -> Vocabulary:
 
 
 def load_vocabulary(name_or_path: str) -> Vocabulary:
-    """Read a vocabulary that comes with the package ("voc", "coco") or a YAML file of one's own.
+    """Read a vocabulary that comes with the package ("voc", "coco") or your YAML file.
 
     The file has `classes:`, a list whose entries are a name, or `{name, word, synonyms, scene, colour}` of which only
     `name` is needed, and may have `other_phrases:`, a list of phrases that are no class although they hold a class's

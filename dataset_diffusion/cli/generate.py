@@ -26,7 +26,7 @@ dd-generate makes images and their semantic masks with a diffusion model, from c
   dd-generate experiment=voc vocabulary.classes='[cat,hot air balloon,zebra]' num_images=300
   dd-generate prompts=file prompts.path=datasets/toy/prompts.jsonl output_dir=datasets/again
   dd-generate output_dir=datasets/toy num_images=900     continues a folder, or lets it grow, with its settings
-  dd-generate output_dir=datasets/toy verify=true        compares every file with the manifest; repair=true mends
+  dd-generate output_dir=datasets/toy verify=true        compares every file with the manifest; repair=true fixes
 
 A stopped run resumes when it is started again. The folder that it makes holds JPEGImages/, SegmentationClass/, the
 plan (prompts.jsonl), what was made (manifest.jsonl, dataset.json), a picture (contact_sheet.png) and a report

@@ -115,7 +115,7 @@ def write_coco(
     """Write COCO's files of `source` into `output_dir`; memory does not grow with the number of samples.
 
     `splits` gives the source's split for each written one. With `components`, every connected component of a class is
-    a segment of its own. `on_sample` is called after each sample. In the source's own folder images/ holds hard links.
+    a separate segment. `on_sample` is called after each sample. In the source's own folder images/ holds hard links.
     """
     categories = find_categories(labels_of(source.path, source.description))
     head = {"info": _info(source), "licenses": _licenses(source)}

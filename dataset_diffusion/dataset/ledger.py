@@ -1,6 +1,6 @@
 """Which samples of a plan are finished: the manifest, and the parts of it that running processes write.
 
-While a folder is made, each process appends to a file of its own in `manifest.parts/`, so that no two ever write in one
+While a folder is made, each process appends to a separate file in `manifest.parts/`, so that no two ever write in one
 file. The last process to finish, or any later start, merges them into `manifest.jsonl` and removes them.
 """
 

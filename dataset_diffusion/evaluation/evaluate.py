@@ -156,7 +156,7 @@ def _print_report(
 def _phrase(protocol: dict[str, Any]) -> str:
     """A few words that tell one protocol from another."""
     if "tta_scales" in protocol:
-        size = f"{len(protocol['tta_scales'])} scales of their own size with mirror images"
+        size = f"{len(protocol['tta_scales'])} scales of the image's size with mirror images"
     elif protocol["test_scale"] == OWN_SIZE:
         size = "at their own size"
     else:

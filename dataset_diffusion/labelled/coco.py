@@ -104,7 +104,7 @@ class CocoDataset:
             if normalise(category_name) != normalise(label_name):
                 raise InputError(
                     f"{self._annotation_file}: category {label} is {category_name!r}, COCO's is {label_name!r}; "
-                    "this is not COCO 2017 (dataset=folder evaluates on masks of one's own)"
+                    "this is not COCO 2017 (dataset=folder evaluates on your masks)"
                 )
         if len(found) != len(expected):
             raise InputError(f"{self._annotation_file}: has {len(found)} categories; COCO 2017 has {len(expected)}")

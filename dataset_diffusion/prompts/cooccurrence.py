@@ -1,4 +1,4 @@
-"""Which classes come together in images: a table of one's own, or learned from COCO's instances."""
+"""Which classes come together in images: your table, or learned from COCO's instances."""
 
 from collections import defaultdict
 from itertools import combinations
