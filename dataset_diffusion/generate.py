@@ -4,6 +4,7 @@ Any number of processes may make one folder. Batch b of the plan is that of proc
 another's samples: the last to finish, or any later start, completes the folder.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from dataset_diffusion.attention.aggregate import class_evidence
+from dataset_diffusion.attention.aggregate import class_evidence, evidence_at_powers
 from dataset_diffusion.dataset.contact_sheet import CONTACT_SHEET_FILE, draw_contact_sheet
 from dataset_diffusion.dataset.description import (
     DESCRIPTION_FILE,
@@ -24,7 +25,8 @@ from dataset_diffusion.dataset.description import (
     describe_dataset,
     read_description,
 )
-from dataset_diffusion.dataset.folder import VocFolder
+from dataset_diffusion.dataset.evidence import EVIDENCE_FOLDER, POWERS, evidence_path, read_evidence, write_evidence
+from dataset_diffusion.dataset.folder import VocFolder, WrittenFiles
 from dataset_diffusion.dataset.layout import write_layout
 from dataset_diffusion.dataset.ledger import FAILED_FILE, Ledger, Part, has_parts, remove_parts, require_free_share
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord, record_sample
@@ -43,10 +45,11 @@ from dataset_diffusion.dataset.resume import (
 )
 from dataset_diffusion.dataset.verify import Verification, verify_folder
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import encode_json, opened_folder, write_atomically
+from dataset_diffusion.files import encode_json, explaining_write_errors, is_temporary, opened_folder, write_atomically
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.hardware import describe_device
+from dataset_diffusion.images import read_image
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.processes import Share, StopSignals, find_share
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
@@ -66,6 +69,7 @@ from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 
 MOST_ATTEMPTS = 3
 """How often a sample whose image is not finite is drawn again, each time with its next seed."""
+REMASKED_AT_ONCE = 64
 MOST_FAILED = 0.01
 """If a larger share of the samples fails in spite of that, it is no bad luck but a wrong setting."""
 
@@ -191,6 +195,88 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
             raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
         new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
     return f"{new.report.text}\n{comparison}plan: {path / PLAN_FILE}"
+
+
+def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
+    """Make the folder of `settings` from the images and the evidence of the folder `settings.remask`, without a model.
+
+    Images and evidence are hard links where the file system allows it, else copies. A stopped run resumes. Raises
+    InputError if that folder is not complete, or holds no evidence for the power that is asked for.
+    """
+    source, path = (Path(name or "").expanduser() for name in (settings.remask, settings.output_dir))
+    vocabulary, share = choose_vocabulary(settings.vocabulary), find_share(settings.shard)
+    if settings.attention.power not in POWERS:
+        kept = ", ".join(map(str, POWERS))
+        raise InputError(f"attention.power={settings.attention.power}: evidence is kept at the powers {kept} alone")
+    old, description = VocFolder(source, vocabulary.palette), read_description(source) if source.is_dir() else None
+    if description is None or not old.is_complete() or "plan" not in description:
+        raise InputError(f"remask={source}: is no finished dataset; start its dd-generate again first")
+    stopwatch = Stopwatch()
+    with StopSignals() as stop, opened_folder(path, "dd-generate", exclusive=False):
+        dataset = Dataset(settings, vocabulary, share, VocFolder(path, vocabulary.palette))
+        with locked(path, "planning"):
+            _begin_remasking(dataset, source, description)
+            part = Part(path, share)
+        before = Ledger(old, StoredPlan(source))
+        ledger = Ledger(dataset.folder, StoredPlan(path))
+        num_new = 0
+        try:
+            hidden = not (progress and share.shows_progress)
+            for positions in tqdm(list(batches(ledger, REMASKED_AT_ONCE, share)), unit="batch", disable=hidden):
+                with stop.deferred(), stopwatch.timing("masks"):
+                    new = [
+                        (position, _remask_sample(dataset, source, before, position))
+                        for position in positions
+                        if not ledger.finished[position]
+                    ]
+                    part.append(new)
+                    num_new += len(new)
+        finally:
+            part.close()
+        facts, ledger = _complete(dataset, ledger, num_new)
+    num_finished, num_failed = ledger.num_finished, ledger.num_failed
+    return Summary(path, share, len(ledger.plan), num_finished, num_new, num_failed, facts, stopwatch.seconds)
+
+
+def _begin_remasking(dataset: Dataset, source: Path, description: Mapping[str, Any]) -> None:
+    path, settings = dataset.path, dataset.settings
+    previous = require_continuable(path, settings, dataset.vocabulary)
+    if stored_plan(path, previous, settings, dataset.vocabulary) is None:
+        facts, made_with = plan_facts(description), description["versions"]
+        unfinished = describe_dataset(settings, dataset.vocabulary, description["model"], facts, None, made_with)
+        dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
+        dataset.write(PLAN_REPORT_FILE, (source / PLAN_REPORT_FILE).read_bytes())
+        dataset.write(PLAN_FILE, (source / PLAN_FILE).read_bytes())
+    dataset.folder.prepare()
+    (path / EVIDENCE_FOLDER).mkdir(exist_ok=True)
+
+
+def _remask_sample(dataset: Dataset, source: Path, before: Ledger, position: int) -> SampleRecord | str:
+    """Link the image and the evidence of a sample and write its new mask; the id of one that could not be made."""
+    prompt, mask_settings = before.plan[position], dataset.settings.mask
+    if before.failed[position]:
+        return prompt.sample_id
+    old = before.record(position)
+    evidence = read_evidence(source, prompt.sample_id, dataset.settings.attention.power)
+    image_file = VocFolder(source, dataset.vocabulary.palette).image_path(prompt.sample_id)
+    _link(image_file, dataset.folder.image_path(prompt.sample_id))
+    _link(evidence_path(source, prompt.sample_id), evidence_path(dataset.path, prompt.sample_id))
+    image = read_image(image_file)
+    scores = class_scores(evidence, prompt.class_ids, image.shape[:2])
+    mask = label_mask(scores, mask_settings.threshold, mask_settings.uncertainty_threshold)
+    files = WrittenFiles(old.image_sha256, dataset.folder.write_mask(prompt.sample_id, mask.labels))
+    quality = measure_quality(image, mask, scores)
+    record = record_sample(prompt, mask, files, dataset.vocabulary, quality, old.attempt, old.made_with)
+    return replace(record, seed=old.seed)
+
+
+def _link(source: Path, target: Path) -> None:
+    with explaining_write_errors(target):
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # Another file system, or one without links.
+            write_atomically(target, source.read_bytes(), make_folder=False)
 
 
 def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
@@ -345,6 +431,8 @@ def _begin(
         new_plan.write(dataset, model, made_with)
         plan = StoredPlan(path)
     dataset.folder.prepare()
+    if settings.keep_evidence:
+        (path / EVIDENCE_FOLDER).mkdir(exist_ok=True)
     return plan, differences
 
 
@@ -410,6 +498,9 @@ class _Maker:
             mask, scores = label_sample(sample, spans, settings.attention, settings.mask)
             quality = measure_quality(sample.image, mask, scores)
         with self.stopwatch.timing("files"):
+            if settings.keep_evidence:
+                evidence = evidence_at_powers(sample.attention, spans, POWERS)
+                write_evidence(self.dataset.path, sample.prompt.sample_id, evidence)
             files = self.dataset.folder.write(sample.prompt.sample_id, sample.image, mask.labels)
         made_with = dict(self.differences) or None
         return record_sample(sample.prompt, mask, files, self.dataset.vocabulary, quality, attempt, made_with)
@@ -523,4 +614,6 @@ def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> 
     write_report(folder.path)
     remove_parts(dataset.path)
     folder.sweep()
+    for file in filter(is_temporary, (dataset.path / EVIDENCE_FOLDER).glob(".*")):
+        file.unlink(missing_ok=True)
     write_layout(folder, dataset.settings)

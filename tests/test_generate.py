@@ -99,6 +99,7 @@ def test_the_folder_is_as_promised(fake: type[FakeGenerator]) -> None:
     assert sorted(tree(Path("data"))) == sorted(
         [f"JPEGImages/{sample_id}.jpg" for sample_id in ids]
         + [f"SegmentationClass/{sample_id}.png" for sample_id in ids]
+        + [f"evidence/{sample_id}.npy" for sample_id in ids]
         + ["ImageSets/Segmentation/train.txt", "prompts.jsonl", "prompts_report.txt", "manifest.jsonl", "dataset.json"]
         + ["contact_sheet.png", "report.html", "report.json"]
     )

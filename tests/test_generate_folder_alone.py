@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_diffusion import generate as generate_module
 from dataset_diffusion.cli import generate as cli
 from tests.test_generate import tree
 from tests.tiny_pipeline import build_tiny_pipeline
@@ -34,7 +36,8 @@ def dd_generate(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     make += ["output_dir=data", "seed=5", "sampler.negative_prompt='a, \"b\"'", "mask.threshold=0.7"]
 
     def run(*overrides: str) -> None:
-        spelled = [part for override in overrides for part in (make if override == "make" else [override])]
+        given = [part for override in overrides for part in (make if override == "make" else [override])]
+        spelled = ["=".join(pair) for pair in dict(part.split("=", 1) for part in given).items()]
         monkeypatch.setattr(sys, "argv", ["dd-generate", *spelled])
         cli.main()
 
@@ -45,7 +48,7 @@ def test_a_folder_grows_with_its_own_settings(dd_generate: Run) -> None:
     dd_generate("make", "num_images=6")
     whole = tree(Path("data"))
     Path("data").rename("whole")
-    dd_generate("make", "num_images=3")
+    dd_generate("make", "num_images=4")
     dd_generate("output_dir=data", "num_images=6")
     assert tree(Path("data")) == whole
     Path("data/JPEGImages/000002.jpg").unlink()
@@ -120,3 +123,51 @@ def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.
         dd_generate("output_dir=nowhere", "verify=true")
     assert "output_dir=nowhere: holds no dataset with these settings" in capsys.readouterr().err
     assert not Path("nowhere").exists()
+
+
+def test_masks_of_other_settings_need_no_model(
+    dd_generate: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are those that a run with these settings makes, but for the rounding of the kept evidence."""
+    dd_generate("make", "num_images=4", "mask.threshold=0.7", "attention.power=4")
+    dd_generate("make", "num_images=4", "mask.threshold=0.5", "attention.power=1", "output_dir=sampled")
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "load_pipeline", None)
+        other = ("mask.threshold=0.5", "attention.power=1")
+        dd_generate("remask=data", "output_dir=other", *other)
+        whole = tree(Path("other"))
+        Path("other/SegmentationClass/000002.png").unlink()
+        dd_generate("remask=data", "output_dir=other", *other)
+        assert tree(Path("other")) == whole
+        for image in Path("data/JPEGImages").iterdir():
+            assert image.samefile(Path("other/JPEGImages") / image.name)
+        dd_generate("output_dir=other", "verify=true")
+    made, sampled = tree(Path("other")), tree(Path("sampled"))
+    assert made.keys() == sampled.keys()
+    for path in sorted(Path("sampled/SegmentationClass").iterdir()):
+        with Image.open(path) as one, Image.open(Path("other/SegmentationClass") / path.name) as two:
+            assert np.mean(np.asarray(one) == np.asarray(two)) > 0.97
+    mask = "SegmentationClass/000001.png"
+    assert made[mask] != tree(Path("data"))[mask]
+    settings = json.loads(Path("other/dataset.json").read_text())["settings"]
+    assert (settings["mask"]["threshold"], settings["attention"]["power"], settings["seed"]) == (0.5, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["remask=data", "output_dir=new", "attention.power=3"], "attention.power=3: evidence is kept at the powers"),
+        (["remask=data", "output_dir=new", "seed=1"], "seed: cannot be given with remask; these can: attention.power"),
+        (["remask=data"], "output_dir: is missing; name a new folder"),
+        (["remask=nowhere", "output_dir=new"], "remask=nowhere: holds no dataset"),
+    ],
+)
+def test_what_cannot_be_masked_again_is_refused(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
+) -> None:
+    dd_generate("make", "num_images=1")
+    with pytest.raises(SystemExit) as end:
+        dd_generate(*overrides)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not Path("new").exists()

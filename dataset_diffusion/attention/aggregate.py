@@ -28,6 +28,19 @@ def class_evidence(maps: AttentionMaps, spans: Sequence[Sequence[int]], power: i
     return exponentiate(maps.self_attention, evidence.flatten(1), power).unflatten(1, (height, width))
 
 
+def evidence_at_powers(maps: AttentionMaps, spans: Sequence[Sequence[int]], powers: Sequence[int]) -> list[Tensor]:
+    """`class_evidence` at several powers, in ascending order, all at the resolution of the self-attention."""
+    evidence = class_attention(maps.cross, spans)
+    size = map_size(maps.self_attention.shape[0], aspect=evidence.shape[1] / evidence.shape[2])
+    flat = _resized(evidence, size).flatten(1)
+    found, reached = [], 0
+    for power in powers:
+        flat = exponentiate(maps.self_attention, flat, power - reached)
+        reached = power
+        found.append(flat.unflatten(1, size))
+    return found
+
+
 def _resized(evidence: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubically, as in the paper, but to whole cells of a finer map by their means: nothing is skipped."""
     if evidence.shape[1] > size[0] and evidence.shape[1] % size[0] == evidence.shape[2] % size[1] == 0:

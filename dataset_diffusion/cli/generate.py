@@ -8,14 +8,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.convert import to_settings
-from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.settings.generate import GenerateSettings, MaskSettings
 
 OF_A_RUN = {
     *("output_dir", "num_images", "batch_size", "model.device"),
     *("dry_run", "shard", "strict", "verify", "repair"),
 }
 """Settings that may be given for a folder that exists, whose others are then those of its dataset.json."""
+
+OF_REMASK = {"remask", "output_dir", "shard", "attention.power", "mask.threshold", "mask.uncertainty_threshold"}
 
 ABOUT = """
 dd-generate makes images and their semantic masks with a diffusion model, from class names alone.
@@ -27,6 +30,7 @@ dd-generate makes images and their semantic masks with a diffusion model, from c
   dd-generate prompts=file prompts.path=datasets/toy/prompts.jsonl output_dir=datasets/again
   dd-generate output_dir=datasets/toy num_images=900     continues a folder, or lets it grow, with its settings
   dd-generate output_dir=datasets/toy verify=true        compares every file with the manifest; repair=true fixes
+  dd-generate remask=datasets/toy output_dir=datasets/toy50 mask.threshold=0.5    other masks, without sampling
 
 A stopped run resumes when it is started again. The folder that it makes holds JPEGImages/, SegmentationClass/, the
 plan (prompts.jsonl), what was made (manifest.jsonl, dataset.json), a picture (contact_sheet.png) and a report
@@ -43,11 +47,13 @@ def work(settings: GenerateSettings) -> None:
     """Generate what the settings say, or verify it."""
     settings = continue_folder(settings, HydraConfig.get().overrides.task)
     # Imported only now: torch and diffusers take seconds, which neither --help nor a wrong setting should wait for.
-    from dataset_diffusion.generate import generate, verify, write_plan
+    from dataset_diffusion.generate import generate, remask, verify, write_plan
     from dataset_diffusion.generators.loading import silence_libraries
 
     silence_libraries()
-    if settings.verify or settings.repair:
+    if settings.remask:
+        print(remask(settings))
+    elif settings.verify or settings.repair:
         print(verify(settings))
     else:
         print(write_plan(settings) if settings.dry_run else generate(settings))
@@ -59,6 +65,8 @@ def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> Gen
     `dd-generate output_dir=DIR num_images=2000` so continues any folder, or lets it grow.
     """
     given = {override.lstrip("+").partition("=")[0] for override in overrides}
+    if settings.remask:
+        return _of_remasked_folder(settings, settings.remask, given)
     folder = Path(settings.output_dir).expanduser()
     if "output_dir" not in given or not given <= OF_A_RUN or not folder.is_dir():
         return settings
@@ -73,6 +81,34 @@ def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> Gen
     if "model.device" in given:
         now["model"] = replace(stored.model, device=settings.model.device)
     return replace(stored, **now)
+
+
+def _of_remasked_folder(settings: GenerateSettings, folder: str, given: set[str]) -> GenerateSettings:
+    if wrong := given - OF_REMASK:
+        name = min(wrong)
+        raise InputError(f"{name}: cannot be given with remask; these can: {', '.join(sorted(OF_REMASK))}")
+    if "output_dir" not in given:
+        raise InputError(f"output_dir: is missing; name a new folder for the masks of remask={folder}")
+    from dataset_diffusion.dataset.description import read_description
+
+    path = Path(folder).expanduser()
+    description = read_description(path) if path.is_dir() else None
+    if description is None:
+        raise InputError(f"remask={folder}: holds no dataset")
+    stored = to_settings(GenerateSettings, OmegaConf.create(description["settings"]))
+    power = settings.attention.power if "attention.power" in given else stored.attention.power
+    thresholds = {
+        name: getattr(settings.mask if f"mask.{name}" in given else stored.mask, name)
+        for name in ("threshold", "uncertainty_threshold")
+    }
+    return replace(
+        stored,
+        output_dir=settings.output_dir,
+        remask=folder,
+        shard=settings.shard,
+        attention=replace(stored.attention, power=power),
+        mask=MaskSettings(**thresholds),
+    )
 
 
 if __name__ == "__main__":

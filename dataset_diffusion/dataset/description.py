@@ -18,7 +18,7 @@ DESCRIPTION_FILE = "dataset.json"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 
-OF_ONE_RUN = ("dry_run", "compare_with", "shard", "strict", "verify", "repair")
+OF_ONE_RUN = ("dry_run", "compare_with", "shard", "strict", "verify", "repair", "remask")
 """Settings that say nothing of the folder, only what one process does now."""
 
 

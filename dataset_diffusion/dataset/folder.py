@@ -61,6 +61,12 @@ class VocFolder:
         write_atomically(self.mask_path(sample_id), mask_bytes, make_folder=False)
         return WrittenFiles(hashlib.sha256(image_bytes).hexdigest(), hashlib.sha256(mask_bytes).hexdigest())
 
+    def write_mask(self, sample_id: str, labels: np.ndarray) -> str:
+        """Write a mask alone; returns its SHA-256."""
+        content = encode_mask(labels, self._palette)
+        write_atomically(self.mask_path(sample_id), content, make_folder=False)
+        return hashlib.sha256(content).hexdigest()
+
     def sample_files(self) -> list[Path]:
         """All files beside images and masks, whatever they are; without those of running processes."""
         folders = [folder for folder in (self._images, self._masks) if folder.is_dir()]

@@ -148,6 +148,10 @@ class Ledger:
         """The lines of the finished samples, as manifest.jsonl has them."""
         return (self.line(int(position)) for position in self.records().positions)
 
+    def record(self, position: int) -> SampleRecord:
+        """The record of the finished sample at a position of the plan."""
+        return parse_record(orjson.loads(self.line(position)))
+
     def line(self, position: int) -> bytes:
         """The line of the manifest, with its end, for the finished sample at a position of the plan."""
         number = int(self._file_of[position])
@@ -234,7 +238,7 @@ class Records(Sequence[SampleRecord]):
     def __getitem__(self, index: int | slice) -> SampleRecord | Sequence[SampleRecord]:
         if isinstance(index, slice):
             return Records(self._ledger, self.positions[index])
-        return parse_record(orjson.loads(self._ledger.line(int(self.positions[index]))))
+        return self._ledger.record(int(self.positions[index]))
 
 
 def _parse(path: Path, offset: int, line: bytes) -> dict:

@@ -28,7 +28,10 @@ from dataset_diffusion.vocabulary import Vocabulary
 # Where a folder lies, how many samples share a batch and which device computes them change a sample by no more than
 # float rounding. Others are compared by what they stand for, because paths may have moved: the number of images and the
 # source of the captions by the plan, the vocabulary by its classes, the model by its revision.
-NO_DIFFERENCE = ("output_dir", "batch_size", "model.device", "writer.format", *OF_ONE_RUN)  # writer.format: before 0.2
+NO_DIFFERENCE = (
+    *("output_dir", "batch_size", "model.device", "keep_evidence", *OF_ONE_RUN),
+    "writer.format",  # written before 0.2
+)
 COMPARED_BY_CONTENT = (
     *("num_images", "vocabulary", "model.path", "model.revision"),
     *(

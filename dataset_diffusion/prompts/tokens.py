@@ -7,7 +7,7 @@ Positions come from the tokenizer's offsets. Words do not give them: CLIP splits
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.errors import InputError
@@ -16,6 +16,7 @@ from dataset_diffusion.prompts.english import with_article
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
+_CAPTIONS_AT_ONCE = 10_000
 UNBOUNDED_LENGTH = 1_000_000
 """transformers writes a model_max_length of 1e30 where a tokenizer has none."""
 
@@ -173,9 +174,13 @@ def count_shortened(
         class_prompt(tokenizer, combination)
         if mode == "simple":
             prompt_text(tokenizer, "", combination, mode)
-    texts = [full_text(*pair, mode) for pair in zip(captions, words, strict=True)]
-    lengths = map(len, tokenizer(texts, verbose=False)["input_ids"] if texts else [])
-    return sum(length > tokenizer.model_max_length for length in lengths)
+    texts = (full_text(*pair, mode) for pair in zip(captions, words, strict=True))
+    num_shortened = 0
+    # The tokens of a million captions at once would take gigabytes.
+    while chunk := list(islice(texts, _CAPTIONS_AT_ONCE)):
+        tokens = tokenizer(chunk, verbose=False, return_attention_mask=False)["input_ids"]
+        num_shortened += sum(len(ids) > tokenizer.model_max_length for ids in tokens)
+    return num_shortened
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:

@@ -280,6 +280,11 @@ class GenerateSettings:
     """true: compare every file of output_dir with its manifest, and make nothing; output_dir is all it needs"""
     repair: bool = False
     """true: verify, and make again what is missing or damaged"""
+    keep_evidence: bool = True
+    """true: keep the evidence of each class beside the masks (evidence/, 8 KiB a class of 32 x 32 maps), for remask"""
+    remask: str | None = None
+    """a finished folder: make output_dir from its images and its evidence with another attention.power (0, 1, 2 or 4),
+    mask.threshold or mask.uncertainty_threshold, without sampling; its other settings are taken over"""
     strict: bool = False
     """true: refuse to resume with other versions of the libraries or another device than the folder was begun with"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)

@@ -1,0 +1,44 @@
+"""`evidence/<id>.npy`: the class evidence of a sample, from which masks of other settings are made without sampling.
+
+An array [len(POWERS), K, h, w] of float16: the evidence of each class at each power of the self-attention, at its
+resolution, divided by its largest value (masks do not depend on its scale). 32 x 32 maps take 8 KiB a class.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import write_atomically
+
+EVIDENCE_FOLDER = "evidence"
+POWERS = (0, 1, 2, 4)
+
+
+def evidence_path(folder: Path, sample_id: str) -> Path:
+    """Where the evidence of a sample lies."""
+    return folder / EVIDENCE_FOLDER / f"{sample_id}.npy"
+
+
+def write_evidence(folder: Path, sample_id: str, evidence: Sequence[Tensor]) -> None:
+    """Write the evidence [K, h, w] at each of POWERS; the folder `evidence` must be there."""
+    stacked = torch.stack(list(evidence)).float().cpu()
+    largest = stacked.abs().amax(dim=(2, 3), keepdim=True)
+    stream = io.BytesIO()
+    np.save(stream, (stacked / torch.where(largest > 0, largest, 1)).half().numpy())
+    write_atomically(evidence_path(folder, sample_id), stream.getvalue(), make_folder=False)
+
+
+def read_evidence(folder: Path, sample_id: str, power: int) -> Tensor:
+    """The evidence [K, h, w] of a sample at one of POWERS, float32. Raises InputError if it cannot be read."""
+    path = evidence_path(folder, sample_id)
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False)[POWERS.index(power)]).float()
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: cannot be read; masks are made again only from folders that were made with keep_evidence=true"
+        ) from error
