@@ -4,7 +4,8 @@
 
 Every training has the same budget: the same number of images, iterations and test scenes, at half of the toy world's
 size. "both" has half of its images from each; "generated + 10% rendered" nine of ten from dd-generate. Results are kept
-in the work folder as they are made, so a stopped run resumes. What is printed goes to OUTPUT.md and OUTPUT.json, too.
+in the work folder as they are made, so a stopped run resumes. After 250 iterations a network still predicts background
+alone (mIoU 3.5): a shorter table says nothing. What is printed goes to OUTPUT.md and OUTPUT.json, too.
 """
 
 import argparse
@@ -108,8 +109,8 @@ def main() -> None:
     parser.add_argument("--generated", type=Path, required=True, help="a folder of the toy world that dd-generate made")
     parser.add_argument("--work", type=Path, required=True, help="takes results and logs")
     parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
-    parser.add_argument("--images", type=int, default=150)
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--images", type=int, default=150, help="of each training (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=1500, help="of each training (default %(default)s)")
     parser.add_argument("--validation", type=int, default=150, help="test scenes (default %(default)s)")
     parser.add_argument("--only", choices=["networks", "few"], help="one of the two tables")
     parser.add_argument("--seeds", type=int, default=3, help="of the second table (default %(default)s)")
