@@ -26,7 +26,7 @@ def converted(**settings: object) -> GenerateSettings:
     return to_settings(GenerateSettings, OmegaConf.create({**REQUIRED, **settings}))
 
 
-@pytest.mark.parametrize("experiment", ["toy", "voc", "coco", "voc_sdxl", "voc_sd35", "voc_flux"])
+@pytest.mark.parametrize("experiment", ["toy", "voc", "voc_fast", "coco", "voc_sdxl", "voc_sd35", "voc_flux"])
 def test_experiments_are_complete_and_valid(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     settings = to_settings(GenerateSettings, config)

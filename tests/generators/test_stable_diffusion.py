@@ -141,9 +141,14 @@ def test_seed_caption_and_negative_prompt_change_the_image(pipe, generator, samp
     assert not np.array_equal(other.image, generator.sample(PROMPTS[1:2])[0].image)
 
 
-@pytest.mark.parametrize("guidance", [0.0, 1.0])
-def test_without_guidance(pipe, guidance, samples):
-    for sample, guided in zip(make_generator(pipe, guidance_scale=guidance).sample(PROMPTS), samples, strict=True):
+@pytest.mark.parametrize(("guidance", "copies"), [(0.0, 1), (1.0, 1), (1.5, 2)])
+def test_the_unet_has_an_unconditional_half_only_with_guidance(pipe, guidance, copies, samples):
+    rows = []
+    handle = pipe.unet.register_forward_hook(lambda _, inputs, *__: rows.append(len(inputs[0])))
+    without = make_generator(pipe, guidance_scale=guidance).sample(PROMPTS)
+    handle.remove()
+    assert set(rows) == {copies * len(PROMPTS)}
+    for sample, guided in zip(without, samples, strict=True):
         assert not np.array_equal(sample.image, guided.image)
         torch.testing.assert_close(sample.attention.cross.sum(dim=0), torch.ones(16, 16), atol=1e-5, rtol=0)
 
