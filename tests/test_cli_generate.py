@@ -159,7 +159,10 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         (["--help", "num_images=${zebra}"], "num_images: Interpolation key 'zebra' not found"),
         (["hydra.zebra=1"], "hydra.zebra: no such setting; --help lists the settings"),
         (["mask.threshold=1.5"], "mask.threshold=1.5: must lie in [0, 1]"),
-        (["experiment=imagenet"], "experiment=imagenet: must be one of coco, toy, voc, voc_fast, voc_flux, voc_sd35, voc_sdxl"),
+        (
+            ["experiment=imagenet"],
+            "experiment=imagenet: must be one of coco, toy, voc, voc_fast, voc_flux, voc_sd35, voc_sdxl",
+        ),
         (["prompts=blip"], "prompts=blip: must be one of coco, file, images, llm, template, voc"),
         (["vocabulary=pets"], "vocabulary=pets: must be one of coco, voc"),
         (
