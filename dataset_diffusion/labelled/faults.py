@@ -12,6 +12,7 @@ from PIL import Image
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import SAMPLE_ID
 from dataset_diffusion.images import IMAGE_ERRORS
+from dataset_diffusion.labelled.image_files import find_image
 from dataset_diffusion.types import IGNORE_INDEX
 
 SHOWN_FAULTS = 20
@@ -46,15 +47,15 @@ def _refuse(where: str, what: str, faults: Sequence[str]) -> None:
 def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
     """All faults of a folder, in the order of its split file, each a line that names the file.
 
-    Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have JPEGImages/<id>.jpg and
-    SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ... num_labels - 1 or 255.
+    Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have JPEGImages/<id>.jpg (or .png)
+    and SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ... num_labels - 1 or 255.
     Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
     split file.
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     sample_ids, faults = read_split(split_file)
     images, masks = folder / "JPEGImages", folder / "SegmentationClass"
-    pairs = [(images / f"{sample_id}.jpg", masks / f"{sample_id}.png") for sample_id in sample_ids]
+    pairs = [(find_image(images, sample_id), masks / f"{sample_id}.png") for sample_id in sample_ids]
     return [*faults, *_faults_of_pairs(pairs, num_labels)]
 
 

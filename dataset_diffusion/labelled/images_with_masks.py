@@ -2,7 +2,7 @@
 
 PASCAL VOC      VOCdevkit/VOC2012, or what is in it; the split trainaug takes its masks from SegmentationClassAug
 COCO 2017       annotations/instances_<split>2017.json and <split>2017/; semantic masks are drawn once, into a cache
-VOC-style       JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; as dd-generate writes it
+VOC-style       JPEGImages/ (or PNGs in it), SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's layout
 COCO-style      images/<id>.jpg and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.labelled.coco import CocoDataset
 from dataset_diffusion.labelled.faults import read_split, require_valid_pairs
+from dataset_diffusion.labelled.image_files import find_image
 from dataset_diffusion.labelled.label_names import DESCRIPTION_FILE, Labels, read_labels
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -75,10 +76,10 @@ def open_images_with_masks(
     if semantic.is_dir() and not (root / SPLITS / f"{split}.txt").exists():
         masks = tuple(sorted(semantic.glob("*.png")))
         ids = tuple(mask.stem for mask in masks)
-        images = tuple(root / "images" / f"{sample_id}.jpg" for sample_id in ids)
+        images = tuple(find_image(root / "images", sample_id) for sample_id in ids)
         return ImagesWithMasks(root, labels, ids, images, masks, described)
     ids = _read_ids(root, split)
-    images = tuple(root / "JPEGImages" / f"{sample_id}.jpg" for sample_id in ids)
+    images = tuple(find_image(root / "JPEGImages", sample_id) for sample_id in ids)
     masks = tuple(_mask_path(root, split, sample_id) for sample_id in ids)
     return ImagesWithMasks(root, labels, ids, images, masks, described)
 

@@ -8,10 +8,11 @@ import numpy as np
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.images import read_image, read_label_mask
 from dataset_diffusion.labelled.faults import read_split, require_valid
+from dataset_diffusion.labelled.image_files import find_image
 
 
 class VocDataset:
-    """`ImageSets/Segmentation/<split>.txt` with `JPEGImages/<id>.jpg` and `SegmentationClass/<id>.png` of each id.
+    """`ImageSets/Segmentation/<split>.txt`; `JPEGImages/<id>.jpg` (or .png), `SegmentationClass/<id>.png` of each id.
 
     Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them, an image or the
     split file is missing or ill-formed, so that no evaluation ends half-way for that.
@@ -28,7 +29,7 @@ class VocDataset:
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """See EvaluationDataset."""
-        image = read_image(self._root / "JPEGImages" / f"{self.ids[index]}.jpg")
+        image = read_image(find_image(self._root / "JPEGImages", self.ids[index]))
         labels = read_label_mask(self._root / "SegmentationClass" / f"{self.ids[index]}.png", len(self.label_names))
         return image, labels
 

@@ -122,3 +122,11 @@ def test_an_image_that_is_cut_off_is_named_before_anything_is_predicted(voc, fau
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 16, 3)).astype(np.uint8)).save(path)
     cut_off(path)
     assert f"{path}: not a readable image: " in faults_of(voc)
+
+
+def test_an_image_may_be_a_png(voc):
+    jpeg = voc / "JPEGImages" / "2007_000042.jpg"
+    Image.fromarray(sample(24, 16)[0]).save(jpeg.with_suffix(".png"))
+    jpeg.unlink()
+    image, _ = VocDataset("voc", voc, "val", NAMES).load(1)
+    assert np.array_equal(image, sample(24, 16)[0])
