@@ -2,7 +2,7 @@
 
 PASCAL VOC      VOCdevkit/VOC2012, or what is in it; the split trainaug takes its masks from SegmentationClassAug
 COCO 2017       annotations/instances_<split>2017.json and <split>2017/; semantic masks are drawn once, into a cache
-VOC-style       JPEGImages/ (or PNGs in it), SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's layout
+VOC-style       JPEGImages/ (or PNGs there), SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's
 COCO-style      images/<id>.jpg and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
 """
 
