@@ -20,8 +20,10 @@ from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import AttentionMaps
 
-MOST_SCORES = 2**24
-"""How many scores are in memory at once (64 MiB); more are computed in chunks of query rows."""
+MOST_SCORES = {"cpu": 2**20}
+"""How many scores are computed at once on a device: on a CPU 4 MiB, which stay in its cache."""
+MOST_SCORES_ELSEWHERE = 2**24
+"""64 MiB: a GPU that is given less waits for the next chunk."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class AttentionRecorder:
     what they contribute to the layer's output; of calls outside `window` nothing is recorded.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
-    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and the scores of one head.
+    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and MOST_SCORES.
     """
 
     def __init__(
@@ -184,15 +186,13 @@ class AttentionRecorder:
         return slice(0, self._batch) if self._conditional == "first" else slice(num_rows - self._batch, num_rows)
 
     def _record_self(self, call: "_Call") -> None:
-        for query, key, weights in call.heads():
-            if self._grid == self._self_size:
-                self._self.add(query, key, call.scale, weights)
-            else:
-                self._self.add_pooled(query, key, call.scale, weights, self._grid, self._self_size)
+        if self._grid == self._self_size:
+            self._self.add(call)
+        else:
+            self._self.add_pooled(call, self._grid, self._self_size)
 
     def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor) -> None:
-        for query, key, weights in replace(call, key=class_keys(layer, states)).heads():
-            self._cross.add(query, key, call.scale, weights)
+        self._cross.add(replace(call, key=class_keys(layer, states)))
 
     def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool]) -> None:
         positions = self._grid[0] * self._grid[1]
@@ -225,10 +225,12 @@ class _Call:
         weights = None if self.weights is None else self.weights[:, :, positions]
         return _Call(self.query[:, :, positions], self.key, self.scale, weights=weights)
 
-    def heads(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Query, key and weights [B, N] of one head at a time: all at once would take `heads` times the memory."""
-        for head in range(self.query.shape[1]):
-            yield self.query[:, head], self.key[:, head], None if self.weights is None else self.weights[:, head]
+    def probabilities(self, heads: slice, rows: slice) -> Tensor:
+        """What some rows of queries attend to, summed over some heads: [B, rows, M] float32."""
+        probabilities = attention_probabilities(self.query[:, heads, rows], self.key[:, heads], self.scale)
+        if self.weights is not None:
+            probabilities *= self.weights[:, heads, rows, None]
+        return probabilities.sum(dim=1)
 
 
 class _Watch(TorchFunctionMode):
@@ -311,43 +313,34 @@ class _RunningMean:
         self._sum: Tensor | None = None
         self._count = 0
 
-    def add(self, query: Tensor, key: Tensor, scale: float, weights: Tensor | None) -> None:
-        """Add the probabilities [B, N, T] of a head: `query` [B, N, d], `key` [B, T, d], `weights` [B, N] or None."""
-        total = self._total((len(query), query.shape[1], key.shape[1]), query.device)
-        at_once = _rows_at_once(key)
-        for start in range(0, query.shape[1], at_once):
-            rows = slice(start, start + at_once)
-            probabilities = attention_probabilities(query[:, rows], key, scale)
-            total[:, rows] += probabilities if weights is None else weights[:, rows, None] * probabilities
-        self._count += 1
+    def add(self, call: _Call) -> None:
+        """Add the probabilities of all heads, as many at once as MOST_SCORES says, or rows of one."""
+        batch, heads, positions, _ = call.query.shape
+        total = self._total((batch, positions, call.key.shape[2]), call.query.device)
+        rows_at_once = min(positions, _rows_at_once(call))
+        for some_heads in _slices(heads, _rows_at_once(call) // positions):
+            for rows in _slices(positions, rows_at_once):
+                total[:, rows] += call.probabilities(some_heads, rows)
+        self._count += heads
 
-    def add_pooled(
-        self,
-        query: Tensor,
-        key: Tensor,
-        scale: float,
-        weights: Tensor | None,
-        grid: tuple[int, int],
-        size: tuple[int, int],
-    ) -> None:
-        """Add those of a head whose positions lie in a `grid`, pooled to cells of `size`.
+    def add_pooled(self, call: _Call, grid: tuple[int, int], size: tuple[int, int]) -> None:
+        """Add those of heads whose positions lie in a `grid`, pooled to cells of `size`.
 
         A cell attends to another with the mean over its own positions of the sum over the other's.
         """
         cell = grid[0] // size[0], grid[1] // size[1]
-        total = self._total((len(query), size[0] * size[1], size[0] * size[1]), query.device)
-        lines = max(1, min(cell[0], _rows_at_once(key) // grid[1]))
-        for row in range(size[0]):
-            pooled = total.new_zeros((len(query), size[1], *size))
-            for first in range(row * cell[0], (row + 1) * cell[0], lines):
-                part = slice(first * grid[1], min(first + lines, (row + 1) * cell[0]) * grid[1])
-                probabilities = attention_probabilities(query[:, part], key, scale)
-                if weights is not None:
-                    probabilities = weights[:, part, None] * probabilities
-                cells = probabilities.unflatten(2, (size[0], cell[0], size[1], cell[1]))
-                pooled += cells.sum(dim=(3, 5)).unflatten(1, (-1, size[1], cell[1])).sum(dim=(1, 3))
-            total[:, row * size[1] : (row + 1) * size[1]] += pooled.flatten(2) / (cell[0] * cell[1])
-        self._count += 1
+        batch, heads = call.query.shape[:2]
+        total = self._total((batch, size[0] * size[1], size[0] * size[1]), call.query.device)
+        lines = max(1, min(cell[0], _rows_at_once(call) // grid[1]))
+        for some_heads in _slices(heads, _rows_at_once(call) // (lines * grid[1])):
+            for row in range(size[0]):
+                pooled = total.new_zeros((batch, size[1], *size))
+                for first in range(row * cell[0], (row + 1) * cell[0], lines):
+                    part = slice(first * grid[1], min(first + lines, (row + 1) * cell[0]) * grid[1])
+                    cells = call.probabilities(some_heads, part).unflatten(2, (size[0], cell[0], size[1], cell[1]))
+                    pooled += cells.sum(dim=(3, 5)).unflatten(1, (-1, size[1], cell[1])).sum(dim=(1, 3))
+                total[:, row * size[1] : (row + 1) * size[1]] += pooled.flatten(2) / (cell[0] * cell[1])
+        self._count += heads
 
     def add_words(self, call: _Call, text: JointText) -> None:
         """Add what all heads of the image attend to among the words of its text."""
@@ -372,17 +365,42 @@ class _RunningMean:
         return self._sum
 
 
-def _rows_at_once(key: Tensor) -> int:
-    return max(1, MOST_SCORES // (key.shape[0] * key.shape[1]))
+def _rows_at_once(call: _Call) -> int:
+    """How many rows of queries, of one head or of several, have MOST_SCORES together."""
+    most = MOST_SCORES.get(call.query.device.type, MOST_SCORES_ELSEWHERE)
+    return max(1, most // (len(call.key) * call.key.shape[2]))
+
+
+def _slices(length: int, at_once: int) -> Iterator[slice]:
+    at_once = max(1, at_once)
+    return (slice(start, start + at_once) for start in range(0, length, at_once))
 
 
 def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """`softmax(scale * query @ key^T)` in float32 whatever the dtype: [B, N, d], [B, T, d] -> [B, N, T].
+    """`softmax(scale * query @ key^T)` in float32 whatever the dtype: [..., N, d], [..., T, d] -> [..., N, T].
 
     Stable Diffusion 2's scores overflow float16, and sums of hundreds of bfloat16 probabilities would lose theirs.
     """
-    scores = query.float() @ key.float().transpose(1, 2)
-    return torch.softmax(scores * scale, dim=-1)
+    if _multiplies_halves(query, key):
+        scores = _scores_of_halves(query, key, scale)
+    else:
+        scores = (query.float() @ key.float().transpose(-1, -2)).mul_(scale)
+    return torch.softmax(scores, dim=-1)
+
+
+def _multiplies_halves(query: Tensor, key: Tensor) -> bool:
+    """Whether torch multiplies these as they are, with a float32 result: half precision, on NVIDIA's GPUs alone."""
+    is_half = query.dtype == key.dtype and query.dtype in (torch.float16, torch.bfloat16)
+    return is_half and query.is_cuda and torch.version.hip is None
+
+
+def _scores_of_halves(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """`scale * query @ key^T` in float32, on tensor cores and without float32 copies of queries and keys."""
+    rows, columns = query.flatten(0, -3), key.flatten(0, -3)
+    scores = torch.empty(len(rows), rows.shape[1], columns.shape[1], dtype=torch.float32, device=query.device)
+    # With beta=0 what is in `scores` before does not count, not even where it is not finite.
+    torch.baddbmm(scores, rows, columns.transpose(1, 2), out_dtype=torch.float32, beta=0, alpha=scale, out=scores)
+    return scores.view(*query.shape[:-1], key.shape[-2])
 
 
 def require_not_compiled(model: nn.Module) -> None:

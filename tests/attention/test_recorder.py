@@ -8,8 +8,9 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
+from dataset_diffusion.attention import recorder as recorder_module
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
-from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.attention.recorder import AttentionRecorder, attention_probabilities
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -163,6 +164,31 @@ def test_other_attention_processors_give_the_same_maps(folder):
     for other in (sliced, fused):
         torch.testing.assert_close(other[0].cross, maps[0].cross, atol=1e-4, rtol=0)
         torch.testing.assert_close(other[0].self_attention, maps[0].self_attention, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("most", [1, 2 * 64 * 10, 2 * 64 * 64 * 2, 10**9])
+def test_chunks_of_rows_and_of_heads_give_the_same_maps(pipe, monkeypatch, most):
+    """Of the 64 positions and two samples: single rows, ten rows, pairs of heads, everything at once."""
+    _, expected = record(pipe)
+    monkeypatch.setattr(recorder_module, "MOST_SCORES", {"cpu": most})
+    _, maps = record(pipe)
+    for found, sample in zip(maps, expected, strict=True):
+        torch.testing.assert_close(found.cross, sample.cross, atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.self_attention, sample.self_attention, atol=1e-6, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_probabilities_on_the_gpu_are_those_of_the_rounded_queries_and_keys(dtype):
+    """With scores beyond float16's largest number, and queries laid out as diffusers has them."""
+    query = 40 * torch.randn(2, 65, 3, 64, device="cuda", dtype=dtype).transpose(1, 2)
+    key = 40 * torch.randn(2, 77, 3, 64, device="cuda", dtype=dtype).transpose(1, 2)
+    scores = query.double() @ key.double().transpose(-1, -2)
+    assert scores.max() > torch.finfo(torch.float16).max / 2
+    scale = 1e-3
+    found = attention_probabilities(query, key, scale)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), (scores * scale).softmax(dim=-1), atol=1e-4, rtol=0)
 
 
 def hooks_on(unet: nn.Module) -> int:
