@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.first_hour import check_tokens
+from tests.generators.test_stable_diffusion import PROMPTS, VOCABULARY, folder, generator, pipe  # noqa: F401
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def first_hour(output: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scripts.first_hour", f"output_dir={output}"]
+    settings = ["sampler.num_inference_steps=1", "batch_size=2"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    return subprocess.run(
+        command + settings, cwd=output.parent, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_toy_model_passes_all_checks(tmp_path: Path) -> None:
+    ended = first_hour(tmp_path / "new")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    checks = [line for line in ended.stdout.splitlines() if line.startswith("[")]
+    assert len(checks) == 6
+    assert all(line.startswith("[ok] ") for line in checks)
+    assert (tmp_path / "new" / "contact_sheet.png").is_file()
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    ended = first_hour(tmp_path)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert ended.stderr == f"first_hour: error: output_dir={tmp_path}: exists; name a new folder\n"
+
+
+def test_a_wrong_place_of_a_class_is_found(generator, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    assert check_tokens(generator, VOCABULARY, PROMPTS).passed
+    monkeypatch.setattr(type(generator), "class_spans", lambda *_: ((1,), (1,)))
+    check = check_tokens(generator, VOCABULARY, PROMPTS[:1])
+    assert (check.passed, check.found) == (False, "wrong: prompt 0")
