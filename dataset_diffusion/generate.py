@@ -388,7 +388,7 @@ def _make_share(
     pipe = load_pipeline(model_settings, settings.sampler)
     generator = Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode)
     with locked(dataset.path, "planning"):
-        made_with = installed_versions(LIBRARIES) | {"device": describe_device(pipe.device)}
+        made_with = installed_versions(LIBRARIES) | {"device": describe_device(generator.device)}
         plan, differences = _begin(dataset, model_fingerprint(pipe, settings.model), made_with, new_plan, progress)
         part = Part(dataset.path, share)
     try:

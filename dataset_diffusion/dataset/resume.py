@@ -30,6 +30,7 @@ from dataset_diffusion.vocabulary import Vocabulary
 # source of the captions by the plan, the vocabulary by its classes, the model by its revision.
 NO_DIFFERENCE = (
     *("output_dir", "batch_size", "model.device", "keep_evidence", *OF_ONE_RUN),
+    *("model.cpu_offload", "model.vae_slicing", "model.channels_last"),
     "writer.format",  # written before 0.2
 )
 COMPARED_BY_CONTENT = (

@@ -46,6 +46,11 @@ class Generator:
         """Height and width of the images, in pixels."""
         self._layers = self.family.attention_layers(self.image_size, attention)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; with CPU offload its parts are elsewhere in between."""
+        return self._pipe._execution_device
+
     def prompt_text(self, prompt: Prompt) -> str:
         """The text that the image of `prompt` is made from."""
         return prompt_text(self.family.tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)

@@ -139,7 +139,7 @@ class JointFamily(Family):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """The latents, shifted and scaled as the pipeline does it."""
         vae = self.pipe.vae
-        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
+        mean = vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean
         return (mean - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:
@@ -159,7 +159,7 @@ class JointFamily(Family):
             )
         if self.gives_noise_levels:
             options["sigmas"] = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
-        scheduler.set_timesteps(num_inference_steps, device=self.pipe.device, **options)
+        scheduler.set_timesteps(num_inference_steps, device=self.pipe._execution_device, **options)
         return scheduler.timesteps
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
@@ -176,4 +176,4 @@ def relative_block(block: int, of: int, num_blocks: int) -> int:
 def no_grad_prompt(pipe: Any, *texts: str | None, **options: Any) -> Any:
     """What the pipeline's encode_prompt makes of texts."""
     with torch.no_grad():
-        return pipe.encode_prompt(*texts, device=pipe.device, **options)
+        return pipe.encode_prompt(*texts, device=pipe._execution_device, **options)

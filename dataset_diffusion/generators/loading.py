@@ -1,5 +1,6 @@
 """Load the pipeline that the settings name, and say which model it is."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from dataset_diffusion import paths
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.generators.families import FAMILIES, describe_families
 from dataset_diffusion.generators.family import Family
+from dataset_diffusion.generators.hub import choose_variant, explain_hub_error, wanted_variants
 from dataset_diffusion.generators.parts import add_lora, fingerprint_parts, load_transformer
 from dataset_diffusion.hardware import find_device
 from dataset_diffusion.settings.generate import ModelSettings, SamplerSettings
@@ -69,20 +71,37 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         pipe = getattr(diffusers, family.pipeline).from_pretrained(
             folder,
             dtype=getattr(torch, model.dtype),
+            variant=choose_variant(model, folder),
             local_files_only=True,
             **family.load_options,
             **load_transformer(model, folder),
         )
-        pipe.to(device)
+        if not model.cpu_offload:
+            pipe.to(device)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
     _require_tokenizers(pipe, model)
     add_lora(pipe, model.lora)
+    _save_memory(pipe, model, device)
     if sampler.scheduler is not None:
         class_name, options = SCHEDULERS[sampler.scheduler]
         pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _save_memory(pipe: "diffusers.DiffusionPipeline", model: ModelSettings, device: torch.device) -> None:
+    """Switch on what the settings ask for, each by diffusers' own switch."""
+    if model.vae_slicing:
+        pipe.vae.enable_slicing()
+    if model.vae_tiling:
+        pipe.vae.enable_tiling()
+    if model.channels_last:
+        for part in ("unet", "vae"):  # transformers have no convolutions to speak of
+            if (module := getattr(pipe, part, None)) is not None:
+                module.to(memory_format=torch.channels_last)
+    if model.cpu_offload:
+        pipe.enable_model_cpu_offload(device=device)
 
 
 def load_tokenizer(model: ModelSettings) -> "transformers.PreTrainedTokenizerFast":
@@ -137,6 +156,8 @@ def _choose_device(model: ModelSettings) -> torch.device:
     device = find_device(model.device, "model.device", kinds=("cuda", "mps", "cpu"))
     if device.type == "cpu" and model.dtype == "float16":
         raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
+    if device.type == "cpu" and model.cpu_offload:
+        raise InputError("model.cpu_offload=true: needs a GPU that parts of the model are moved to; leave it false")
     return device
 
 
@@ -149,11 +170,22 @@ def _find_model_folder(model: ModelSettings) -> tuple[Path, type[Family]]:
     pipeline = getattr(diffusers, family.pipeline)
     transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
     try:
-        return Path(pipeline.download(model.path, revision=model.revision, **family.load_options)), family
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.path={model.path}: cannot be downloaded: {first_line(error)}") from error
+        return _download(pipeline, family, model), family
     finally:
         transformers.logging.disable_progress_bar()
+
+
+def _download(pipeline: Any, family: type[Family], model: ModelSettings) -> Path:
+    """The best variant of the weights. Without a network, that may be one in the cache that is not the best."""
+    *better, last = wanted_variants(model)
+    for variant in better:
+        with contextlib.suppress(OSError, ValueError):
+            return Path(pipeline.download(model.path, revision=model.revision, variant=variant, **family.load_options))
+    try:
+        return Path(pipeline.download(model.path, revision=model.revision, variant=last, **family.load_options))
+    except (OSError, ValueError) as error:
+        problem = explain_hub_error(model.path, error, otherwise="cannot be downloaded")
+        raise InputError(f"model.path={model.path}: {problem}") from error
 
 
 def _model_folder(model: ModelSettings) -> Path | None:
@@ -177,8 +209,9 @@ def _find_family(model: ModelSettings, source: Path | str) -> type[Family]:
     try:
         config = diffusers.DiffusionPipeline.load_config(source, revision=model.revision)
     except (OSError, ValueError) as error:
-        problem = "not a pipeline folder" if isinstance(source, Path) else "neither a folder nor a model of the hub"
-        raise InputError(f"{where}: {problem}: {first_line(error)}") from error
+        is_folder = isinstance(source, Path)
+        problem = f"not a pipeline folder: {first_line(error)}" if is_folder else explain_hub_error(model.path, error)
+        raise InputError(f"{where}: {problem}") from error
     found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
     if found not in FAMILIES:
         raise InputError(f"{where}: is a {found}; these pipelines work: {describe_families()}")

@@ -45,7 +45,7 @@ class StableDiffusionXL(UNetFamily):
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the UNet, which is told the image's size besides."""
         states, _, pooled, _ = self.pipe.encode_prompt(
-            text, device=self.pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            text, device=self.pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
         size = tuple(side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
         time_ids = torch.tensor([[*size, 0, 0, *size]], dtype=states.dtype, device=states.device)

@@ -71,19 +71,21 @@ class UNetFamily(Family):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """The states [B, T, C] that the pipeline makes of texts."""
         states, *_ = self.pipe.encode_prompt(
-            list(texts), device=self.pipe.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            list(texts), device=self.pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
         return states
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """The latents, scaled as the pipeline scales them."""
         vae = self.pipe.vae
-        return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+        return (
+            vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+        )
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
         """The time steps of the pipeline's scheduler."""
         self.pipe.scheduler.set_timesteps(num_inference_steps)
-        return self.pipe.scheduler.timesteps.to(self.pipe.device).long()
+        return self.pipe.scheduler.timesteps.to(self.pipe._execution_device).long()
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """By the scheduler's cumulative products (DDPM)."""

@@ -165,6 +165,17 @@ class ModelSettings:
     """another transformer for SD3, Flux or Z-Image, perhaps quantised: a hub id, a folder or a file; null: its own"""
     lora: LoraSettings = field(default_factory=LoraSettings)
     """weights that adapt the model"""
+    variant: str | None = None
+    """which of the model's weight files, as fp16; null: fp16 where dtype=float16 and there are such, else the plain
+    ones"""
+    cpu_offload: bool = False
+    """true: each part of the model is on the GPU only while it works; slower, for a GPU with little memory"""
+    vae_slicing: bool = False
+    """true: the images of a batch are decoded one by one; less memory"""
+    vae_tiling: bool = False
+    """true: images are decoded in tiles; less memory for large images, whose pixels change a little"""
+    channels_last: bool = False
+    """true: convolutions work on channels-last memory, which is faster on some GPUs"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", self.path, "name a hub id or a pipeline folder")

@@ -1,0 +1,158 @@
+"""Variants of weight files, what saves memory, and models that the hub does not give."""
+
+import shutil
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.generators.generator import Generator
+from dataset_diffusion.generators.hub import choose_variant
+from dataset_diffusion.generators.loading import load_pipeline
+from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
+from dataset_diffusion.types import Prompt, Sample
+from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
+from tests.tiny_pipeline import build_tiny_pipeline
+
+VOCABULARY = Vocabulary("pets", (VocabularyClass("cat", "cat"), VocabularyClass("dog", "dog")))
+PROMPTS = [Prompt("0", "a cat and a dog", (1, 2), seed=11), Prompt("1", "a dog", (2,), seed=12)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_pipeline(tmp_path_factory.mktemp("tiny"))
+
+
+def load(folder: Path | str, **model):
+    return load_pipeline(ModelSettings(path=str(folder), **{"device": "cpu"} | model), SamplerSettings())
+
+
+def make(pipe) -> list[Sample]:
+    return Generator(pipe, SamplerSettings(num_inference_steps=2), AttentionSettings(), VOCABULARY).sample(PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> list[Sample]:
+    return make(load(folder))
+
+
+def assert_near(samples: list[Sample], expected: list[Sample]) -> None:
+    """But for rounding."""
+    for found, sample in zip(samples, expected, strict=True):
+        assert np.abs(found.image.astype(int) - sample.image).max() <= 1
+        for name in ("cross", "self_attention"):
+            maps, wanted = getattr(found.attention, name).cpu(), getattr(sample.attention, name)
+            torch.testing.assert_close(maps, wanted, atol=1e-4, rtol=0)
+
+
+def test_slices_of_the_vae_change_nothing(folder, expected):
+    pipe = load(folder, vae_slicing=True)
+    assert pipe.vae.use_slicing
+    assert_near(make(pipe), expected)
+
+
+def test_tiles_of_the_vae_change_no_map(folder, expected):
+    pipe = load(folder, vae_tiling=True)
+    assert pipe.vae.use_tiling
+    for found, sample in zip(make(pipe), expected, strict=True):
+        assert found.image.shape == sample.image.shape
+        assert torch.equal(found.attention.cross, sample.attention.cross)
+        assert torch.equal(found.attention.self_attention, sample.attention.self_attention)
+
+
+def test_channels_last_changes_rounding_alone(folder, expected):
+    pipe = load(folder, channels_last=True)
+    assert pipe.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert_near(make(pipe), expected)
+
+
+def test_offloading_needs_a_gpu(folder):
+    with pytest.raises(InputError, match=r"^model\.cpu_offload=true: needs a GPU"):
+        load(folder, cpu_offload=True)
+
+
+@pytest.mark.gpu
+def test_offloaded_parts_are_recorded_as_others(folder):
+    plain = make(load(folder, device="cuda"))
+    pipe = load(folder, device="cuda", cpu_offload=True)
+    assert pipe.unet.device.type == "cpu"
+    samples = make(pipe)
+    assert samples[0].attention.cross.is_cuda
+    for found, sample in zip(samples, plain, strict=True):
+        assert np.array_equal(found.image, sample.image)
+        torch.testing.assert_close(found.attention.cross, sample.attention.cross)
+
+
+def test_the_hooks_of_offloading_and_of_the_recorder_get_along(folder, expected):
+    """Offloaded from the CPU to the CPU: nothing moves, but the hooks are diffusers' own."""
+    pipe = load(folder)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert_near(make(pipe), expected)
+    assert_near(make(pipe), expected)
+
+
+@pytest.fixture(scope="module")
+def with_halves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plain files, and beside them fp16 files of the UNet alone, with other weights."""
+    both = shutil.copytree(folder, tmp_path_factory.mktemp("both") / "model")
+    unet = load(folder).unet.half()
+    unet.conv_out.bias.data.fill_(7)
+    unet.save_pretrained(both / "unet", variant="fp16")
+    return both
+
+
+def first_bias(pipe) -> float:
+    return pipe.unet.conv_out.bias[0].item()
+
+
+def test_a_variant_is_read_where_a_part_has_it(with_halves):
+    assert first_bias(load(with_halves)) != 7
+    pipe = load(with_halves, variant="fp16")
+    assert first_bias(pipe) == 7
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("halves", "model", "variant"),
+    [
+        (True, {"dtype": "float16"}, "fp16"),
+        (False, {"dtype": "float16"}, None),
+        (True, {"dtype": "bfloat16"}, None),
+        (True, {"variant": "fp16"}, "fp16"),
+    ],
+)
+def test_half_precision_reads_half_the_bytes_where_it_can(folder, with_halves, halves, model, variant):
+    assert choose_variant(ModelSettings(**model), with_halves if halves else folder) == variant
+
+
+def test_a_variant_that_is_not_there(folder):
+    with pytest.raises(InputError, match=r"^model\.variant=fp16: .* has no such files; give null$"):
+        load(folder, variant="fp16")
+
+
+def answer(status: int) -> httpx2.Response:
+    return httpx2.Response(status, request=httpx2.Request("GET", "https://hub/model"))
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (GatedRepoError("403", response=answer(403)), r"accept its licence at \S+/owner/name, then run hf auth login$"),
+        (RepositoryNotFoundError("404", response=answer(404)), "correct the name, .* private one, run hf auth login$"),
+        (LocalEntryNotFoundError("offline"), "run hf download owner/name where there is a network$"),
+    ],
+    ids=["gated", "missing", "offline"],
+)
+def test_what_the_hub_does_not_give_comes_with_its_remedy(monkeypatch, error, remedy):
+    """The hub's answers, as its own client raises them."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", refuse)
+    with pytest.raises(InputError, match=rf"^model\.path=owner/name: .*{remedy}"):
+        load("owner/name")
