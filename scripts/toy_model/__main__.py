@@ -32,6 +32,7 @@ from scripts.toy_model.autoencoder import train_autoencoder
 from scripts.toy_model.denoiser import Denoiser, DenoiserTraining, new_denoiser
 from scripts.toy_model.distributed import join_processes, process_rank, wait_for_all
 from scripts.toy_model.export import assemble, export
+from scripts.toy_model.memory import keep_freed_memory
 from scripts.toy_model.quality import NUM_LABELS, caption_losses, record_scenes
 from scripts.toy_model.recipe import IMAGE_SIZE, Recipe
 from scripts.toy_model.scenes import SceneStore
@@ -48,6 +49,7 @@ def main() -> None:
     """Train stage by stage, report now and then, and export."""
     args = parse_arguments()
     silence_libraries()
+    keep_freed_memory()
     join_processes()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda", process_rank()) if torch.cuda.is_available() else torch.device("cpu")

@@ -1,7 +1,10 @@
 """The toy model's recipe: each part against what it is meant to keep."""
 
 import json
+import platform
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from scripts.toy_model import denoiser as denoiser_module
 from scripts.toy_model.autoencoder import standardise_latents
 from scripts.toy_model.denoiser import DenoiserTraining, draw_times, new_denoiser
 from scripts.toy_model.export import assemble, export
-from scripts.toy_model.optimizer import MixedOptimizer
+from scripts.toy_model.optimizer import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, MixedOptimizer, orthogonalise
 from scripts.toy_model.recipe import (
     AUTOENCODER_CONFIG,
     NUM_MERGES,
@@ -134,6 +137,52 @@ def test_the_optimizer_moves_matrices_by_muon_and_the_rest_by_adamw() -> None:
     assert singular.max() / singular.min() < 2.5
     assert (layer.bias - before["bias"]).abs().tolist() == pytest.approx([0.001] * 8, rel=0.1)
     assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_orthogonalised_matrices_are_those_of_the_iteration_on_the_matrices_themselves() -> None:
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in ((8, 40), (40, 8), (8, 8), (8, 40))]
+    a, b, c = NEWTON_SCHULZ
+    for matrix, result in zip(matrices, orthogonalise(matrices), strict=True):
+        expected = matrix.double() / matrix.norm()
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            cube = expected @ expected.T @ expected
+            expected = a * expected + b * cube + c * expected @ expected.T @ cube
+        torch.testing.assert_close(result.double(), expected, atol=1e-4, rtol=0)
+
+
+def test_the_optimizer_steps_as_torchs_muon_does() -> None:
+    torch.manual_seed(0)
+    ours, theirs = torch.nn.Linear(8, 32), torch.nn.Linear(8, 32)
+    theirs.load_state_dict(ours.state_dict())
+    before = theirs.weight.detach().clone()
+    recipe = replace(Recipe(), matrix_learning_rate=0.01)
+    optimizer = MixedOptimizer([ours], recipe)
+    muon = torch.optim.Muon([theirs.weight], lr=0.01, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        gradient = 0.01 * torch.randn(32, 8)  # too short to be clipped
+        ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
+        optimizer.step(rate=1.0)
+        muon.step()
+    # torch's iteration is in bfloat16.
+    assert torch.dist(ours.weight, theirs.weight) < 0.03 * torch.dist(theirs.weight, before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_freed_memory_is_kept() -> None:
+    count_new_pages = """
+import resource
+import numpy as np
+from scripts.toy_model.memory import keep_freed_memory
+keep_freed_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(pages)
+"""
+    result = subprocess.run([sys.executable, "-c", count_new_pages], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 100  # of 16,384
 
 
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
