@@ -4,16 +4,19 @@
     OMP_NUM_THREADS=1 torchrun --nproc-per-node=2 -m scripts.toy_model      on two cores, or two GPUs
 
 One command, on a CPU or a GPU. Started again it resumes where it was stopped (SIGTERM saves the state first). Every so
-many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are, and
-writes samples.png and the pipeline folder model/ as good as the training so far.
+many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are,
+adds these figures to curve.jsonl, and writes samples.png and the pipeline folder model/ as good as the training so far.
+
+To end a run whose learning rate is still high, stop it after N samples and resume it with --samples 1.25N --decay-from 0.8.
 """
 
 import argparse
+import json
 import random
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +33,10 @@ from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS
 from scripts.toy_model.autoencoder import train_autoencoder
 from scripts.toy_model.denoiser import Denoiser, DenoiserTraining, new_denoiser
-from scripts.toy_model.distributed import join_processes, process_rank, wait_for_all
+from scripts.toy_model.distributed import any_process, join_processes, process_rank, wait_for_all
 from scripts.toy_model.export import assemble, export
 from scripts.toy_model.memory import keep_freed_memory
-from scripts.toy_model.quality import NUM_LABELS, caption_losses, record_scenes
+from scripts.toy_model.quality import NUM_LABELS, CaptionLosses, caption_losses, record_scenes
 from scripts.toy_model.recipe import IMAGE_SIZE, Recipe
 from scripts.toy_model.scenes import SceneStore
 from scripts.toy_model.tokenizer import train_tokenizer
@@ -87,6 +90,13 @@ def parse_arguments() -> argparse.Namespace:
         default=[stage.num_samples for stage in recipe.stages],
         help="samples to see at 64 px and at 128 px; one number: at 128 px only (default %(default)s)",
     )
+    parser.add_argument(
+        "--decay-from",
+        type=float,
+        default=recipe.stages[-1].decay_from,
+        metavar="SHARE",
+        help="the learning rate falls after this share of the last stage; 1: never (default %(default)s)",
+    )
     parser.add_argument("--report-minutes", type=float, default=15, help="between reports (default %(default)s)")
     return parser.parse_args()
 
@@ -96,7 +106,8 @@ def make_recipe(args: argparse.Namespace) -> Recipe:
     recipe = Recipe()
     stages = recipe.stages[-len(args.samples) :]
     stages = tuple(replace(stage, num_samples=count) for stage, count in zip(stages, args.samples, strict=True))
-    return replace(recipe, num_scenes=args.scenes, stages=stages)
+    last = replace(stages[-1], decay_from=args.decay_from)
+    return replace(recipe, num_scenes=args.scenes, stages=(*stages[:-1], last))
 
 
 def prepare(args: argparse.Namespace, recipe: Recipe, scenes: SceneStore, device: torch.device) -> None:
@@ -126,6 +137,34 @@ def start_networks(args: argparse.Namespace, recipe: Recipe, device: torch.devic
     return vae, new_denoiser(tokenizer, recipe.seed)
 
 
+@dataclass(frozen=True)
+class Figures:
+    """How good the averaged weights are after so many samples."""
+
+    num_samples: int
+    losses: CaptionLosses
+    miou: dict[int, dict[float, float]]
+    """Of the masks, by power and threshold, without an ignored band."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.num_samples} samples, {self.losses}"]
+        for power, by_threshold in self.miou.items():
+            mious = ", ".join(f"{miou:.3f} at {threshold}" for threshold, miou in by_threshold.items())
+            lines.append(f"  masks, power {power}: mIoU {mious}")
+        return "\n".join(lines)
+
+
+def mask_figures(pipe: StableDiffusionPipeline) -> dict[int, dict[float, float]]:
+    """The mIoU of masks from attention on a few held-out scenes, by power and threshold."""
+    recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
+    masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
+    qualities = {power: mask_quality(score(recorded, power), masks, NUM_LABELS) for power in POWERS}
+    return {
+        power: {threshold: quality.metrics.miou for threshold, quality in zip(THRESHOLDS, row, strict=True)}
+        for power, row in qualities.items()
+    }
+
+
 @dataclass
 class Reporter:
     """Saves, measures and shows how far the training is."""
@@ -145,7 +184,7 @@ class Reporter:
 
     def report_when_due(self) -> None:
         """Report if the last one is `minutes` ago; if asked to stop, save and end."""
-        if self._stop:
+        if any_process(self._stop):  # all in the same step: none is left waiting for the others' gradients
             if process_rank() == 0:
                 self.training.save()
             sys.exit(0)
@@ -159,13 +198,10 @@ class Reporter:
             return
         self.training.save()
         pipe = assemble(self.training.averaged(), self.vae)
-        tqdm.write(f"{self.training.num_samples} samples, {caption_losses(pipe, FIGURE_SEEDS)}")
-        recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
-        for power in POWERS:
-            masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-            qualities = mask_quality(score(recorded, power), masks, NUM_LABELS)
-            figures = (f"{q.metrics.miou:.3f} at {t}" for q, t in zip(qualities, THRESHOLDS, strict=True))
-            tqdm.write(f"  masks, power {power}: mIoU " + ", ".join(figures))
+        figures = Figures(self.training.num_samples, caption_losses(pipe, FIGURE_SEEDS), mask_figures(pipe))
+        tqdm.write(str(figures))
+        with (self.folder / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(figures)) + "\n")
         draw_samples(pipe).save(self.folder / "samples.png")
         export(pipe, self.folder / "model")
 

@@ -85,6 +85,7 @@ class DenoiserTraining:
         measure or save.
         """
         end = start + stage.num_samples
+        weights = scene_weights(descriptions, self._recipe.object_count_shares)
         bar = tqdm(
             total=end,
             initial=self.num_samples,
@@ -95,7 +96,7 @@ class DenoiserTraining:
         with bar:
             while self.num_samples < end:
                 progress = (self.num_samples - start) / stage.num_samples
-                loss = self._step(latents, descriptions, self._rate(progress, stage))
+                loss = self._step(latents, descriptions, weights, self._rate(progress, stage))
                 bar.update(self.samples_per_step)
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 pause()
@@ -134,11 +135,11 @@ class DenoiserTraining:
         self.num_samples = state["num_samples"]
         self._working.follow_master()
 
-    def _step(self, latents: Tensor, descriptions: Sequence[Description], rate: float) -> float:
+    def _step(self, latents: Tensor, descriptions: Sequence[Description], weights: Tensor, rate: float) -> float:
         # A step's draws are a function of the seed and of where it stands: a resumed run sees what it would have seen.
         rng = random.Random(f"{self._recipe.seed} {self.num_samples} {process_rank()}")
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
-        chosen = torch.randint(len(latents), (self._recipe.batch_size,), generator=generator)
+        chosen = torch.multinomial(weights, self._recipe.batch_size, replacement=True, generator=generator)
         clean = latents[chosen].float().to(self._device)
         noise = torch.randn(clean.shape, generator=generator).to(self._device)
         times = draw_times(len(chosen), generator).to(self._device)
@@ -169,6 +170,12 @@ class DenoiserTraining:
         if progress <= stage.decay_from:
             return warmup
         return warmup * max(LEAST_RATE, (1 - progress) / (1 - stage.decay_from))
+
+
+def scene_weights(descriptions: Sequence[Description], shares: Sequence[float]) -> Tensor:
+    """How often each scene is drawn [scenes], so that `shares[n - 1]` of the samples show n objects."""
+    counts = torch.tensor([len(objects) for objects, _ in descriptions])
+    return (torch.tensor(shares) / counts.bincount(minlength=len(shares) + 1)[1:].clamp(min=1))[counts - 1]
 
 
 def draw_times(count: int, generator: torch.Generator) -> Tensor:

@@ -33,6 +33,16 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def any_process(condition: bool) -> bool:
+    """Whether the condition holds in any process. Every process must ask."""
+    if not dist.is_initialized():
+        return condition
+    device = torch.device("cuda", process_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    count = torch.tensor(float(condition), device=device)
+    dist.all_reduce(count)
+    return bool(count)
+
+
 @torch.no_grad()
 def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace each `.grad` by its mean over the processes."""

@@ -81,6 +81,8 @@ class Recipe:
     num_scenes: int = 16_000
     autoencoder_steps: int = 6_000
     stages: tuple[Stage, ...] = (Stage(64, 400_000, decay_from=1.0), Stage(128, 1_000_000, decay_from=0.3))
+    object_count_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
+    """How much of what is seen shows one, two and three objects; of the scenes 0.6, 0.3 and 0.1 do."""
     batch_size: int = 32
     matrix_learning_rate: float = 2e-3
     """Of Muon, for all matrices and convolutions."""

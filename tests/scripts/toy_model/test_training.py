@@ -7,21 +7,27 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.scenes import VOC_WORDS, render_scene
+from scripts.toy_model import __main__ as toy_model_main
 from scripts.toy_model import denoiser as denoiser_module
+from scripts.toy_model.__main__ import make_recipe, parse_arguments
 from scripts.toy_model.autoencoder import standardise_latents
-from scripts.toy_model.denoiser import DenoiserTraining, draw_times, new_denoiser
+from scripts.toy_model.denoiser import DenoiserTraining, draw_times, new_denoiser, scene_weights
 from scripts.toy_model.export import assemble, export
 from scripts.toy_model.optimizer import NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS, MixedOptimizer, orthogonalise
+from scripts.toy_model.quality import CaptionLosses
 from scripts.toy_model.recipe import (
     AUTOENCODER_CONFIG,
     NUM_MERGES,
@@ -166,6 +172,39 @@ def test_the_optimizer_steps_as_torchs_muon_does() -> None:
         muon.step()
     # torch's iteration is in bfloat16.
     assert torch.dist(ours.weight, theirs.weight) < 0.03 * torch.dist(theirs.weight, before)
+
+
+def test_scenes_are_drawn_so_that_each_number_of_objects_gets_its_share() -> None:
+    descriptions = [describe(render_scene(seed)) for seed in SEEDS]
+    weights = scene_weights(descriptions, (0.4, 0.4, 0.2))
+    counts = torch.tensor([len(objects) for objects, _ in descriptions])
+    shares = [weights[counts == count].sum().item() for count in (1, 2, 3)]
+    assert shares == pytest.approx([0.4, 0.4, 0.2])
+    assert len(weights[counts == 2].unique()) == 1
+
+
+def test_the_learning_rate_falls_where_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["toy_model", "--samples", "1000", "--decay-from", "0.8"])
+    (stage,) = make_recipe(parse_arguments()).stages
+    assert stage == Stage(128, 1000, decay_from=0.8)
+
+
+def test_reports_add_to_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = CaptionLosses([0.1, 0.2, 0.3], [0.1, 0.25, 0.5])
+    monkeypatch.setattr(toy_model_main, "assemble", lambda *_: None)
+    monkeypatch.setattr(toy_model_main, "caption_losses", lambda *_: losses)
+    monkeypatch.setattr(toy_model_main, "mask_figures", lambda _: {0: {0.4: 0.5}, 1: {0.4: 0.75}})
+    monkeypatch.setattr(toy_model_main, "draw_samples", lambda _: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(toy_model_main, "export", lambda *_: None)
+    training: Any = SimpleNamespace(save=lambda: None, averaged=lambda: None, num_samples=0)
+    vae: Any = None
+    reporter = toy_model_main.Reporter(training, vae, tmp_path, minutes=15)
+    for training.num_samples in (64, 128):
+        reporter.report()
+    first, second = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert (first["num_samples"], second["num_samples"]) == (64, 128)
+    assert second["losses"]["without"] == [0.1, 0.25, 0.5]
+    assert second["miou"]["1"]["0.4"] == 0.75
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
