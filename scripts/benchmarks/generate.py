@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import GenerateSettings
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ Row = Callable[[GenerateSettings, int, int, Barrier], tuple[float, float]]
 
 def work(settings: GenerateSettings) -> None:
     """Print a line for each row."""
+    least = 2 * settings.batch_size
+    if settings.num_images is None or settings.num_images < least:
+        raise InputError(
+            f"num_images={settings.num_images}: each of two processes needs a batch of {settings.batch_size}; give at "
+            f"least {least}, or a smaller batch_size"
+        )
     rows: list[tuple[str, Row, int]] = [
         ("stock pipeline", stock, 1),
         ("dd-generate", whole, 1),
@@ -62,6 +69,7 @@ def run(row: Row, settings: GenerateSettings, count: int) -> tuple[float, float]
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=_send, args=(sender, row, settings, rank, count, barrier))
             process.start()
+            sender.close()  # so that the end of a process that fails is noticed
             receivers.append(receiver)
             processes.append(process)
         results = [receiver.recv() for receiver in receivers]
@@ -74,7 +82,11 @@ def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: i
     import torch
 
     torch.set_num_threads(1)
-    sender.send(row(settings, rank, count, barrier))
+    try:
+        sender.send(row(settings, rank, count, barrier))
+    except BaseException:
+        barrier.abort()
+        raise
 
 
 def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> tuple[float, float]:
