@@ -1,5 +1,6 @@
 """The command line of `dd-generate`, and what all commands share of it."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 
 from dataset_diffusion import __version__
 from dataset_diffusion.cli import generate as cli
-from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.cli.run import resume_line, run_command
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import GenerateSettings
 
@@ -241,17 +242,20 @@ def test_an_error_of_many_lines_is_one_line(
     assert capsys.readouterr().err == "dd-eval: error: file.json: line 3: broken\n"
 
 
-def test_ctrl_c_ends_with_a_line_that_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("added", [[], ["resume=true"]])
+def test_ctrl_c_ends_with_the_command_that_resumes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], added: list[str]
 ) -> None:
     def work(settings: GenerateSettings) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["dd-train"])
+    monkeypatch.setattr(sys, "argv", ["dd-generate", "output_dir=a folder", "seed=3"])
+    again = resume_line("dd-generate", *added) if added else None
     with pytest.raises(SystemExit) as end:
-        run_command("dd-train", "generate", GenerateSettings, work, after_interrupt="add resume=true to resume")
+        run_command("dd-generate", "generate", GenerateSettings, work, after_interrupt=again)
     assert end.value.code == 130
-    assert capsys.readouterr().err == "\ndd-train: interrupted; add resume=true to resume\n"
+    command = shlex.join(["dd-generate", "output_dir=a folder", "seed=3", *added])
+    assert capsys.readouterr().err == f"\ndd-generate: interrupted; this resumes it: {command}\n"
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,15 +48,17 @@ def run_command(
     settings_class: type[Settings],
     work: Callable[[Settings], None],
     about: str = "",
-    after_interrupt: str = "start it again with the same settings to resume",
+    after_interrupt: str | None = None,
 ) -> None:
     """Compose `configs/<config_group>/config.yaml` with the command line's overrides and call `work` on the settings.
 
     `--help` prints `about`, then all settings with the values that would be used and the docstrings of their fields.
     What a user can put right ends with the line "<name>: error: ..." on stderr and exit status 2; Ctrl-C ends with
-    `after_interrupt` and status 130.
+    `after_interrupt`, by default the command line that resumes, and status 130.
     """
     config_root = configs_dir() / config_group
+    # Read now: sys.argv is Hydra's below.
+    after_interrupt = after_interrupt or resume_line(name)
     arguments = _parse_command_line(name, sys.argv[1:])
     own = [Path(arguments.config_dir).absolute()] if arguments.config_dir else []
     config_dirs = [config_root, *own]
@@ -78,6 +81,17 @@ def run_command(
             return
         sys.argv[1:] = _hydra_arguments(name, arguments, overrides)
         hydra.main(config_path=str(config_root), config_name="config", version_base="1.3")(job)()
+
+
+def resume_line(name: str, *added: str) -> str:
+    """What resumes the work of this command line: the same one, with the settings `added`.
+
+    A launcher that started several processes has a command line that is not known here.
+    """
+    settings = [setting for setting in added if setting not in sys.argv]
+    if any(variable in os.environ for variable in ("RANK", "SLURM_PROCID")):
+        return f"start it again with the same settings{''.join(f' and {text}' for text in settings)} to resume"
+    return f"this resumes it: {shlex.join([name, *sys.argv[1:], *settings])}"
 
 
 def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence[str]) -> DictConfig:

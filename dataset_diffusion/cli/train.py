@@ -1,6 +1,6 @@
 """`dd-train`: a segmentor from a dataset folder."""
 
-from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.cli.run import resume_line, run_command
 from dataset_diffusion.settings.train import TrainSettings
 
 ABOUT = """
@@ -21,7 +21,7 @@ A stopped run resumes with the same settings and resume=true. work_dir takes che
 
 def main() -> None:
     """The entry point of `dd-train`."""
-    again = "start it again with the same settings and resume=true to resume"
+    again = resume_line("dd-train", "resume=true")
     run_command("dd-train", "train", TrainSettings, work, ABOUT, after_interrupt=again)
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from dataset_diffusion.vocabulary import SCENES, Vocabulary
 
@@ -43,9 +44,10 @@ def draw_classes(
     another. Where there is none, the image has fewer classes.
     """
     numbers = range(1, len(classes_per_image) + 1)
+    totals = list(accumulate(classes_per_image))
     deck: list[int] = []
     while True:
-        (drawn,) = rng.choices(numbers, weights=classes_per_image)
+        (drawn,) = rng.choices(numbers, cum_weights=totals)
         image: list[int] = []
         common = -1  # The scenes of all classes in the image.
         while len(image) < min(drawn, len(class_ids)):

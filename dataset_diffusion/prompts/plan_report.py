@@ -34,7 +34,9 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
     the text encoder reads.
     """
     captions = [prompt.caption for prompt in plan.prompts]
-    words = [[vocabulary[class_id].word for class_id in prompt.appended_ids] for prompt in plan.prompts]
+    distinct = {prompt.appended_ids for prompt in plan.prompts}
+    words_of = {ids: tuple(vocabulary[class_id].word for class_id in ids) for ids in distinct}
+    words = [words_of[prompt.appended_ids] for prompt in plan.prompts]
     num_shortened = count_shortened(tokenizer, captions, words, mode)
     chosen = Counter(class_id for prompt in plan.prompts for class_id in prompt.class_ids)
     lines = [

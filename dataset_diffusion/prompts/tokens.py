@@ -7,7 +7,7 @@ Positions come from the tokenizer's offsets. Words do not give them: CLIP splits
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.errors import InputError
@@ -170,17 +170,60 @@ def count_shortened(
     Raises InputError, as class_prompt and prompt_text would, for classes whose words do not fit: before an image is
     made, and for all of them in seconds.
     """
-    for combination in dict.fromkeys(map(tuple, words)):
-        class_prompt(tokenizer, combination)
-        if mode == "simple":
+    bounds = _TokenBounds(tokenizer)
+    combinations = dict.fromkeys(map(tuple, words))
+    for word in dict.fromkeys(chain.from_iterable(combinations)):
+        class_prompt(tokenizer, [word])
+    for combination in combinations:
+        if not bounds.surely_fits(" ".join(combination)):
+            class_prompt(tokenizer, combination)
+        if mode == "simple" and not bounds.surely_fits(full_text("", combination, mode)):
             prompt_text(tokenizer, "", combination, mode)
-    texts = (full_text(*pair, mode) for pair in zip(captions, words, strict=True))
+    texts = (
+        text
+        for text in (full_text(*pair, mode) for pair in zip(captions, words, strict=True))
+        if not bounds.surely_fits(text)
+    )
     num_shortened = 0
     # The tokens of a million captions at once would take gigabytes.
     while chunk := list(islice(texts, _CAPTIONS_AT_ONCE)):
         tokens = tokenizer(chunk, verbose=False, return_attention_mask=False)["input_ids"]
         num_shortened += sum(len(ids) > tokenizer.model_max_length for ids in tokens)
     return num_shortened
+
+
+class _TokenBounds:
+    """Says of most texts that they fit, for a fiftieth of what the tokenizer takes.
+
+    Of texts in printable ASCII alone: normalising others may lengthen them, and control characters are not white space
+    for all tokenizers.
+    """
+
+    def __init__(self, tokenizer: "CLIPTokenizer") -> None:
+        specials = tokenizer.num_special_tokens_to_add()
+        self._room = tokenizer.model_max_length - specials
+        # CLIP reads the words between spaces one by one, so that their numbers of tokens add up.
+        self._counts = _WordCounts(tokenizer, specials) if type(tokenizer).__name__.startswith("CLIP") else None
+
+    def surely_fits(self, text: str) -> bool:
+        if not (text.isascii() and text.isprintable()):
+            return False
+        # No token is shorter than a character, but for one that some tokenizers put in front.
+        if len(text) < self._room:
+            return True
+        return self._counts is not None and sum(map(self._counts.__getitem__, text.split())) <= self._room
+
+
+class _WordCounts(dict[str, int]):
+    """Numbers of tokens of single words, each counted when it first comes."""
+
+    def __init__(self, tokenizer: "CLIPTokenizer", specials: int) -> None:
+        super().__init__()
+        self._tokenizer, self._specials = tokenizer, specials
+
+    def __missing__(self, word: str) -> int:
+        self[word] = count = _num_tokens(self._tokenizer, word) - self._specials
+        return count
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:

@@ -246,6 +246,17 @@ def test_shortened_captions_are_counted(mode: str) -> None:
     assert count_shortened(tokenizer, [], [], mode) == 0
 
 
+@pytest.mark.parametrize("length", [12, 40])
+def test_as_many_are_shortened_as_the_tokenizer_says(length: int) -> None:
+    tokenizer = clip_tokenizer(CLIP_BPE, length)
+    rng = random.Random(0)
+    parts = (*CHARACTERS, "a", "dog", "on the", "<|endoftext|>", "it's", "\t", "\x1f", "㍿", "...", "12")
+    captions = ["".join(rng.choices([*parts, *[" "] * 12], k=rng.randrange(2 * length))) for _ in range(2000)]
+    too_long = sum(len(tokenizer(caption.rstrip())["input_ids"]) > length for caption in captions)
+    assert 200 < too_long < 1800
+    assert count_shortened(tokenizer, captions, [["dog"]] * len(captions), "caption") == too_long
+
+
 @pytest.mark.parametrize("mode", ["simple", "caption", "classes", "caption_and_classes"])
 def test_classes_that_do_not_fit_are_refused_in_every_mode(mode: str) -> None:
     with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77"):
