@@ -252,6 +252,7 @@ def test_as_many_are_shortened_as_the_tokenizer_says(length: int) -> None:
     rng = random.Random(0)
     parts = (*CHARACTERS, "a", "dog", "on the", "<|endoftext|>", "it's", "\t", "\x1f", "㍿", "...", "12")
     captions = ["".join(rng.choices([*parts, *[" "] * 12], k=rng.randrange(2 * length))) for _ in range(2000)]
+    captions += ["7" * number for number in range(2 * length)]  # as many tokens as characters
     too_long = sum(len(tokenizer(caption.rstrip())["input_ids"]) > length for caption in captions)
     assert 200 < too_long < 1800
     assert count_shortened(tokenizer, captions, [["dog"]] * len(captions), "caption") == too_long
