@@ -7,7 +7,7 @@ One command, on a CPU or a GPU. Started again it resumes where it was stopped (S
 many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are,
 adds these figures to curve.jsonl, and writes samples.png and the pipeline folder model/ as good as the training so far.
 
-To end a run whose learning rate is still high, stop it after N samples and resume with --samples 1.25N --decay-from 0.8.
+To end a run whose learning rate is still high, stop after N samples and resume with --samples 1.25N --decay-from 0.8.
 """
 
 import argparse
