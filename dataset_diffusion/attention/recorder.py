@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from dataset_diffusion.attention.layer_weights import block_of, feature_attention, guides, layer_weights, likeness
 from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import AttentionMaps
@@ -69,10 +70,13 @@ class AttentionRecorder:
 
     With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
     A call of the model for which `is_recorded` is false is left out. `weighted` weighs the heads at each position by
-    what they contribute to the layer's output; of calls outside `window` nothing is recorded.
+    what they contribute to the layer's output; of calls outside `window` nothing is recorded. In each call,
+    `weighted_layers` weighs the layers by the likeness of their self-attention to one made from what the last of them
+    is given.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
-    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and MOST_SCORES.
+    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and MOST_SCORES. `weighted_layers`
+    needs such sums for each layer besides. Raises InputError where these would be too large.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class AttentionRecorder:
         conditional: Literal["first", "last"] = "last",
         is_recorded: Call | None = None,
         weighted: bool = False,
+        weighted_layers: bool = False,
         window: StepWindow | None = None,
     ) -> None:
         self._model = model
@@ -93,30 +98,37 @@ class AttentionRecorder:
         self._is_recorded = is_recorded
         self._records = True
         self._weighted = weighted
+        self._weighted_layers = weighted_layers
         self._window = window
         self._calls = 0
         cross = [layer for layer in layers if layer.is_cross]
         self_attention = [layer for layer in layers if not layer.is_cross]
         self._cross_size = _common_size(cross)
         self._cross = _RunningMean()
+        self._layer_cross: dict[str, _RunningMean] = {}
         self._self_size = _common_size(self_attention)
         self._self = _RunningMean()
+        self._layer_self: dict[str, _RunningMean] = {}
+        self._features: dict[tuple[int, int], Tensor] = {}
         self._grid = self_attention[0].grid or self._self_size
+        self._blocks = {block_of(layer.name) for layer in self_attention}
         self._modules: dict[str, set[bool]] = {}
-        for layer in layers:
+        for layer in (*layers, *(guides(layers) if weighted_layers else ())):
             self._modules.setdefault(layer.name, set()).add(layer.is_cross)
         self._handles: list[RemovableHandle] = []
         self._watch: _Watch | None = None
 
     def __enter__(self) -> Self:
-        if self._is_recorded is not None or self._window is not None:
+        if self._is_recorded is not None or self._window is not None or self._weighted_layers:
             self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
         for name, kinds in self._modules.items():
             module = self._model.get_submodule(name)
             self._handles += [
                 module.register_forward_pre_hook(self._before, with_kwargs=True),
                 # Prepended: of several recorders the last one begun ends its watch first.
-                module.register_forward_hook(self._after(kinds), with_kwargs=True, always_call=True, prepend=True),
+                module.register_forward_hook(
+                    self._after(name, kinds), with_kwargs=True, always_call=True, prepend=True
+                ),
             ]
         return self
 
@@ -130,6 +142,7 @@ class AttentionRecorder:
 
     def maps(self) -> list[AttentionMaps]:
         """The means so far, one AttentionMaps for each sample of the batch, on the model's device."""
+        self._weigh_layers()
         cross = self._cross.mean().transpose(1, 2).unflatten(2, self._cross_size).contiguous()
         if isinstance(self._text, JointText):
             columns = [map_[: len(classes)] for map_, classes in zip(cross, self._text.classes, strict=True)]
@@ -139,6 +152,7 @@ class AttentionRecorder:
 
     def begin_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Decide whether the call of the model that now begins is recorded; hooks do it, but for a call that runs."""
+        self._weigh_layers()
         self._records = self._is_recorded is None or self._is_recorded(args, kwargs)
         if self._records and self._window is not None:
             self._records = self._window.has(self._calls)
@@ -153,7 +167,7 @@ class AttentionRecorder:
             self._watch = _Watch()
             self._watch.__enter__()
 
-    def _after(self, kinds: set[bool]) -> Callable[..., None]:
+    def _after(self, name: str, kinds: set[bool]) -> Callable[..., None]:
         @torch.compiler.disable
         @torch.no_grad()
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -163,14 +177,17 @@ class AttentionRecorder:
             call = watch.call or _projected(module, args, kwargs)
             rows = self._conditional_rows(len(call.query))
             call = call.rows(rows)
+            block = block_of(name)
             if self._weighted:
                 call = replace(call, weights=_head_weights(module, call))
+            if self._weighted_layers and False in kinds:
+                self._keep_features((args[0] if args else kwargs["hidden_states"])[rows], block)
             if isinstance(self._text, JointText):
-                self._record_joint(call, self._text, kinds)
+                self._record_joint(call, self._text, kinds, block)
             elif kinds == {True}:
-                self._record_class_prompt(module, call, self._text)
+                self._record_class_prompt(module, call, self._text, block)
             else:
-                self._record_self(call)
+                self._record_self(call, block)
 
         return hook
 
@@ -185,22 +202,54 @@ class AttentionRecorder:
             raise ValueError(f"the model ran a batch of {num_rows}, but there are {self._batch} texts")
         return slice(0, self._batch) if self._conditional == "first" else slice(num_rows - self._batch, num_rows)
 
-    def _record_self(self, call: "_Call") -> None:
-        if self._grid == self._self_size:
-            self._self.add(call)
+    def _record_self(self, call: "_Call", block: str) -> None:
+        total = self._layer_self.setdefault(block, _RunningMean()) if self._weighted_layers else self._self
+        if block not in self._blocks or self._grid == self._self_size:
+            total.add(call)
         else:
-            self._self.add_pooled(call, self._grid, self._self_size)
+            total.add_pooled(call, self._grid, self._self_size)
 
-    def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor) -> None:
-        self._cross.add(replace(call, key=class_keys(layer, states)))
+    def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor, block: str) -> None:
+        self._cross_of(block).add(replace(call, key=class_keys(layer, states)))
 
-    def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool]) -> None:
+    def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool], block: str) -> None:
         positions = self._grid[0] * self._grid[1]
         image = slice(text.image_start, text.image_start + positions)
         if True in kinds:
-            self._cross.add_words(call.positions(image), text)
+            self._cross_of(block).add_words(call.positions(image), text)
         if False in kinds:
-            self._record_self(replace(call.positions(image), key=call.key[:, :, image]))
+            self._record_self(replace(call.positions(image), key=call.key[:, :, image]), block)
+
+    def _cross_of(self, block: str) -> "_RunningMean":
+        return self._layer_cross.setdefault(block, _RunningMean()) if self._weighted_layers else self._cross
+
+    def _keep_features(self, states: Tensor, block: str) -> None:
+        """Of each size those of the layer that runs last remain."""
+        grid = self._grid if block in self._blocks else self._cross_size
+        positions = grid[0] * grid[1]
+        if states.shape[1] != positions and isinstance(self._text, JointText):  # text and image are joined already
+            states = states[:, self._text.image_start : self._text.image_start + positions]
+        self._features[grid] = states
+
+    @torch.no_grad()
+    def _weigh_layers(self) -> None:
+        """Add the layers' maps of a call that has ended to the sums, each with its weight."""
+        if not self._layer_self:
+            return
+        references: dict[tuple[int, int], Tensor] = {}
+        for grid, states in self._features.items():
+            size = self._self_size if grid == self._grid else grid
+            references[size] = feature_attention(states, grid, size)
+        likenesses = {
+            block: likeness(layer.mean(), references[self._self_size if block in self._blocks else self._cross_size])
+            for block, layer in self._layer_self.items()
+        }
+        recorded = {block: layer for block, layer in self._layer_self.items() if block in self._blocks}
+        for total, layers in ((self._self, recorded), (self._cross, self._layer_cross)):
+            for block, weights in layer_weights(likenesses, layers).items():
+                total.add_part(layers[block].mean(), weights)
+            total.count()
+        self._layer_self, self._layer_cross, self._features = {}, {}, {}
 
 
 @dataclass(frozen=True)
@@ -354,12 +403,20 @@ class _RunningMean:
             total[index, :, : len(columns)] += probabilities[..., columns].sum(dim=0)
         self._count += call.query.shape[1]
 
+    def add_part(self, maps: Tensor, weights: Tensor) -> None:
+        """Add maps [B, N, M] times the weights [B]; those of the parts of one map sum to 1, and `count` ends it."""
+        self._total(tuple(maps.shape), maps.device).add_(maps * weights[:, None, None])
+
+    def count(self) -> None:
+        """Count what was added in parts as one map."""
+        self._count += 1
+
     def mean(self) -> Tensor:
         if self._sum is None:
             raise RuntimeError("no attention was recorded: the model has not run inside the recorder's `with` block")
         return self._sum / self._count
 
-    def _total(self, shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    def _total(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         if self._sum is None:
             self._sum = torch.zeros(shape, dtype=torch.float32, device=device)
         return self._sum

@@ -56,7 +56,12 @@ class Family(ABC):
         """What the settings say of recorders."""
         steps = self._attention.steps
         window = None if steps is None else StepWindow(steps[0], steps[1], lambda: self.pipe.num_timesteps)
-        return {"weighted": self._attention.aggregation == "weighted", "window": window}
+        aggregation = self._attention.aggregation
+        return {
+            "weighted": aggregation != "mean",
+            "weighted_layers": aggregation == "weighted_layers",
+            "window": window,
+        }
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any
 
 from dataset_diffusion.settings.checks import one_of, require
 
-AGGREGATIONS = ("mean", "weighted")
+AGGREGATIONS = ("mean", "weighted", "weighted_layers")
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "llm", "coco", "voc", "images", "file")
 MODEL_SOURCES = ("llm", "voc", "images")
@@ -222,8 +222,9 @@ class AttentionSettings:
     """side of the cross-attention map; null: a quarter of the latent's side, at least 16, or the nearest that the
     model has"""
     aggregation: str = "mean"
-    """how heads are combined: mean (the paper's), or weighted by what each contributes to the output at each position
-    (arXiv 2603.06178)"""
+    """how heads and layers are combined: mean (the paper's); weighted: heads by what each contributes to the output at
+    each position; weighted_layers: layers as well, by the likeness of their self-attention to that of the model's
+    features (arXiv 2603.06178)"""
     blocks: list[int] | None = None
     """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
     best"""

@@ -1,4 +1,4 @@
-"""Masks of the toy world's held-out scenes with attention.aggregation=mean and weighted, and what weighting costs.
+"""Masks of the toy world's held-out scenes with each attention.aggregation, and what weighting costs.
 
     python -m scripts.benchmarks.aggregation
     python -m scripts.benchmarks.aggregation sampler.num_inference_steps=10

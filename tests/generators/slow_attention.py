@@ -91,3 +91,29 @@ def mean_probabilities(
         ]
         found.append(torch.stack(maps).mean(dim=0))
     return found
+
+
+def layer_weights(selves: Sequence[Tensor], states: Tensor, grid: tuple[int, int], cell: int) -> list[float]:
+    """One by one, the weights of layers with self-attention `selves` [n, n], given features [h * w, C] of a `grid`.
+
+    Features are averaged over `cell` x `cell` positions.
+    """
+    height, width = grid[0] // cell, grid[1] // cell
+    lines = states.double().reshape(*grid, -1)
+    features = [
+        lines[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell].flatten(0, 1).mean(dim=0)
+        for row in range(height)
+        for column in range(width)
+    ]
+    centre = sum(features) / len(features)
+    features = [feature - centre for feature in features]
+
+    def cosine(first: Tensor, second: Tensor) -> float:
+        return float(first @ second / (first.norm() * second.norm()))
+
+    rows = [torch.tensor([cosine(one, other) for other in features]).div(0.1).exp() for one in features]
+    likenesses = [
+        sum(cosine(row.double() / row.double().sum(), own.double()) for row, own in zip(rows, map_, strict=True))
+        for map_ in selves
+    ]
+    return [likeness / sum(likenesses) for likeness in likenesses]

@@ -22,10 +22,10 @@ from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, 
 from dataset_diffusion.labelled.faults import find_faults
 from dataset_diffusion.prompts.tokens import prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
-from dataset_diffusion.types import Prompt
+from dataset_diffusion.types import Prompt, Sample
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass
 from tests.clip import real_clip_tokenizer
-from tests.generators.slow_attention import mean_probabilities, observed
+from tests.generators.slow_attention import layer_weights, mean_probabilities, observed
 from tests.tiny_families import BUILDERS, IMAGE_SIZE, qwen_tokenizer, t5_tokenizer, words
 
 VOCABULARY = Vocabulary("pets", tuple(map(VocabularyClass, ("cat", "dog", "sofa"), ("cat", "dog", "small sofa"))))
@@ -279,6 +279,32 @@ def test_weighted_heads_are_those_of_the_contributions_computed_one_by_one(pipes
     assert (sample.attention.cross - unweighted.attention.cross).abs().max() > 1e-4
     rows = sample.attention.self_attention.sum(dim=1)
     torch.testing.assert_close(rows, torch.ones_like(rows), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", JOINT)
+@pytest.mark.parametrize("resolution", [8, 4])
+def test_weighted_blocks_are_those_of_a_slow_computation(pipes, family: str, resolution: int) -> None:
+    """Of one step: the maps of each block alone, weighed by what goes into the last one."""
+    sampler = SamplerSettings(num_inference_steps=1, guidance_scale=GUIDANCE[family], image_size=list(IMAGE_SIZE))
+
+    def sample(blocks: list[int]) -> list[Sample]:
+        attention = AttentionSettings(aggregation="weighted_layers", blocks=blocks, self_resolution=resolution)
+        return Generator(pipes[family], sampler, attention, VOCABULARY).sample(PROMPTS)
+
+    made_by = generator(pipes, family)
+    with observed(denoiser(pipes, family).get_submodule(made_by.family.blocks()[1])) as calls:
+        both = sample([1, 0])
+    states = calls[0]["hidden_states"]
+    states = states[:2] if family == "z_image" else states[-2:]
+    parts = [sample([0]), sample([1])]
+    for index, found in enumerate(both):
+        selves = [part[index].attention.self_attention for part in parts]
+        weights = layer_weights(selves, states[index][:64], (8, 8), 8 // resolution)
+        for kind in ("cross", "self_attention"):
+            maps = [getattr(part[index].attention, kind) for part in parts]
+            expected = sum(weight * map_ for weight, map_ in zip(weights, maps, strict=True))
+            torch.testing.assert_close(getattr(found.attention, kind), expected, atol=2e-6, rtol=1e-5)
+        assert max(weights) > 1.01 * min(weights)
 
 
 def test_weighting_is_refused_where_a_block_fuses_its_output(pipes) -> None:
