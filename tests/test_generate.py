@@ -48,6 +48,7 @@ class FakeGenerator:
     """Makes noise of the prompt's seed, with attention to match, and no model; `calls` are the ids of each batch."""
 
     calls: list[list[str]]
+    device = torch.device("cpu")
 
     def __init__(self, *_: object) -> None:
         pass
