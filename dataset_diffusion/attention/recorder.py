@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from dataset_diffusion.attention.class_stream import ClassStream
 from dataset_diffusion.attention.layer_weights import block_of, feature_attention, guides, layer_weights, likeness
 from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
@@ -39,6 +40,19 @@ class JointText:
     image_start: int
     words: Sequence[Sequence[int]]
     classes: Sequence[Sequence[int]]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """The texts that a UNet makes its images from, `number` of them: the maps have a row for each position of them."""
+
+    number: int
+
+    def __len__(self) -> int:
+        return self.number
 
 
 Call = Callable[[tuple[Any, ...], Mapping[str, Any]], bool]
@@ -65,8 +79,9 @@ class AttentionRecorder:
     """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
 
     `text` is what the image's attention is matched with. For a UNet these are the encoded class prompts [B, T, C], one
-    for each sample: keys are projected from them, and never reach the image. For joint attention it is a JointText.
-    What the model computes is the same to the bit.
+    for each sample: keys are projected from them, and never reach the image; with a PromptText it is the prompts. For
+    joint attention it is a JointText, of the class prompts in `stream` if that is given, otherwise of the prompts. What
+    the model computes is the same to the bit.
 
     With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
     A call of the model for which `is_recorded` is false is left out. `weighted` weighs the heads at each position by
@@ -83,8 +98,9 @@ class AttentionRecorder:
         self,
         model: nn.Module,
         layers: Sequence[AttentionLayer],
-        text: Tensor | JointText,
+        text: Tensor | PromptText | JointText,
         *,
+        stream: ClassStream | None = None,
         conditional: Literal["first", "last"] = "last",
         is_recorded: Call | None = None,
         weighted: bool = False,
@@ -93,7 +109,12 @@ class AttentionRecorder:
     ) -> None:
         self._model = model
         self._text = text
-        self._batch = len(text) if isinstance(text, Tensor) else len(text.words)
+        self._batch = len(text)
+        self._stream = stream
+        self._is_beside = False
+        """Whether a block runs on the class prompts of the stream."""
+        self._weights: Tensor | None = None
+        """Those of the heads in the block that ran last for the image."""
         self._conditional = conditional
         self._is_recorded = is_recorded
         self._records = True
@@ -121,6 +142,10 @@ class AttentionRecorder:
     def __enter__(self) -> Self:
         if self._is_recorded is not None or self._window is not None or self._weighted_layers:
             self._handles.append(self._model.register_forward_pre_hook(self._before_model, with_kwargs=True))
+        if self._stream is not None:
+            for name in self._stream.blocks:
+                hook = self._after_block(name, self._stream)
+                self._handles.append(self._model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
         for name, kinds in self._modules.items():
             module = self._model.get_submodule(name)
             self._handles += [
@@ -179,17 +204,37 @@ class AttentionRecorder:
             call = call.rows(rows)
             block = block_of(name)
             if self._weighted:
-                call = replace(call, weights=_head_weights(module, call))
-            if self._weighted_layers and False in kinds:
+                if not self._is_beside:
+                    self._weights = _head_weights(module, call)
+                call = replace(call, weights=self._weights)
+            if self._weighted_layers and False in kinds and not self._is_beside:
                 self._keep_features((args[0] if args else kwargs["hidden_states"])[rows], block)
             if isinstance(self._text, JointText):
-                self._record_joint(call, self._text, kinds, block)
-            elif kinds == {True}:
-                self._record_class_prompt(module, call, self._text, block)
-            else:
+                self._record_joint(call, self._text, self._recorded_now(kinds), block)
+            elif kinds == {False}:
                 self._record_self(call, block)
+            else:
+                self._record_cross(module, call, block)
 
         return hook
+
+    def _after_block(self, name: str, stream: ClassStream) -> Callable[..., None]:
+        @torch.compiler.disable
+        @torch.no_grad()
+        def hook(module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
+            if not self._records:
+                return
+            self._is_beside = True
+            try:
+                stream.run(name, module, kwargs)
+            finally:
+                self._is_beside = False
+
+        return hook
+
+    def _recorded_now(self, kinds: set[bool]) -> set[bool]:
+        """With a stream, what the image attends to in the class prompts when these run, and in itself when it runs."""
+        return kinds if self._stream is None else kinds & {self._is_beside}
 
     def _end_watch(self) -> "_Watch | None":
         watch, self._watch = self._watch, None
@@ -209,8 +254,10 @@ class AttentionRecorder:
         else:
             total.add_pooled(call, self._grid, self._self_size)
 
-    def _record_class_prompt(self, layer: Any, call: "_Call", states: Tensor, block: str) -> None:
-        self._cross_of(block).add(replace(call, key=class_keys(layer, states)))
+    def _record_cross(self, layer: Any, call: "_Call", block: str) -> None:
+        if isinstance(self._text, Tensor):
+            call = replace(call, key=text_keys(layer, self._text))
+        self._cross_of(block).add(call)
 
     def _record_joint(self, call: "_Call", text: JointText, kinds: set[bool], block: str) -> None:
         positions = self._grid[0] * self._grid[1]
@@ -334,22 +381,16 @@ def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _C
     hidden = args[0] if args else kwargs["hidden_states"]
     if module.group_norm is not None:
         hidden = module.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
-    query, key = (module.head_to_batch_dim(project(hidden), out_dim=4) for project in (module.to_q, _self_keys(module)))
+    query = module.head_to_batch_dim(module.to_q(hidden), out_dim=4)
     if module.norm_q is not None:
         query = module.norm_q(query)
-    if module.norm_k is not None:
-        key = module.norm_k(key)
-    return _Call(query, key, module.scale)
+    text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+    return _Call(query, text_keys(module, hidden if text is None else text), module.scale)
 
 
-def _self_keys(module: Any) -> Any:
-    """The key projection of self-attention. For cross-attention, whose keys are not asked for, the query projection."""
-    return module.to_q if module.is_cross_attention else module.to_k
-
-
-def class_keys(layer: Any, states: Tensor) -> Tensor:
-    """Project the states [B, T, C] of class prompts as a UNet's cross-attention projects text: [B, heads, T, d]."""
-    if layer.norm_cross is not None:
+def text_keys(layer: Any, states: Tensor) -> Tensor:
+    """Project states [B, T, C] as a UNet's attention projects what it attends to: [B, heads, T, d]."""
+    if layer.norm_cross is not None and layer.is_cross_attention:
         states = layer.norm_encoder_hidden_states(states)
     key = layer.head_to_batch_dim(layer.to_k(states), out_dim=4)
     return key if layer.norm_k is None else layer.norm_k(key)

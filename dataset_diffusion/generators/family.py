@@ -42,13 +42,26 @@ class Family(ABC):
     """What from_pretrained is told besides, to leave parts out that nobody needs here."""
     prompt_tokenizer: ClassVar[str] = "tokenizer"
     """The part that holds the tokenizer of the text encoder that reads least of a prompt."""
+    class_prompts: ClassVar[tuple[str, ...]] = ("own", "appended")
+    """The kinds of attention.class_prompt that can be recorded, the usual one first."""
     takes_schedulers: ClassVar[bool] = True
     """Whether the schedulers of Stable Diffusion can sample from it; flow matching has its own."""
 
     def __init__(self, pipe: "diffusers.DiffusionPipeline", attention: AttentionSettings | None = None) -> None:
-        """`attention` says how recorders combine heads, and which steps they record."""
+        """`attention` says how recorders combine heads, which steps they record, and where they read class words.
+
+        Raises InputError if this family cannot read them there.
+        """
         self.pipe = pipe
         self._attention = attention or AttentionSettings()
+        wanted = self._attention.class_prompt
+        if wanted not in (None, *self.class_prompts):
+            raise InputError(
+                f"attention.class_prompt={wanted}: {self.title} takes no second text; give {self.class_prompts[0]}, "
+                "or null"
+            )
+        self.class_prompt = wanted or self.class_prompts[0]
+        """Where class words are read: see settings."""
         self.positive_states: Any = None
         """What the pipeline has made of the prompt, where that tells calls of the denoiser with it from others."""
 

@@ -1,13 +1,13 @@
 """Flux.1 dev and schnell: T5's text first, then image positions. CLIP gives one vector for the whole prompt alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt, relative_block
+from dataset_diffusion.generators.joint import JointFamily, TextPart, relative_block
 from dataset_diffusion.settings.generate import SamplerSettings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Flux(JointFamily):
     other_pipelines = ("FluxImg2ImgPipeline", "FluxInpaintPipeline")
     prompt_tokenizer = "tokenizer_2"
     gives_noise_levels = True
+    encode_options: ClassVar[Mapping[str, Any]] = {"prompt_2": None}
 
     @classmethod
     def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
@@ -89,7 +90,7 @@ class Flux(JointFamily):
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer on packed latents."""
-        states, pooled, text_ids = no_grad_prompt(self.pipe, text)
+        states, pooled, text_ids = self.encode_prompt(text)
         batch, channels, height, width = latents.shape
         transformer = self.pipe.transformer
         guidance = torch.full([batch], GUIDANCE, device=latents.device) if transformer.config.guidance_embeds else None

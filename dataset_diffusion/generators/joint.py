@@ -1,26 +1,33 @@
 """What the transformers have in common in which image and text attend to each other (joint attention).
 
-Class words are read in the prompt itself. The image's attention is the softmax over the words of the prompt: padding
-and special tokens, which take more than half of it in some models, are left out before normalising.
+Class words are read in the prompt itself, or in a class prompt that goes through the blocks beside it (ClassStream).
+The image's attention is the softmax over the words of that text: padding and special tokens, which take more than half
+of it in some models, are left out before normalising.
 """
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dataset_diffusion.attention.class_stream import ClassStream
+from dataset_diffusion.attention.layer_weights import block_of
 from dataset_diffusion.attention.layers import AttentionLayer, joint_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder, JointText
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
-from dataset_diffusion.prompts.tokens import PromptTokens, prompt_tokens
+from dataset_diffusion.prompts.tokens import PromptTokens, prompt_text, prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+BACKGROUND = ("background", "floor", "grass", "tree", "sky")
+"""What a class prompt has besides the class words: what no class is must have a word, too (arXiv 2502.04320)."""
 
 
 class TextPart(NamedTuple):
@@ -34,7 +41,10 @@ class TextPart(NamedTuple):
 class JointFamily(Family):
     """A family whose denoiser is a transformer with joint attention, and which samples by flow matching."""
 
+    class_prompts: ClassVar[tuple[str, ...]] = ("appended", "own")
     takes_schedulers = False
+    encode_options: ClassVar[Mapping[str, Any]] = {}
+    """What encode_prompt must be told for a text alone, besides the text."""
     conditional: Literal["first", "last"] = "last"
     """Which half of a batch is conditional, with classifier-free guidance."""
     gives_noise_levels = False
@@ -93,14 +103,16 @@ class JointFamily(Family):
     def class_spans(self, text: str, words: Sequence[str]) -> Spans:
         """The recorded attention has a row for each token of a class word, class by class."""
         spans: list[tuple[int, ...]] = []
-        for positions in self._find(text, words).spans:
+        for positions in self._find(self._read_text(text, words), words).spans:
             start = sum(map(len, spans))
             spans.append(tuple(range(start, start + len(positions))))
         return tuple(spans)
 
     def prepare(self, texts: Sequence[str], words: Sequence[Sequence[str]], **prompt_options: Any) -> MakeRecorder:
-        """Records the attention to the class words in the prompts."""
-        found = [self._find(*pair, **prompt_options) for pair in zip(texts, words, strict=True)]
+        """Records the attention to the class words in the prompts, or in class prompts beside them."""
+        read = [self._read_text(*pair) for pair in zip(texts, words, strict=True)]
+        found = [self._find(*pair, **prompt_options) for pair in zip(read, words, strict=True)]
+        states = self.encode_prompt(read, **prompt_options)[0] if self.class_prompt == "own" else None
 
         def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:
             grid = next(layer.size for layer in layers if layer.is_cross)
@@ -115,6 +127,7 @@ class JointFamily(Family):
                 self.denoiser,
                 layers,
                 text,
+                stream=None if states is None else self._stream(layers, states, images_per_prompt),
                 conditional=self.conditional,
                 is_recorded=self.is_recorded,
                 **self.recorder_options(),
@@ -122,12 +135,38 @@ class JointFamily(Family):
 
         return make
 
+    def _read_text(self, text: str, words: Sequence[str]) -> str:
+        """The text in which class words are read: the prompt, or the class prompt."""
+        if self.class_prompt == "appended":
+            return text
+        others = " ".join(word for word in BACKGROUND if word not in words)
+        return prompt_text(self.tokenizer, others, words)
+
+    def _stream(self, layers: Sequence[AttentionLayer], states: Tensor, images_per_prompt: int) -> ClassStream:
+        """Class prompts for the blocks up to the last one that is recorded."""
+        blocks = [block_of(name) for name in self.blocks().values()]
+        last = max(blocks.index(block_of(layer.name)) for layer in layers)
+        repeated = states.repeat_interleave(images_per_prompt, dim=0)
+        return ClassStream(repeated, self.denoiser.context_embedder, blocks[: last + 1])
+
+    @torch.no_grad()
+    def encode_prompt(self, texts: str | Sequence[str], **prompt_options: Any) -> Any:
+        """What the pipeline makes of texts, without guidance: the states, and whatever else its denoiser is given."""
+        options = {"device": self.pipe._execution_device, **self.encode_options, **prompt_options}
+        return self.pipe.encode_prompt(texts, **options)
+
     def _find(self, text: str, words: Sequence[str], **prompt_options: Any) -> PromptTokens:
         """The positions of words from the beginning of the text on, those of all its parts together."""
         parts = [
             (part.start, prompt_tokens(part.tokenizer, text, words, part.max_length, self.around()))
             for part in self.text_parts(**prompt_options)
         ]
+        if len(set(words)) == 1 and all(set(tokens.words) == set(chain(*tokens.spans)) for _, tokens in parts):
+            # Its share of the attention would be the same everywhere.
+            raise InputError(
+                f"class word {words[0]!r}: the prompt has no other word to compare it with; add a caption, or give "
+                "attention.class_prompt=own"
+            )
         return PromptTokens(
             words=tuple(start + position for start, tokens in parts for position in tokens.words),
             spans=tuple(
@@ -171,9 +210,3 @@ class JointFamily(Family):
 def relative_block(block: int, of: int, num_blocks: int) -> int:
     """The block of a model with `num_blocks` that lies as deep in it as `block` in one of `of`."""
     return round(block / (of - 1) * (num_blocks - 1))
-
-
-def no_grad_prompt(pipe: Any, *texts: str | None, **options: Any) -> Any:
-    """What the pipeline's encode_prompt makes of texts."""
-    with torch.no_grad():
-        return pipe.encode_prompt(*texts, device=pipe._execution_device, **options)

@@ -38,14 +38,15 @@ def record_attention(
     cross_resolution: int | None = None,
     blocks: list[int] | None = None,
     aggregation: str = "mean",
+    class_prompt: str | None = None,
     steps: list[float] | None = None,
 ) -> "RecordedAttention":
     """Record the attention of one call of a diffusers pipeline inside a `with` block.
 
     `words` are the class words of each prompt of the call. Models with joint attention (Stable Diffusion 3, Flux.1,
-    Z-Image) find them in the prompt: append them to it. The images are the same, to the bit, as without recording.
-    The other arguments are those of `attention` in dd-generate. Works with any scheduler, with image-to-image and
-    inpainting pipelines, and with several images for a prompt.
+    Z-Image) find them in the prompt: append them to it, or give class_prompt="own" (not Z-Image). The images are the
+    same, to the bit, as without recording. The other arguments are those of `attention` in dd-generate. Works with any
+    scheduler, with image-to-image and inpainting pipelines, and with several images for a prompt.
 
     Raises InputError for a pipeline that cannot be recorded, for one that is compiled, for words that are not
     in their prompt, and for prompts that are given as embeddings.
@@ -54,6 +55,7 @@ def record_attention(
         self_resolution=self_resolution,
         cross_resolution=cross_resolution,
         aggregation=aggregation,
+        class_prompt=class_prompt,
         blocks=blocks,
         steps=steps,
     )

@@ -4,12 +4,12 @@ A word has positions in both texts, and both count.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt, relative_block
+from dataset_diffusion.generators.joint import JointFamily, TextPart, relative_block
 
 BEST_BLOCK, OF_BLOCKS = 9, 24
 """Of the medium model: block 9 groups image positions by the words they show (Seg4Diff, arXiv 2509.18096)."""
@@ -23,6 +23,11 @@ class StableDiffusion3(JointFamily):
     title = "Stable Diffusion 3 and 3.5"
     pipeline = "StableDiffusion3Pipeline"
     other_pipelines = ("StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline")
+    encode_options: ClassVar[Mapping[str, Any]] = {
+        "prompt_2": None,
+        "prompt_3": None,
+        "do_classifier_free_guidance": False,
+    }
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -75,7 +80,7 @@ class StableDiffusion3(JointFamily):
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer."""
-        states, _, pooled, _ = no_grad_prompt(self.pipe, text, None, None, do_classifier_free_guidance=False)
+        states, _, pooled, _ = self.encode_prompt(text)
         self.pipe.transformer(
             hidden_states=latents,
             timestep=times,

@@ -1,6 +1,7 @@
 """What the families with a UNet have in common: class prompts are separate texts, from which no image is made.
 
-The paper calls it class-prompt cross-attention (arXiv 2309.14303).
+The paper calls it class-prompt cross-attention (arXiv 2309.14303). With attention.class_prompt=appended the words are
+read in the prompt instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
-from dataset_diffusion.attention.recorder import AttentionRecorder
+from dataset_diffusion.attention.recorder import AttentionRecorder, PromptText
 from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
-from dataset_diffusion.prompts.tokens import class_prompt
+from dataset_diffusion.prompts.tokens import class_prompt, prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings
 
 
@@ -42,17 +43,25 @@ class UNetFamily(Family):
         """Of all layers those that the settings ask for."""
         return select_layers(layers, settings, latent_size)
 
-    def class_spans(self, text: str, words: Sequence[str]) -> Spans:  # noqa: ARG002
-        """The words' positions in the class prompt, whatever the prompt of the image."""
+    def class_spans(self, text: str, words: Sequence[str]) -> Spans:
+        """The words' positions in the class prompt, or in the prompt of the image."""
+        if self.class_prompt == "appended":
+            return prompt_tokens(self.tokenizer, text, words, self.tokenizer.model_max_length).spans
         return class_prompt(self.tokenizer, words).spans
 
     def prepare(
         self,
-        texts: Sequence[str],  # noqa: ARG002
+        texts: Sequence[str],
         words: Sequence[Sequence[str]],
         **prompt_options: Any,  # noqa: ARG002
     ) -> MakeRecorder:
-        """Records the attention to class prompts, which the images are not made from."""
+        """Records the attention to class prompts, which the images are not made from, or to the prompts."""
+        if self.class_prompt == "appended":
+            for pair in zip(texts, words, strict=True):
+                self.class_spans(*pair)  # a prompt without its words is refused before an image is made
+            return lambda layers, images_per_prompt: AttentionRecorder(
+                self.pipe.unet, layers, PromptText(len(texts) * images_per_prompt), **self.recorder_options()
+            )
         states = self.encode_text([class_prompt(self.tokenizer, class_words).text for class_words in words])
 
         def make(layers: Sequence[AttentionLayer], images_per_prompt: int) -> AttentionRecorder:

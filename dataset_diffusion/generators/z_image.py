@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dataset_diffusion.generators.joint import JointFamily, TextPart, no_grad_prompt
+from dataset_diffusion.generators.joint import JointFamily, TextPart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -25,6 +25,9 @@ class ZImage(JointFamily):
     other_pipelines = ("ZImageImg2ImgPipeline", "ZImageInpaintPipeline")
     conditional = "first"
     gives_noise_levels = True
+    # Its layers are given image and caption as one sequence.
+    class_prompts = ("appended",)
+    encode_options: ClassVar[Mapping[str, Any]] = {"do_classifier_free_guidance": False}
 
     @classmethod
     def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
@@ -71,7 +74,7 @@ class ZImage(JointFamily):
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
         """Run the transformer, whose time runs from noise to image."""
-        (states,), _ = no_grad_prompt(self.pipe, text, do_classifier_free_guidance=False)
+        (states,), _ = self.encode_prompt(text)
         images = list(latents.unsqueeze(2).unbind(dim=0))
         self.pipe.transformer(images, (1000 - times) / 1000, [states] * len(images))
 

@@ -11,6 +11,7 @@ from typing import Any
 from dataset_diffusion.settings.checks import one_of, require
 
 AGGREGATIONS = ("mean", "weighted", "weighted_layers")
+CLASS_PROMPTS = ("own", "appended")
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "llm", "coco", "voc", "images", "file")
 MODEL_SOURCES = ("llm", "voc", "images")
@@ -225,6 +226,10 @@ class AttentionSettings:
     """how heads and layers are combined: mean (the paper's); weighted: heads by what each contributes to the output at
     each position; weighted_layers: layers as well, by the likeness of their self-attention to that of the model's
     features (arXiv 2603.06178)"""
+    class_prompt: str | None = None
+    """where class words are read: own, in a text of their own that the image never sees; appended, in the prompt; null:
+    own for UNets (the paper's), appended for transformers. SD3 and Flux run twice what is recorded for own, Z-Image has
+    appended alone"""
     blocks: list[int] | None = None
     """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
     best"""
@@ -245,6 +250,12 @@ class AttentionSettings:
             "must be two numbers of 0 to 1, the smaller one first, as [0.5,0.75], or null",
         )
         require(self.aggregation in AGGREGATIONS, "attention.aggregation", self.aggregation, one_of(AGGREGATIONS))
+        require(
+            self.class_prompt in (None, *CLASS_PROMPTS),
+            "attention.class_prompt",
+            self.class_prompt,
+            f"{one_of(CLASS_PROMPTS)}, or null",
+        )
         require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, as [9], or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")
 

@@ -40,12 +40,19 @@ def rotate(vectors: Tensor, angles: Tensor) -> Tensor:
     return torch.stack(turned, dim=-1).flatten(-2)
 
 
+def unet(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    image, text = inputs["hidden_states"], inputs.get("encoder_hidden_states")
+    query = project(module.to_q, image, module.heads, None)
+    return query, project(module.to_k, image if text is None else text, module.heads, None)
+
+
 def sd3(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Queries of image and text."""
     image, text = inputs["hidden_states"], inputs["encoder_hidden_states"]
-    heads = module.heads
-    query = project(module.to_q, image, heads, module.norm_q)
-    key = project(module.to_k, image, heads, module.norm_k)
-    return query, torch.cat([key, project(module.add_k_proj, text, heads, module.norm_added_k)], dim=2)
+    query = project(module.to_q, image, module.heads, module.norm_q)
+    key = project(module.to_k, image, module.heads, module.norm_k)
+    query = torch.cat([query, project(module.add_q_proj, text, module.heads, module.norm_added_q)], dim=2)
+    return query, torch.cat([key, project(module.add_k_proj, text, module.heads, module.norm_added_k)], dim=2)
 
 
 def flux(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
@@ -72,7 +79,7 @@ def z_image(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return query, key
 
 
-QUERIES_AND_KEYS = {"sd3": sd3, "flux": flux, "z_image": z_image}
+QUERIES_AND_KEYS = {"sd": unet, "sdxl": unet, "sd3": sd3, "flux": flux, "z_image": z_image}
 
 
 def mean_probabilities(
@@ -91,6 +98,35 @@ def mean_probabilities(
         ]
         found.append(torch.stack(maps).mean(dim=0))
     return found
+
+
+def attention_inputs(block: Any, inputs: Inputs, text: Tensor) -> Inputs:
+    """What a block of SD3 or Flux, in float64, gives its attention for the image and `text` [B, T, C] as its text."""
+    image, time = (inputs[name][-len(text) :].double() for name in ("hidden_states", "temb"))
+    rest = {"image_rotary_emb": inputs.get("image_rotary_emb")}
+    if hasattr(block, "proj_mlp"):
+        return {"hidden_states": block.norm(torch.cat([text, image], dim=1), emb=time)[0], **rest}
+    is_last = getattr(block, "context_pre_only", False)
+    normed = block.norm1_context(text, time) if is_last else block.norm1_context(text, emb=time)[0]
+    return {"hidden_states": block.norm1(image, emb=time)[0], "encoder_hidden_states": normed, **rest}
+
+
+def pass_text(family: str, block: Any, inputs: Inputs, text: Tensor) -> Tensor:
+    """What a double block, in float64, makes of a text [B, T, C] that sees itself and the image alone."""
+    attention, given = block.attn, attention_inputs(block, inputs, text)
+    query, key = QUERIES_AND_KEYS[family](attention, given)
+    values = [
+        project(attention.to_v, given["hidden_states"], attention.heads, None),
+        project(attention.add_v_proj, given["encoder_hidden_states"], attention.heads, None),
+    ]
+    own = slice(0, text.shape[1]) if family == "flux" else slice(-text.shape[1], None)
+    value = torch.cat(values[::-1] if family == "flux" else values, dim=2)
+    seen = (query[:, :, own] @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(dim=3) @ value
+    _, gate, shift, scale, last_gate = block.norm1_context(text, emb=inputs["temb"][-len(text) :].double())
+    text = text + gate[:, None] * attention.to_add_out(seen.transpose(1, 2).flatten(2))
+    return text + last_gate[:, None] * block.ff_context(
+        block.norm2_context(text) * (1 + scale[:, None]) + shift[:, None]
+    )
 
 
 def layer_weights(selves: Sequence[Tensor], states: Tensor, grid: tuple[int, int], cell: int) -> list[float]:
