@@ -1,14 +1,21 @@
 """Labelled images of a VOC-style folder."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dataset_diffusion.calibration.recording import LabelledImage
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.labelled.voc_style import VocDataset
+from dataset_diffusion.prompts.tokens import full_text, prompt_text
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 
 def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int) -> list[LabelledImage]:
@@ -33,3 +40,13 @@ def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int)
     if not images:
         raise InputError(f"{folder}: no mask of split {split} has a class; label some images, twenty will do")
     return images
+
+
+def with_captions(images: Sequence[LabelledImage], tokenizer: "CLIPTokenizer") -> list[LabelledImage]:
+    """The images with a short caption before their class words, which need other words to be compared with.
+
+    It is cut to what the tokenizer's text encoder reads. Raises InputError if the class words alone are too long.
+    """
+    return [
+        replace(item, prompt=prompt_text(tokenizer, full_text("", item.words, "simple"), item.words)) for item in images
+    ]

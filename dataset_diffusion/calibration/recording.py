@@ -82,10 +82,10 @@ class NoisedRecorder:
     ) -> None:
         """`image_size`: height and width of images with as many pixels as the model is given; None: its own."""
         self.pipe = pipe
-        self._family = family_of(pipe, replace(attention, steps=None))
+        self.family = family_of(pipe, replace(attention, steps=None))
         self._attention = attention
-        self._native_size = self._family.checked_size(image_size)
-        times = self._family.noise_times(num_inference_steps, self._native_size)
+        self._native_size = self.family.checked_size(image_size)
+        times = self.family.noise_times(num_inference_steps, self._native_size)
         begin, end = attention.steps or (0.0, 1.0)
         window = StepWindow(begin, end, lambda: len(times))
         self.times = times[[window.has(step) for step in range(len(times))]]
@@ -100,14 +100,14 @@ class NoisedRecorder:
         """
         size = self._pixel_size(item.image)
         if size not in self._layers:
-            self._layers[size] = self._family.attention_layers(size, self._attention)
+            self._layers[size] = self.family.attention_layers(size, self._attention)
         layers = self._layers[size]
 
         def recorder(batch: int) -> list[AttentionRecorder]:
-            return [self._family.recorder(layers, [item.prompt] * batch, [item.words] * batch)]
+            return [self.family.recorder(layers, [item.prompt] * batch, [item.words] * batch)]
 
         (by_step,) = self._record_steps(item.image, item.prompt, recorder, seed)
-        spans = self._family.class_spans(item.prompt, item.words)
+        spans = self.family.class_spans(item.prompt, item.words)
         return RecordedImage(item.image, item.labels, item.class_ids, spans, mean_maps(by_step))
 
     def record_steps(
@@ -130,19 +130,19 @@ class NoisedRecorder:
         latents = self._encode_image(image)
         shape = (len(self.times), *latents.shape[1:])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)
-        noisy = self._family.add_noise(latents.expand_as(noise), noise, self.times)
+        noisy = self.family.add_noise(latents.expand_as(noise), noise, self.times)
         by_step: list[list[list[AttentionMaps]]] = []
         for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // image[..., 0].size)):
             with ExitStack() as stack:
                 active = [stack.enter_context(recorder) for recorder in recorders(len(steps))]
-                self._family.denoise(noisy[steps], self.times[steps], prompt)
+                self.family.denoise(noisy[steps], self.times[steps], prompt)
             by_step.append([recorder.maps() for recorder in active])
         return [[maps for step in by_step for maps in step[index]] for index in range(len(by_step[0]))]
 
     def encode_text(self, text: str) -> Tensor:
         """The states [1, T, C] that a UNet's pipeline makes of a text."""
-        assert isinstance(self._family, UNetFamily)
-        return self._family.encode_text([text])
+        assert isinstance(self.family, UNetFamily)
+        return self.family.encode_text([text])
 
     def layers(self, image: np.ndarray) -> tuple[AttentionLayer, ...]:
         """All attention layers of a UNet with the sizes that their maps have for this image."""
@@ -169,7 +169,7 @@ class NoisedRecorder:
         size = self._pixel_size(image)
         if size != image.shape[:2]:
             pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
-        return self._family.encode_images(pixels)
+        return self.family.encode_images(pixels)
 
 
 def mean_maps(maps: Sequence[AttentionMaps]) -> AttentionMaps:

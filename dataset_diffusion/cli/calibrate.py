@@ -44,7 +44,7 @@ def work(settings: GenerateSettings, folder: Path) -> None:
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.choice import bands, best_band, best_of_each_power
-    from dataset_diffusion.calibration.examples import labelled_images
+    from dataset_diffusion.calibration.examples import labelled_images, with_captions
     from dataset_diffusion.calibration.recording import NoisedRecorder
     from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
     from dataset_diffusion.vocabulary import choose_vocabulary
@@ -56,6 +56,8 @@ def work(settings: GenerateSettings, folder: Path) -> None:
     recorder = NoisedRecorder(
         pipe, settings.sampler.num_inference_steps, settings.attention, settings.sampler.image_size
     )
+    if recorder.family.class_prompt == "appended":
+        images = with_captions(images, recorder.family.tokenizer)
     recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
 
     num_labels = len(vocabulary.label_names)

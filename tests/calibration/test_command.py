@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from dataset_diffusion.cli import calibrate as calibrate_module
+from dataset_diffusion.labelled.toy_scenes import write_scenes
+from dataset_diffusion.toy.scenes import VALIDATION_SEEDS
+from tests.tiny_families import BUILDERS
 from tests.tiny_pipeline import build_tiny_pipeline
 
 Calibrate = Callable[..., tuple[int, str, str]]
@@ -66,6 +69,24 @@ def test_it_proposes_settings_that_dd_generate_takes(
     assert proposed
     assert float(proposed[3]) <= float(proposed[2])
     assert sum(line.startswith("  power ") for line in lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("sdxl", []), ("sd3", ["attention.class_prompt=own"]), ("flux", ["attention.blocks=[0]"]), ("z_image", [])],
+)
+def test_it_takes_models_of_other_families(
+    tmp_path: Path, calibrate: Calibrate, family: str, options: list[str]
+) -> None:
+    """On scenes of the toy world, of which some have one class, and no other word in their class prompt."""
+    write_scenes(tmp_path / "labelled", VALIDATION_SEEDS[:4], "train")
+    model = BUILDERS[family](tmp_path / "model")
+    sampler = ["sampler.num_inference_steps=2", "sampler.image_size=[32,32]", "sampler.scheduler=null"]
+    status, output, errors = calibrate(str(tmp_path / "labelled"), f"model.path={model}", *sampler, *options)
+    assert status == 0, errors
+    lines = output.splitlines()
+    assert lines[0].startswith("4 images of ")
+    assert lines[-1].startswith("  attention.power=")
 
 
 @pytest.mark.parametrize(
