@@ -12,7 +12,7 @@ import argparse
 import contextlib
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,11 +139,23 @@ def main() -> None:
 
 
 def run(row: Row, budget: Budget, generated: Path, work: Path, validation: Path) -> dict[str, Any]:
-    """Train and test; what the training says goes to a log."""
+    """Train and test a row's network."""
     folder = work / row.name
-    with (work / f"{row.name}.log").open("w") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        write_folder(folder / "dataset", items(row, generated), "train", SIDE)
-        segmentor = load_segmentor(train(training_settings(row, budget, folder)))
+    return train_and_test(folder, items(row, generated), training_settings(row, budget, folder), validation)
+
+
+def train_and_test(
+    folder: Path, images: Iterable[TrainingItem], settings: TrainSettings, validation: Path
+) -> dict[str, Any]:
+    """mIoU and pixel accuracy of a network on `validation`; what the training says goes to a log beside `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        folder.with_name(f"{folder.name}.log").open("w") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        write_folder(folder / "dataset", images, "train", SIDE)
+        segmentor = load_segmentor(train(settings))
         dataset = VocDataset("toy", validation, "val", load_vocabulary("voc").label_names)
         metrics = segmentation_metrics(measure(segmentor, dataset, range(len(dataset.ids))))
     return {"miou": metrics.miou, "pixel_accuracy": metrics.pixel_accuracy}
@@ -151,14 +163,19 @@ def run(row: Row, budget: Budget, generated: Path, work: Path, validation: Path)
 
 def training_settings(row: Row, budget: Budget, folder: Path) -> TrainSettings:
     """Those of experiment=toy, with a smaller network and fewer iterations."""
+    return small_training(NETWORKS[row.network], folder, row.seed, budget.iterations)
+
+
+def small_training(network: Sequence[str], folder: Path, seed: int, iterations: int) -> TrainSettings:
+    """The settings of a training on `folder`/dataset, at half of the toy world's size."""
     overrides = [
-        *NETWORKS[row.network],
+        *network,
         f"dataset_dir={folder / 'dataset'}",
         f"work_dir={folder / 'run'}",
-        f"seed={row.seed}",
+        f"seed={seed}",
         f"crop_size={SIDE}",
-        f"iterations={budget.iterations}",
-        f"checkpoint_interval={budget.iterations}",
+        f"iterations={iterations}",
+        f"checkpoint_interval={iterations}",
         "resume=true",
     ]
     with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
@@ -170,12 +187,17 @@ def items(row: Row, generated: Path) -> Iterator[TrainingItem]:
     names, _ = read_split(generated / "ImageSets" / "Segmentation" / "train.txt")
     if len(names) < row.generated:
         raise SystemExit(f"{generated}: has {len(names)} images, {row.generated} are needed")
-    num_labels = len(load_vocabulary("voc").label_names)
-    for name in names[: row.generated]:
-        labels = read_label_mask(generated / "SegmentationClass" / f"{name}.png", num_labels)
-        yield TrainingItem(name, read_image(generated / "JPEGImages" / f"{name}.jpg"), labels, 0)
+    yield from generated_items(generated, names[: row.generated])
     first = FIRST_RENDERED + 1000 * row.seed
     yield from rendered_items(TRAINING_SEEDS[first : first + row.rendered])
+
+
+def generated_items(folder: Path, names: Sequence[str]) -> Iterator[TrainingItem]:
+    """Images of a folder that dd-generate made."""
+    num_labels = len(load_vocabulary("voc").label_names)
+    for name in names:
+        labels = read_label_mask(folder / "SegmentationClass" / f"{name}.png", num_labels)
+        yield TrainingItem(name, read_image(folder / "JPEGImages" / f"{name}.jpg"), labels, 0)
 
 
 def format_tables(results: dict[Row, dict[str, Any]], budget: Budget, seeds: int) -> str:
