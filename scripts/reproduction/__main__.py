@@ -3,7 +3,7 @@
     python -m scripts.reproduction                 all of it, overnight on two cores
     python -m scripts.reproduction --main          masks of all rows, segmentors of the main ones: about an hour
     python -m scripts.reproduction --only power    one table
-    python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 unless the main claims hold
+    python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 where a main claim fails
 
 Two metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
 recorded attention are compared with the exact ones. Segmentor: one is trained on generated images and their masks, and
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def reproduce(args: argparse.Namespace) -> None:
-    """Measure, write, and say what holds."""
+    """Measure, write, and say which claims are supported."""
     settings = reference_settings(args.model)
     scale = QUICK if args.quick else replace(FULL, seeds=args.seeds)
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
@@ -178,7 +178,7 @@ def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int
     if not class_word_gain or sum(class_word_gain) <= 0:
         wrong.append("class words tell the model what captions leave out")
     for claim in wrong:
-        print(f"the direction does not hold: {claim}", file=sys.stderr)
+        print(f"not supported: {claim}", file=sys.stderr)
     return 1 if wrong or len(main_outcomes) != len(MAIN_CLAIMS) else 0
 
 

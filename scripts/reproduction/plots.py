@@ -76,7 +76,7 @@ def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
 
 
 def plot_claims(found: Sequence[Outcome], path: Path) -> None:
-    """The difference that each claim is about, with its 95% interval: right of zero it holds."""
+    """The difference that each claim is about, with its 95% interval: right of zero it is supported."""
     figure = Figure(figsize=(10, 0.36 * len(found) + 1), layout="constrained")
     panel = figure.subplots()
     panel.axvline(0, color="black", linewidth=0.8)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-Verdict = Literal["holds", "does not hold", "inconclusive"]
+Verdict = Literal["supported", "contradicted", "inconclusive"]
 CONFIDENCE = 0.95
 
 
@@ -89,5 +89,5 @@ def _deviation(values: np.ndarray, freedom: int) -> float:
 def verdict(difference: Interval) -> Verdict:
     """What a difference says of the claim that it is positive."""
     if difference.is_positive:
-        return "holds"
-    return "does not hold" if difference.is_negative else "inconclusive"
+        return "supported"
+    return "contradicted" if difference.is_negative else "inconclusive"

@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """Whether the direction holds here."""
+        """supported, contradicted or inconclusive."""
         return verdict(self.difference)
 
 
@@ -113,7 +113,7 @@ def class_words_line(figures: Figures) -> str:
 
 
 def claims_table(found: Sequence[Outcome]) -> str:
-    """Of each claim whether its direction holds here."""
+    """Of each claim whether the figures support it."""
     rows = [
         [
             outcome.claim.text,

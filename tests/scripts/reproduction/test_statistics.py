@@ -23,8 +23,8 @@ def test_one_value_has_no_interval_and_decides_nothing() -> None:
 
 def test_a_difference_is_taken_seed_by_seed() -> None:
     better, worse = [10.0, 20.0, 30.1], [9.0, 19.0, 29.0]
-    assert verdict(paired_difference(better, worse)) == "holds"
-    assert verdict(paired_difference(worse, better)) == "does not hold"
+    assert verdict(paired_difference(better, worse)) == "supported"
+    assert verdict(paired_difference(worse, better)) == "contradicted"
     assert verdict(paired_difference([1.0, 5.0, 2.0], [2.0, 1.0, 3.0])) == "inconclusive"
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([1.0, 2.0], [1.0])
