@@ -13,7 +13,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,12 +36,14 @@ from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
 
 NUM_SCENES = 200
 FORMATS = ("coco", "huggingface", "webdataset")
+STEPS = ("nothing", "filter", "report", *FORMATS)
 
 
 def main() -> None:
     """Print a line for each step and number of samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, nargs="+", default=[2000, 10000], help="samples (default %(default)s)")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what is measured (default: all)")
     parser.add_argument("--keep", type=Path, help="make the folder here, and keep it")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores")
@@ -49,20 +51,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.keep or Path(temporary, "made")
             make_folder(folder, num_samples)
-            for name, step in steps(folder, Path(temporary)):
+            for name, step in steps(folder, Path(temporary), arguments.steps):
                 seconds, mebibytes = measured(step)
                 print(
                     f"{num_samples:7} samples  {name:12} {seconds:7.1f} s  {mebibytes:6.0f} MiB at the peak", flush=True
                 )
 
 
-def steps(folder: Path, temporary: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+def steps(folder: Path, temporary: Path, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is measured, by name."""
-    yield "nothing", _Nothing()
-    yield "filter", _Filter(folder)
-    yield "report", _Report(folder)
-    for name in FORMATS:
-        yield name, _Export(folder, name, temporary / name)
+    others = {"nothing": _Nothing(), "filter": _Filter(folder), "report": _Report(folder)}
+    for name in names:
+        yield name, others.get(name) or _Export(folder, name, temporary / name)
         shutil.rmtree(temporary / name, ignore_errors=True)
 
 
