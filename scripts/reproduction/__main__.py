@@ -5,9 +5,10 @@
     python -m scripts.reproduction --only power    one table
     python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 where a main claim fails
 
-Two metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
-recorded attention are compared with the exact ones. Segmentor: one is trained on generated images and their masks, and
-tested on rendered scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
+Three metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
+recorded attention are compared with the exact ones. Judged: masks of generated images are compared with the labels of
+a segmentor of rendered scenes. Segmentor: one is trained on generated images and their masks, and tested on rendered
+scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
 resumes where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
 shipped model, to docs/results/, anything else to the work folder.
 """
@@ -40,6 +41,7 @@ from scripts.reproduction.tables import (
     claims_table,
     class_words_line,
     experiment_table,
+    judge_line,
     new_ideas_table,
     outcomes,
 )
@@ -85,6 +87,8 @@ def reproduce(args: argparse.Namespace) -> None:
     summary = [claims_table(found)]
     if figures.class_word_gain:
         summary.append(class_words_line(figures))
+    if figures.judge_miou is not None:
+        summary.append(judge_line(figures))
     if "beyond" in names:
         summary.append(new_ideas_table(figures))
     text = "\n".join([*summary, *(experiment_table(figures, table) for table in tables)])

@@ -10,8 +10,8 @@ from scripts.reproduction.study import Figures
 from scripts.reproduction.tables import Outcome, mean
 from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
-COLOURS: dict[Metric, str] = {"masks": "tab:blue", "segmentor": "tab:orange"}
-OFFSETS: dict[Metric, float] = {"masks": -0.12, "segmentor": 0.12}
+COLOURS: dict[Metric, str] = {"masks": "tab:blue", "judged": "tab:green", "segmentor": "tab:orange"}
+OFFSETS: dict[Metric, float] = {"masks": -0.2, "judged": 0.0, "segmentor": 0.2}
 """Of the points of a row, so that they do not hide each other."""
 NUMBERS = {
     "generated": ("generated, half as many", REFERENCE.name, "generated, twice as many"),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,6 +20,7 @@ from scripts.reproduction.images import (
     read_scenes,
     record_scenes,
 )
+from scripts.reproduction.judge import Judge, JudgeJob, train_judge
 from scripts.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from scripts.reproduction.recipe import ArchivedImage, Recipe
 from scripts.reproduction.records import read_record, write_record
@@ -34,6 +36,8 @@ from scripts.reproduction.variants import CAPTION, Experiment, Variant
 from scripts.reproduction.workers import run_in_processes
 from scripts.toy_model.quality import class_word_gain
 
+GROUPS_A_SEED = 3
+"""Groups of a seed's generated images that the judge's labels are compared with."""
 MODEL_JOBS, TRAINING_JOBS = 100, 20
 """Jobs of a process that has loaded the model, and of one that has imported what trainings need."""
 
@@ -43,6 +47,10 @@ class Figures:
     """What was measured, by the names of the variants: of each group of scenes, and the mIoU of each training."""
 
     masks: dict[str, list[MaskFigures]] = field(default_factory=dict)
+    judged: dict[str, list[MaskFigures]] = field(default_factory=dict)
+    """Of each group of generated images, against the judge's labels."""
+    judge_miou: float | None = None
+    """Of the judge's labels of rendered scenes, their classes being known."""
     segmentor: dict[str, list[float]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     class_word_gain: list[float] = field(default_factory=list)
@@ -69,12 +77,15 @@ class Study:
             for table, variant in rows
             if table.is_measured(variant, "segmentor") and (segmentor_rows is None or variant.name in segmentor_rows)
         )
+        judged = dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "judged"))
         figures = Figures()
         with held_by_one_process(self._folder, f"{self._folder}: another reproduction writes in it; wait for it"):
             self._measure_masks(by_masks, figures)
             if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
                 self._measure_class_words(figures)
             if self._scale.seeds:
+                if judged:
+                    self._measure_judged(list(judged), figures)
                 self._measure_segmentors(list(by_segmentor), figures)
         return figures
 
@@ -96,6 +107,52 @@ class Study:
                     write_record(path, made_by, record)
                 figures.masks[variant.name] = [MaskFigures(**group) for group in record["groups"]]
                 figures.thresholds[variant.name] = record["threshold"]
+
+    def _measure_judged(self, variants: Sequence[Variant], figures: Figures) -> None:
+        judge, trained = self._judge()
+        path, made_by = self._folder / "judged" / "judge.json", {**trained, "validation": self._scale.validation}
+        figures.judge_miou = read_record(path, made_by)
+        if figures.judge_miou is None:
+            figures.judge_miou = judge.miou_on_scenes(self._scale.validation)
+            write_record(path, made_by, figures.judge_miou)
+        labelled: dict[tuple[str, int], list[list[ArchivedImage]]] = {}
+        for variant in variants:
+            path = self._folder / "judged" / f"{file_name(variant)}.json"
+            thresholds = self._choose(variant)
+            count = round(self._scale.images * variant.images)
+            facts = {"recipe": asdict(variant.recipe), "mode": variant.mode, "band": variant.band, "images": count}
+            made_by = {**trained, **facts, "thresholds": asdict(thresholds), "seeds": self._scale.seeds}
+            measured = read_record(path, made_by)
+            if measured is None:
+                key = (variant.mode, count)
+                if key not in labelled:
+                    labelled.clear()  # One at a time in memory.
+                    labelled[key] = list(self._labelled_groups(variant.mode, count, judge))
+                groups = (measure_masks(group, variant.recipe, thresholds, variant.band) for group in labelled[key])
+                measured = [asdict(group) for group in groups]
+                write_record(path, made_by, measured)
+            figures.judged[variant.name] = [MaskFigures(**group) for group in measured]
+
+    def _judge(self) -> tuple[Judge, dict[str, Any]]:
+        """The judge, trained unless it is there, and what it was trained with."""
+        trained = {"scenes": self._scale.judge_scenes, "iterations": self._scale.judge_iterations}
+        job = JudgeJob(self._folder / f"judge_{'_'.join(map(str, trained.values()))}", **trained)
+        if not job.path.exists():
+            run_in_processes(train_judge, [job], self._at_once, "judge", "training", TRAINING_JOBS)
+        return Judge(job.path), {"judge": trained}
+
+    def _labelled_groups(self, mode: str, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
+        """Each seed's generated images with the judge's labels, in groups; what is missing is generated."""
+        for seed in range(self._scale.seeds):
+            images = [judge.label(image) for _, image in self._generated(mode, seed, count)]
+            size = -(-len(images) // GROUPS_A_SEED)
+            yield from (images[start : start + size] for start in range(0, len(images), size))
+
+    def _generated(self, mode: str, seed: int, count: int) -> Iterable[tuple[str, ArchivedImage]]:
+        images = GeneratedImages(self._folder / "generated", mode, seed)
+        jobs = images.plan(self._settings, count)
+        run_in_processes(generate_images, jobs, self._at_once, f"images, {mode}, seed {seed}", "job", MODEL_JOBS)
+        return images.read(count)
 
     def _measure_class_words(self, figures: Figures) -> None:
         path = self._folder / "class_word_gain.json"
@@ -141,10 +198,7 @@ class Study:
             if variant.source == "recorded":
                 self._record(rendered_seeds(job.seed, round(self._scale.images * variant.images)), variant.mode)
             elif variant.source != "rendered":
-                images = GeneratedImages(self._folder / "generated", variant.mode, job.seed)
-                jobs = images.plan(self._settings, round(self._scale.images * variant.images))
-                what = f"images, {variant.mode}, seed {job.seed}"
-                run_in_processes(generate_images, jobs, self._at_once, what, "job", MODEL_JOBS)
+                self._generated(variant.mode, job.seed, round(self._scale.images * variant.images))
         run_in_processes(run_job, waiting, self._at_once, "trainings", "training", TRAINING_JOBS)
         for job in all_jobs:
             for variant in job.variants:

@@ -17,6 +17,7 @@ from scripts.reproduction.variants import (
     Variant,
 )
 
+METRICS: tuple[Metric, ...] = ("masks", "judged", "segmentor")
 COMMAND = "python -m scripts.reproduction --only"
 NO_FIGURE = "–"
 FULL_SCHEDULE_ROWS = {
@@ -43,7 +44,7 @@ def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") ->
     if metric == "segmentor":
         measured = figures.segmentor.get(name)
         return None if measured is None else [100 * value for value in measured]
-    groups = figures.masks.get(name)
+    groups = (figures.masks if metric == "masks" else figures.judged).get(name)
     return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
 
 
@@ -84,7 +85,7 @@ def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome
     found = []
     for claim in claims:
         for metric in claim.metrics:
-            figure = claim.figure if metric == "masks" else "miou"
+            figure = claim.figure if metric != "segmentor" else "miou"
             points = difference(figures, claim.better, claim.worse, metric, figure)
             if points is not None:
                 found.append(Outcome(claim, metric, points))
@@ -94,11 +95,13 @@ def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome
 def experiment_table(figures: Figures, table: Experiment) -> str:
     """A row for the table's reference and for each variant, with means and 95% intervals, in percent."""
     by_masks = "masks" in table.metrics
+    by_judge = "judged" in table.metrics and bool(figures.judged)
     by_segmentor = "segmentor" in table.metrics and bool(figures.segmentor)
     header = ["", "masks: mIoU without band", "kept mIoU", "kept accuracy", "ignored"] if by_masks else [""]
+    header += ["judged: mIoU without band"] if by_judge else []
     header += ["segmentor: mIoU", "difference to the reference"] if by_segmentor else []
     variants = (table.reference, *table.variants)
-    rows = [_row(figures, variant, table.reference.name, by_masks, by_segmentor) for variant in variants]
+    rows = [_row(figures, variant, table.reference.name, by_masks, by_judge, by_segmentor) for variant in variants]
     return f"**{table.title}** (`{COMMAND} {table.name}`)\n\n{_markdown(header, rows)}"
 
 
@@ -109,6 +112,15 @@ def class_words_line(figures: Figures) -> str:
         "Class words tell the model what captions leave out: of rendered scenes whose captions leave one out, the "
         f"denoising loss under much noise is lower by {gain.mean:.4f} ± {gain.half_width:.4f} when they are appended "
         f"(`{COMMAND} prompt`).\n"
+    )
+
+
+def judge_line(figures: Figures) -> str:
+    """How far the judge itself can be trusted."""
+    return (
+        "The judge, a segmentor of rendered scenes, labels such scenes, told their classes, with mIoU "
+        f"{100 * (figures.judge_miou or 0):.1f}; between the classes that an image was asked for it decides the metric "
+        "*judged*.\n"
     )
 
 
@@ -130,7 +142,7 @@ def claims_table(found: Sequence[Outcome]) -> str:
 
 
 def new_ideas_table(figures: Figures) -> str:
-    """Of each idea beyond the paper what it gains on both metrics; it is kept if both intervals are above zero."""
+    """Of each idea beyond the paper what it gains by each metric; it is kept if all intervals are above zero."""
     rows = []
     for name in NEW_IDEAS:
         gains = {
@@ -138,10 +150,10 @@ def new_ideas_table(figures: Figures) -> str:
             for outcome in outcomes(figures, [Claim(name, better=name, worse=REFERENCE.name)])
         }
         fails = any(not gain.is_positive for gain in gains.values())
-        verdict_of_both = "no" if fails else "yes" if len(gains) == 2 else NO_FIGURE
-        figures_of = [_signed(gains[y]) if y in gains else NO_FIGURE for y in ("masks", "segmentor")]
-        rows.append([name, *figures_of, verdict_of_both])
-    return _markdown(["idea", "masks", "segmentor", "gains on both"], rows)
+        verdict_of_all = "no" if fails else "yes" if "segmentor" in gains else NO_FIGURE
+        figures_of = [_signed(gains[metric]) if metric in gains else NO_FIGURE for metric in METRICS]
+        rows.append([name, *figures_of, verdict_of_all])
+    return _markdown(["idea", *METRICS, "gains by all"], rows)
 
 
 def _table_of(claim: Claim) -> str:
@@ -152,7 +164,9 @@ def _table_of(claim: Claim) -> str:
     )
 
 
-def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool, by_segmentor: bool) -> list[str]:
+def _row(
+    figures: Figures, variant: Variant, reference_name: str, by_masks: bool, by_judge: bool, by_segmentor: bool
+) -> list[str]:
     cells = [variant.name]
     if by_masks:
         names: tuple[tuple[str, Callable[[Interval], str]], ...] = (
@@ -164,6 +178,9 @@ def _row(figures: Figures, variant: Variant, reference_name: str, by_masks: bool
         for figure, text in names:
             measured = mean(figures, variant.name, "masks", figure)
             cells.append(NO_FIGURE if measured is None else text(measured))
+    if by_judge:
+        measured = mean(figures, variant.name, "judged")
+        cells.append(NO_FIGURE if measured is None else _plus_minus(measured))
     if by_segmentor:
         measured = mean(figures, variant.name, "segmentor")
         points = difference(figures, variant.name, reference_name, "segmentor")

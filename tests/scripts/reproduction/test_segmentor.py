@@ -28,7 +28,9 @@ from scripts.reproduction.segmentor import (
 )
 from scripts.reproduction.variants import REFERENCE, Variant
 
-SCALE = Scale(seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2)
+SCALE = Scale(
+    seeds=1, groups=1, scenes=1, calibration=1, images=4, iterations=2, validation=2, judge_scenes=2, judge_iterations=2
+)
 
 
 def upper_half(num_classes: int = 1) -> ArchivedAttention:

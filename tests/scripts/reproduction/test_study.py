@@ -13,7 +13,9 @@ from scripts.reproduction.scale import Scale
 from scripts.reproduction.study import Study
 from scripts.reproduction.variants import Experiment, Variant
 
-SCALE = Scale(seeds=1, groups=2, scenes=2, calibration=2, images=2, iterations=2, validation=2)
+SCALE = Scale(
+    seeds=1, groups=2, scenes=2, calibration=2, images=2, iterations=2, validation=2, judge_scenes=2, judge_iterations=2
+)
 TABLE = Experiment(
     "table", "A table", (Variant("no band", band=0.0), Variant("TTA", tta=True), Variant("more", images=2))
 )
@@ -34,7 +36,7 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[object] = []
-    stop_after = 2  # scenes to choose thresholds on, scenes to measure: then images, then trainings
+    stop_after = 2  # scenes to choose thresholds on, scenes to measure: then the judge, images, trainings
 
     def run_here(work: Callable, jobs: Sequence, at_once: int, what: str, unit: str, jobs_a_process: int = 1) -> None:
         for job in jobs:
@@ -51,9 +53,10 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     figures = Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE])
     kinds = [type(job).__name__ for job in done]
     # No job twice: the reference and TTA share a training, and the fewer images are the first of the more.
-    assert kinds == ["SceneJob"] * 2 + ["ImageJob"] * 2 + ["SegmentorJob"] * 3
+    assert kinds == ["SceneJob"] * 2 + ["JudgeJob"] + ["ImageJob"] * 2 + ["SegmentorJob"] * 3
     names = ["reference", "no band", "TTA", "more"]
     assert {name: len(groups) for name, groups in figures.masks.items()} == dict.fromkeys(names, 2)
+    assert {name: len(groups) for name, groups in figures.judged.items()} == dict.fromkeys(names, 2)
     assert {name: len(seeds) for name, seeds in figures.segmentor.items()} == dict.fromkeys(names, 1)
     assert figures.masks["no band"][0].share_ignored == 0 < figures.masks["reference"][0].share_ignored
     stop_after = len(done)
