@@ -183,6 +183,7 @@ class AttentionRecorder:
             self._records = self._window.has(self._calls)
             self._calls += 1
 
+    @torch.compiler.disable
     def _before_model(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.begin_call(args, kwargs)
 

@@ -76,17 +76,21 @@ class RecordedAttention:
         self._recorder: AttentionRecorder | None = None
         self._spans: list[Spans] = []
         self._handle: RemovableHandle | None = None
+        # What is compiled meanwhile for a block without hooks must not be taken for a block with hooks.
+        self._guards = torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
         self._images_per_prompt = 1
         self._image_size = (0, 0)
 
     def __enter__(self) -> Self:
         require_not_compiled(self._family.denoiser)
+        self._guards.__enter__()
         self._encode_prompt: Callable[..., Any] = self._pipe.encode_prompt
         self._pipe.encode_prompt = self._observe_prompt
         self._handle = self._family.denoiser.register_forward_pre_hook(self._before_denoiser, with_kwargs=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._guards.__exit__(*error)
         self._pipe.__dict__.pop("encode_prompt", None)  # what remains is the class's own
         if self._handle is not None:
             self._handle.remove()

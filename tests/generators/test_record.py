@@ -1,5 +1,6 @@
 """Attention of a user's own pipeline call: the same maps as dd-generate's, the same images, clear refusals."""
 
+import copy
 import inspect
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_a_pipeline_of_another_family_and_a_compiled_one_are_refused(pipes, tmp_
     pipe.unet.compile(backend="eager")
     with pytest.raises(InputError, match="the model is compiled"), record_attention(pipe, WORDS):
         pass
+
+
+def test_a_model_that_is_compiled_while_it_is_recorded(pipes) -> None:
+    """Flux's two double blocks share their code, and only the second one is recorded."""
+    pipe = copy.copy(pipes["flux"])
+    pipe.register_modules(transformer=copy.deepcopy(pipe.transformer))
+    with record_attention(pipe, WORDS) as plain:
+        images = call(pipe)
+    with record_attention(pipe, WORDS) as recorded:
+        pipe.transformer.compile(backend="eager")
+        assert np.array_equal(call(pipe), images)
+    assert torch.equal(recorded.maps[0].cross, plain.maps[0].cross)
+    assert torch.equal(recorded.maps[0].self_attention, plain.maps[0].self_attention)
+    assert np.array_equal(call(pipe), images)
+    torch._dynamo.reset()
 
 
 def test_importing_the_package_stays_light() -> None:
