@@ -5,8 +5,9 @@
 
 DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
 Each image's latents are noised to the sampler's time steps, the model runs on them with the image's class words as its
-prompt, and masks of the recorded attention are compared with the exact ones. The other settings are those of
-dd-generate (the classes of `vocabulary` are the labels 1, 2, ... of the masks). The last lines are what to give to it.
+prompt (behind a short caption, where attention.class_prompt is appended), and masks of the recorded attention are
+compared with the exact ones. The other settings are those of dd-generate (the classes of `vocabulary` are the labels
+1, 2, ... of the masks). The last lines are what to give to it.
 """
 
 import sys
