@@ -2,7 +2,8 @@
 
     python -m scripts.benchmarks.real_widths --family flux --image-size 512
 
-One call of the transformer without recording and one with it, each in a process by itself, on the CPU in bfloat16.
+One call of the transformer without recording, one with it, and one with attention.class_prompt=own where that can be,
+each in a process by itself, on the CPU in bfloat16.
 Widths, heads and text lengths are those of the real models; these have 24 (sd3), 19 + 38 (flux) and 30 (z_image)
 blocks.
 """
@@ -22,6 +23,8 @@ from dataset_diffusion.settings.generate import AttentionSettings
 
 WORDS, CLASSES = 20, 4
 """Of the prompt, in tokens."""
+TEXTS = {"sd3": 333, "flux": 512}
+"""Positions of the text, 4096 wide, in the transformers that can run a second one beside it."""
 
 
 def sd3(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
@@ -35,7 +38,7 @@ def sd3(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
     )  # fmt: skip
     inputs = {
         "hidden_states": torch.randn(1, 16, 2 * grid, 2 * grid),
-        "encoder_hidden_states": torch.randn(1, 333, 4096),
+        "encoder_hidden_states": torch.randn(1, TEXTS["sd3"], 4096),
         "pooled_projections": torch.randn(1, 2048),
         "timestep": torch.tensor([500.0]),
     }
@@ -51,11 +54,11 @@ def flux(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
     ids[..., 1], ids[..., 2] = torch.arange(grid)[:, None], torch.arange(grid)[None]
     inputs = {
         "hidden_states": torch.randn(1, grid * grid, 64),
-        "encoder_hidden_states": torch.randn(1, 512, 4096),
+        "encoder_hidden_states": torch.randn(1, TEXTS["flux"], 4096),
         "pooled_projections": torch.randn(1, 768),
         "timestep": torch.tensor([0.5]),
         "guidance": torch.tensor([3.5]),
-        "txt_ids": torch.zeros(512, 3),
+        "txt_ids": torch.zeros(TEXTS["flux"], 3),
         "img_ids": ids.flatten(0, 1),
     }
     return model, inputs, "transformer_blocks.0.attn", 512, 0
@@ -81,10 +84,11 @@ FAMILIES: dict[str, Callable[[Any, int], tuple[Any, dict[str, Any], str, int, in
 }
 
 
-def run(family: str, image_size: int, record: bool) -> dict[str, float]:
+def run(family: str, image_size: int, case: str) -> dict[str, float]:
     """Build the model and call it once; its seconds, and the peak of this process in GiB."""
     import torch
 
+    from dataset_diffusion.attention.class_stream import ClassStream
     from dataset_diffusion.attention.recorder import AttentionRecorder, JointText
 
     torch.manual_seed(0)
@@ -93,12 +97,16 @@ def run(family: str, image_size: int, record: bool) -> dict[str, float]:
     model, inputs, name, image_start, text_start = FAMILIES[family](torch, grid)
     words = [text_start + position for position in range(WORDS)]
     layers = joint_layers([name], (grid, grid), AttentionSettings())
-    recorder = AttentionRecorder(model, layers, JointText(image_start, [words], [words[-CLASSES:]]))
+    text = JointText(image_start, [words], [words[-CLASSES:]])
+    stream = None
+    if case == "own":
+        stream = ClassStream(torch.randn(1, TEXTS[family], 4096), model.context_embedder, ["transformer_blocks.0"])
+    recorder = AttentionRecorder(model, layers, text, stream=stream)
     start = time.perf_counter()
-    with torch.no_grad(), recorder if record else nullcontext():
+    with torch.no_grad(), nullcontext() if case == "plain" else recorder:
         model(**inputs)
     seconds = time.perf_counter() - start
-    if record:
+    if case != "plain":
         (maps,) = recorder.maps()
         rows = maps.self_attention.sum(dim=1)
         assert maps.cross.shape == (CLASSES, grid, grid)
@@ -107,28 +115,27 @@ def run(family: str, image_size: int, record: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    """Call this script for both cases, and compare."""
+    """Call this script for each case, and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=FAMILIES, default="flux", help="default: %(default)s")
     parser.add_argument("--image-size", type=int, default=512, help="side in pixels; default: %(default)s")
-    parser.add_argument("--case", choices=("plain", "recording"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=("plain", "recording", "own"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
-        print(json.dumps(run(arguments.family, arguments.image_size, arguments.case == "recording")))
+        print(json.dumps(run(arguments.family, arguments.image_size, arguments.case)))
         return
     command = [sys.executable, "-m", "scripts.benchmarks.real_widths", "--family", arguments.family]
-    found = {}
-    for case in ("plain", "recording"):
+    print(f"{arguments.family}, {arguments.image_size} pixels, bfloat16 on the CPU, one recorded block:")
+    plain = 0.0
+    for case in ("plain", "recording", *(["own"] if arguments.family in TEXTS else [])):
         done = subprocess.run(
             [*command, "--image-size", str(arguments.image_size), "--case", case],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
-        found[case] = json.loads(done.stdout.splitlines()[-1])
-    plain, recording = found["plain"], found["recording"]
-    print(f"{arguments.family}, {arguments.image_size} pixels, bfloat16 on the CPU, one recorded block:")
-    print(f"plain     {plain['seconds']:6.1f} s  {plain['gib']:.2f} GiB")
-    print(f"recording {recording['seconds']:6.1f} s  {recording['gib']:.2f} GiB")
-    print(f"recording adds {1024 * (recording['gib'] - plain['gib']):.0f} MiB")
+        found = json.loads(done.stdout.splitlines()[-1])
+        plain = plain or found["gib"]
+        added = 1024 * (found["gib"] - plain)
+        print(f"{case:9} {found['seconds']:6.1f} s  {found['gib']:.2f} GiB, {added:+.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
