@@ -1,4 +1,4 @@
-"""Masks of the toy world's held-out scenes with each attention.aggregation, and what weighting costs.
+"""Masks of the toy world's held-out scenes with each attention.class_prompt and .aggregation, and what each costs.
 
     python -m scripts.benchmarks.aggregation
     python -m scripts.benchmarks.aggregation sampler.num_inference_steps=10
@@ -9,9 +9,10 @@ the threshold without an ignored band that gives the best masks is taken.
 
 import time
 from dataclasses import replace
+from itertools import product
 
 from dataset_diffusion.cli.run import run_command
-from dataset_diffusion.settings.generate import AGGREGATIONS, GenerateSettings, MaskSettings
+from dataset_diffusion.settings.generate import AGGREGATIONS, CLASS_PROMPTS, GenerateSettings, MaskSettings
 
 NUM_SCENES = 100
 POWERS = (0, 1, 2)
@@ -27,8 +28,8 @@ def work(settings: GenerateSettings) -> None:
 
     pipe = load_pipeline(settings.model, settings.sampler)
     seeds = HELD_OUT_SEEDS[:NUM_SCENES]
-    for aggregation in AGGREGATIONS:
-        attention = replace(settings.attention, aggregation=aggregation)
+    for class_prompt, aggregation in product(CLASS_PROMPTS, AGGREGATIONS):
+        attention = replace(settings.attention, class_prompt=class_prompt, aggregation=aggregation)
         start = time.process_time()
         recorded = list(record_scenes(pipe, seeds, settings.sampler.num_inference_steps, attention))
         seconds = (time.process_time() - start) / NUM_SCENES
@@ -38,7 +39,7 @@ def work(settings: GenerateSettings) -> None:
             threshold = best_threshold(labelled, NUM_LABELS)
             (quality,) = mask_quality(labelled, [MaskSettings(threshold, threshold)], NUM_LABELS)
             found.append(f"power {power}: mIoU {quality.metrics.miou:.3f} at {threshold}")
-        print(f"{aggregation}: {'; '.join(found)}; {seconds:.2f} CPU seconds a scene", flush=True)
+        print(f"{class_prompt}, {aggregation}: {'; '.join(found)}; {seconds:.2f} CPU seconds a scene", flush=True)
 
 
 if __name__ == "__main__":
