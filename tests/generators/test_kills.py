@@ -14,7 +14,7 @@ from dataset_diffusion.cli import generate as cli
 from tests.test_generate import tree
 from tests.tiny_families import BUILDERS
 
-NUM_IMAGES = 8
+NUM_IMAGES = 10
 CHECKOUT = Path(__file__).parents[2]
 
 # Imports torch once; each command line it reads is run by a fork, which is what is killed.
