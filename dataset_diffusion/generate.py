@@ -392,7 +392,9 @@ def _make_share(
         plan, differences = _begin(dataset, model_fingerprint(pipe, settings.model), made_with, new_plan, progress)
         part = Part(dataset.path, share)
     try:
-        ledger = Ledger(dataset.folder, plan)
+        if ledger is None or not ledger.is_of_now():
+            ledger = Ledger(dataset.folder, plan)
+        ledger.refresh()
         maker = _Maker(dataset, generator, differences, stopwatch)
         return ledger, _make_missing(maker, ledger, part, stop, progress)
     finally:
@@ -574,11 +576,13 @@ def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
     Each of them is whole: batches of the missing samples alone would have other sizes after a stop, and so other
     rounding (see Generator), and the folder would differ from an uninterrupted one.
     """
-    num_prompts = len(ledger.plan)
-    for number, start in enumerate(range(0, num_prompts, size)):
-        end = min(start + size, num_prompts)
-        if share.owns(number) and ledger.finished.find(0, start, end) >= 0:
-            yield range(start, end)
+    start = 0
+    # A million finished samples are passed over at once.
+    while (position := ledger.finished.find(0, start)) >= 0:
+        number = position // size
+        start = min((number + 1) * size, len(ledger.plan))
+        if share.owns(number):
+            yield range(number * size, start)
 
 
 def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts, Ledger]:

@@ -215,7 +215,7 @@ def test_the_plan_of_a_dry_run_is_used(model: Path, tmp_path: Path, monkeypatch:
     write_plan(settings_of(str(model)), progress=False)
     # A caption that only this plan has.
     plan = Path("data/prompts.jsonl")
-    plan.write_text(plan.read_text().replace('"caption": "', '"caption": "very ', 1))
+    plan.write_text(plan.read_text().replace('"caption":"', '"caption":"very ', 1))
     make_share(model, "0/13")
     part = next(Path("data/manifest.parts").glob("*.jsonl"))
     assert json.loads(part.read_text().splitlines()[0])["caption"].startswith("very ")

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, overload
@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 
 from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, encode_record, parse_record
-from dataset_diffusion.dataset.plan import StoredPlan
+from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, encode_record, parse_record, require_record
+from dataset_diffusion.dataset.plan import PLAN_FILE, StoredPlan
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors, this_process
 from dataset_diffusion.processes import Share
@@ -112,6 +112,9 @@ class Ledger:
         self._offset_of = np.zeros(len(plan), np.int64)
         self._streams: dict[int, BinaryIO] = {}
         # One listing of each folder instead of two questions for each sample: on network drives that takes hours.
+        self._beginning = self._identify(
+            [self._folder / PLAN_FILE, self._folder / MANIFEST_FILE, self._folder / FAILED_FILE, *_parts(self._folder)]
+        )
         there = folder.present()
         self._read_manifest(there)
         self._read_part(self._folder / FAILED_FILE, there)
@@ -130,6 +133,14 @@ class Ledger:
     def refresh(self) -> None:
         """Read what was added to the parts since the last time."""
         self._read_parts(None)
+
+    def is_of_now(self) -> bool:
+        """Whether `refresh` reads all that is new: the files that were read are there, and parts were only added to."""
+        return self._beginning == self._identify(self._beginning)
+
+    def _identify(self, paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
+        """What tells a file from another of its name; None where there is none."""
+        return {path: _identity(path, may_grow=path.parent.name == PARTS_FOLDER) for path in paths}
 
     def records(self) -> "Records":
         """The records of the finished samples that could be made, in the plan's order."""
@@ -166,6 +177,7 @@ class Ledger:
         path = self._folder / MANIFEST_FILE
         positions: dict[str, int] | None = None
         expected = 0
+        number = self._number_of(path)
         for offset, content in self._new_lines(path):
             sample_id = content["id"]
             if expected < len(self.plan) and self.plan.sample_id(expected) == sample_id:
@@ -175,13 +187,14 @@ class Ledger:
                 position = positions.get(sample_id)
             if position is not None:
                 expected = position + 1
-                self._set(path, position, offset, sample_id in there)
+                self._set(number, position, offset, sample_id in there)
 
     def _read_parts(self, there: set[str] | None) -> None:
         for path in _parts(self._folder):
             self._read_part(path, there)
 
     def _read_part(self, path: Path, there: set[str] | None) -> None:
+        number = self._number_of(path)
         for offset, content in self._new_lines(path):
             position, sample_id = content["position"], content["id"]
             if position >= len(self.plan) or self.plan.sample_id(position) != sample_id:
@@ -189,7 +202,7 @@ class Ledger:
             if "failed" in content:
                 self.finished[position] = self.failed[position] = 1
             else:
-                self._set(path, position, offset, there is None or sample_id in there)
+                self._set(number, position, offset, there is None or sample_id in there)
 
     def _new_lines(self, path: Path) -> Iterator[tuple[int, dict]]:
         """Where each line begins that was not read before, and what it holds; a torn last line is left for later."""
@@ -204,16 +217,19 @@ class Ledger:
                         break
                     yield offset, _parse(path, offset, line)
                     offset += len(line)
-                    self._read_to[path] = offset
+            self._read_to[path] = offset
         except FileNotFoundError:  # Another process has merged it.
             return
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
-    def _set(self, path: Path, position: int, offset: int, is_there: bool) -> None:
+    def _number_of(self, path: Path) -> int:
         if path not in self._files:
             self._files.append(path)
-        self._file_of[position] = self._files.index(path)
+        return self._files.index(path)
+
+    def _set(self, number: int, position: int, offset: int, is_there: bool) -> None:
+        self._file_of[position] = number
         self._offset_of[position] = offset
         self.finished[position] = is_there
         self.failed[position] = 0
@@ -245,12 +261,20 @@ def _parse(path: Path, offset: int, line: bytes) -> dict:
     try:
         content = orjson.loads(line)
         if "failed" not in content:
-            parse_record({key: value for key, value in content.items() if key != "position"})
+            require_record(content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         with path.open("rb") as stream:
             number = stream.read(offset).count(b"\n") + 1
         raise InputError(f"{path}: line {number}: not a record; delete the line, and start again") from error
     return content
+
+
+def _identity(path: Path, may_grow: bool) -> tuple[int, ...] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return (facts.st_ino,) if may_grow else (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ Nothing in it depends on when, in how many runs or by how many processes the fol
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,13 @@ class SampleRecord:
     quality: Quality | None = None
     attempt: int = 0
     made_with: dict[str, Any] | None = None
+
+
+# Where a line of a part stands in the plan is not of the record.
+_KNOWN = {"position", *(field.name for field in fields(SampleRecord))}
+_REQUIRED = {field.name for field in fields(SampleRecord) if field.default is MISSING}
+_OF_CLASS = {field.name for field in fields(ClassRecord)}
+_OF_QUALITY = {field.name for field in fields(Quality)}
 
 
 def record_sample(
@@ -141,6 +148,17 @@ def encode_record(record: SampleRecord) -> bytes:
         if not content[name]:
             del content[name]
     return (json.dumps(content, ensure_ascii=False) + "\n").encode()
+
+
+def require_record(content: dict[str, Any]) -> None:
+    """Raise TypeError, KeyError or AttributeError where parse_record would, for a quarter of its time."""
+    quality = content.get("quality")
+    if not (
+        _REQUIRED <= content.keys() <= _KNOWN
+        and all(entry.keys() == _OF_CLASS for entry in content["classes"])
+        and (not quality or quality.keys() == _OF_QUALITY)
+    ):
+        raise KeyError("fields")
 
 
 def parse_record(content: dict[str, Any]) -> SampleRecord:

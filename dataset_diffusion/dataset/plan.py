@@ -3,9 +3,10 @@
 A plan may have a million lines: it is written line by line, and read where it is needed.
 """
 
-import json
 import mmap
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import overload
 
@@ -18,21 +19,23 @@ from dataset_diffusion.vocabulary import Vocabulary
 
 PLAN_FILE = "prompts.jsonl"
 _CHUNK = 1 << 24
+_ID = re.compile(rb'\{"id": ?"([A-Za-z0-9_.-]+)"')
 
 
 def plan_lines(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> Iterator[bytes]:
     """The lines of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads it, and repeats the run."""
+    class_prompt = cache(vocabulary.class_prompt)
     for prompt in prompts:
         content = {
             "id": prompt.sample_id,
             "filename": f"{prompt.sample_id}.jpg",
             "caption": prompt.caption,
-            "class_prompt": vocabulary.class_prompt(prompt.appended_ids),
+            "class_prompt": class_prompt(prompt.appended_ids),
             "class_ids": prompt.appended_ids,
             "seed": prompt.seed,
             "source": prompt.source,
         }
-        yield (json.dumps(content, ensure_ascii=False) + "\n").encode()
+        yield orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class StoredPlan(Sequence[Prompt]):
@@ -84,8 +87,8 @@ class StoredPlan(Sequence[Prompt]):
 
     def sample_id(self, index: int) -> str:
         """The id of a sample, for much less than its whole prompt costs."""
-        head, _, rest = self.line(index).partition(b'{"id": "')
-        return self[index].sample_id if head or not rest else rest[: rest.index(b'"')].decode()
+        found = _ID.match(self._content, int(self._ends[index - 1]) + 1 if index else 0)
+        return found[1].decode() if found else self[index].sample_id
 
 
 def _line_ends(content: mmap.mmap) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import orjson
 
 from dataset_diffusion.dataset.description import (
     DESCRIPTION_FILE,
@@ -174,11 +175,19 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
             "output_dir"
         )
     for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
-        if old_line != new_line.rstrip(b"\n"):
+        # Versions before 0.3 wrote spaces.
+        if old_line != new_line.rstrip(b"\n") and not _same_json(old_line, new_line):
             raise InputError(
                 f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts="
                 f"{settings.prompts.source} gives now; restore the captions, or name another output_dir"
             )
+
+
+def _same_json(old: bytes, new: bytes) -> bool:
+    try:
+        return orjson.loads(old) == orjson.loads(new)
+    except ValueError:
+        return False
 
 
 def _is_of_the_plan(key: str) -> bool:

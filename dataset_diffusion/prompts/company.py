@@ -1,6 +1,7 @@
 """Which classes come together in an image."""
 
 import random
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
@@ -43,11 +44,10 @@ def draw_classes(
     next that shares a scene with all of them, from the next deck if need be: a class is then at most 3 images ahead of
     another. Where there is none, the image has fewer classes.
     """
-    numbers = range(1, len(classes_per_image) + 1)
-    totals = list(accumulate(classes_per_image))
+    totals, last = list(accumulate(map(float, classes_per_image))), len(classes_per_image) - 1
     deck: list[int] = []
     while True:
-        (drawn,) = rng.choices(numbers, cum_weights=totals)
+        drawn = 1 + bisect(totals, rng.random() * totals[-1], 0, last)
         image: list[int] = []
         common = -1  # The scenes of all classes in the image.
         while len(image) < min(drawn, len(class_ids)):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-MOST_CAPTIONS = 100_000
+MOST_CAPTIONS = 40_000
 """How many captions are measured: more take time, and tell no more."""
 _FILLERS = frozenset(
     (

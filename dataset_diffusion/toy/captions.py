@@ -75,11 +75,9 @@ def write_caption(
         The caption, in small letters.
     """
     mentioned = rng.sample(list(scene_objects), len(scene_objects))
-    # A dictionary keeps the order of first mention and each word once.
-    class_words = " ".join(dict.fromkeys(VOC_WORDS[item.class_id - 1] for item in mentioned))
     opening = rng.choice(_OPENINGS)
     if style == "classes":
-        return opening + class_words
+        return opening + _class_words(mentioned)
     mentions = [_mention(item, rng) for item in mentioned]
     # One position at most: the text encoder reads 40 tokens, and the class words follow the sentence.
     spoken = rng.randrange(len(mentioned))
@@ -89,7 +87,7 @@ def write_caption(
     sentence = opening + mentions[0] + "".join(rng.choice(_JOINERS) + mention for mention in mentions[1:])
     if rng.random() < _BACKGROUND_CHANCE:
         sentence += " " + rng.choice(BACKGROUND_PHRASES[background])
-    return f"{sentence}; {class_words}" if style == "appended" else sentence
+    return f"{sentence}; {_class_words(mentioned)}" if style == "appended" else sentence
 
 
 def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Random], str]:
@@ -122,6 +120,11 @@ def random_caption(class_ids: Sequence[int], rng: random.Random) -> str:
         for class_id, place in zip(class_ids, places, strict=True)
     ]
     return write_caption(objects, choose_background(class_ids, rng), rng)
+
+
+def _class_words(mentioned: Sequence[SceneObject]) -> str:
+    # A dictionary keeps the order of first mention and each word once.
+    return " ".join(dict.fromkeys(VOC_WORDS[item.class_id - 1] for item in mentioned))
 
 
 def _mention(item: SceneObject, rng: random.Random) -> str:

@@ -6,7 +6,7 @@ A scene is a function of its seed alone, on every machine.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,7 @@ _HABIT_CHANCE = 0.72
 _SAME_CLASS_CHANCE = 0.06
 
 
-@dataclass(frozen=True)
-class SceneObject:
+class SceneObject(NamedTuple):
     """An object of a scene, as far as a caption can speak of it.
 
     Attributes:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -82,7 +81,7 @@ def _render(seeds: range, folder: Path) -> None:
         rendered = pool.map(partial(render_scene, size=IMAGE_SIZE), seeds, chunksize=100)
         for index, scene in enumerate(tqdm(rendered, total=len(seeds), desc="scenes", unit="scene")):
             images[index] = scene.image
-            descriptions.append(([asdict(item) for item in scene.objects], scene.background))
+            descriptions.append(([item._asdict() for item in scene.objects], scene.background))
     images.flush()
     (folder / "descriptions.json").write_text(json.dumps(descriptions))
 

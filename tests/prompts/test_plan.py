@@ -12,7 +12,7 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts import captioner
 from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.plan import plan_prompts
-from dataset_diffusion.prompts.seeds import named_rng, sample_seed
+from dataset_diffusion.prompts.seeds import HashedRandom, sample_seed
 from dataset_diffusion.settings.generate import CaptionerSettings, PromptSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
@@ -38,9 +38,11 @@ def test_template_captions_are_written_by_the_function_that_is_handed_over() -> 
 
     plan = plan_prompts(PromptSettings(), VOC, 10, seed=4, write_caption=say)
     assert (plan.num_without_class, plan.num_templates, plan.pool) == (0, 10, Counter())
+    rng = HashedRandom()
     for index, prompt in enumerate(plan.prompts):
         assert prompt.sample_id == f"{index:06d}"
-        assert prompt.caption == say(prompt.class_ids, named_rng(4, f"caption/{prompt.sample_id}"))
+        rng.begin(4, f"caption/{prompt.sample_id}")
+        assert prompt.caption == say(prompt.class_ids, rng)
         assert (prompt.seed, prompt.source) == (sample_seed(4, prompt.sample_id), "template")
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from dataset_diffusion.toy.draw import FUR, PAINT, RGB, Pen, jitter
 from dataset_diffusion.toy.drawings import (
@@ -84,6 +85,7 @@ CLASS_DRAWINGS: dict[int, ClassDrawing] = {
 """By the class's number in PASCAL VOC, 1..20."""
 
 
+@cache
 def colour_words(class_id: int) -> tuple[str, ...]:
     """The colour words that can be true of an object of this class; empty if there are none."""
     drawing = CLASS_DRAWINGS[class_id]
