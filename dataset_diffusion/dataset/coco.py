@@ -27,10 +27,10 @@ from pycocotools import mask as rle_tools
 
 from dataset_diffusion import __version__
 from dataset_diffusion.dataset.json_stream import JsonObjectWriter
-from dataset_diffusion.dataset.parallel import parallel_map
 from dataset_diffusion.dataset.source import Labels, Source, StoredSample, labels_of
 from dataset_diffusion.files import explaining_write_errors, write_atomically, write_new
 from dataset_diffusion.images import decode_labels
+from dataset_diffusion.parallel import parallel_map
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import load_vocabulary
 

@@ -1,24 +1,49 @@
 """Fourth step of planning: write the captions of entries that have none."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 
+from dataset_diffusion.parallel import parallel_map
 from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.prompts.seeds import HashedRandom
 
 WriteCaption = Callable[[Sequence[int], random.Random], str]
-"""Writes a caption of classes (labels); the generator makes every choice of words."""
+"""Writes a caption of classes (labels); the generator makes every choice of words. It must be picklable."""
+Wanted = list[tuple[str, tuple[int, ...]]]
+"""The sample id and the classes of each caption to be written."""
+AT_ONCE = 1000
+"""So many entries are one item of parallel_map, which starts processes where there are more than a few."""
 
 
 def write_captions(entries: Iterable[Entry], write_caption: WriteCaption, seed: int) -> Iterator[Entry]:
-    """The entries, each with a caption; one that is written is a function of `seed` and of the sample id."""
-    rng = HashedRandom()
-    for entry in entries:
-        if entry.caption is None:
-            rng.begin(seed, f"caption/{entry.sample_id}")
-            caption = write_caption(entry.class_ids or (), rng)
-            # Not by replace(), which takes several times as long.
-            entry = Entry(
-                entry.sample_id, caption, entry.class_ids, entry.source, entry.seed, entry.image, entry.mentions
-            )
-        yield entry
+    """The entries, each with a caption; one that is written is a function of `seed` and of the sample id.
+
+    Where there are many, several processes write them.
+    """
+    iterator, waiting = iter(entries), deque[list[Entry]]()
+
+    def wanted() -> Iterator[Wanted]:
+        while chunk := list(islice(iterator, AT_ONCE)):
+            waiting.append(chunk)
+            yield [(entry.sample_id, entry.class_ids or ()) for entry in chunk if entry.caption is None]
+
+    for captions in parallel_map(partial(_write, write_caption, seed), wanted()):
+        written = iter(captions)
+        for entry in waiting.popleft():
+            yield entry if entry.caption is not None else _with_caption(entry, next(written))
+
+
+def _write(write_caption: WriteCaption, seed: int, wanted: Wanted) -> list[str]:
+    rng, captions = HashedRandom(), []
+    for sample_id, class_ids in wanted:
+        rng.begin(seed, f"caption/{sample_id}")
+        captions.append(write_caption(class_ids, rng))
+    return captions
+
+
+def _with_caption(entry: Entry, caption: str) -> Entry:
+    # Not by replace(), which takes several times as long.
+    return Entry(entry.sample_id, caption, entry.class_ids, entry.source, entry.seed, entry.image, entry.mentions)

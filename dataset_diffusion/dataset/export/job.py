@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from dataset_diffusion.dataset.coco import encode_grey
-from dataset_diffusion.dataset.parallel import parallel_map
 from dataset_diffusion.dataset.source import Labels, Source, StoredSample, labels_of
 from dataset_diffusion.files import write_new
 from dataset_diffusion.images import decode_labels
+from dataset_diffusion.parallel import parallel_map
 from dataset_diffusion.settings.export import ExportSettings
 
 Result = TypeVar("Result")

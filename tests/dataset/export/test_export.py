@@ -156,7 +156,7 @@ def test_a_split_of_choice_is_written_under_another_name(folder: Path, tmp_path:
 
 
 def test_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataset_diffusion.dataset.parallel.FEW", 4)
+    monkeypatch.setattr("dataset_diffusion.parallel.FEW", 4)
     make_folder(tmp_path / "made", 40)
     one = run(tmp_path / "made", tmp_path / "one", "coco", num_workers=1)
     two = run(tmp_path / "made", tmp_path / "two", "coco", num_workers=2)

@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
-from dataset_diffusion.dataset import parallel
-from dataset_diffusion.dataset.parallel import parallel_map
+from dataset_diffusion import parallel
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.parallel import parallel_map
 
 
 def square_but_not_99(number: int) -> int:
