@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from dataset_diffusion.dataset.plan import StoredPlan, plan_lines
+from dataset_diffusion.dataset.resume import require_same_beginning
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.caption_file import read_caption_file
+from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -48,3 +51,16 @@ def test_a_line_that_is_not_of_a_plan_is_named(folder: Path) -> None:
         stream.write('{"id": "d"}\n')
     with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not of a plan"):
         StoredPlan(folder)[3]
+
+
+def test_a_plan_with_spaces_as_older_versions_wrote_it_is_the_same(folder: Path) -> None:
+    lines = list(plan_lines(PROMPTS, VOCABULARY))
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in lines))
+    plan = StoredPlan(folder)
+    assert list(plan) == PROMPTS
+    assert [plan.sample_id(index) for index in range(3)] == ["000000", "b", "c"]
+    settings = GenerateSettings(str(folder), 3, seed=0, batch_size=1)
+    require_same_beginning(folder, settings, 3, lines)
+    with pytest.raises(InputError, match="line 2"):
+        require_same_beginning(folder, settings, 3, [lines[0], lines[2], lines[1]])

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from dataset_diffusion.dataset.folder import VocFolder
+from dataset_diffusion.dataset.ledger import Ledger, Part, remove_parts
+from dataset_diffusion.dataset.manifest import ClassRecord, Manifest, SampleRecord, encode_record
+from dataset_diffusion.dataset.plan import StoredPlan, plan_lines
+from dataset_diffusion.errors import InputError
+from dataset_diffusion.processes import Share
+from dataset_diffusion.types import Prompt
+from dataset_diffusion.vocabulary import load_vocabulary
+
+PROMPTS = [Prompt(f"{index:06d}", "a cat", (8,), seed=index) for index in range(6)]
+RECORDS = [
+    SampleRecord(prompt.sample_id, prompt.seed, "a cat", (ClassRecord("cat", 8, 0.5, 0.5),), 0.0, "aa", "bb")
+    for prompt in PROMPTS
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> VocFolder:
+    (tmp_path / "prompts.jsonl").write_bytes(b"".join(plan_lines(PROMPTS, load_vocabulary("voc"))))
+    folder = VocFolder(tmp_path, ())
+    folder.prepare()
+    for prompt in PROMPTS:
+        folder.image_path(prompt.sample_id).touch()
+        folder.mask_path(prompt.sample_id).touch()
+    return folder
+
+
+def test_what_parts_were_added_to_is_read_again_and_what_was_merged_needs_a_new_ledger(folder: VocFolder) -> None:
+    part = Part(folder.path, Share())
+    part.append([(4, RECORDS[4])])
+    plan = StoredPlan(folder.path)
+    ledger = Ledger(folder, plan)
+    part.append([(1, RECORDS[1]), (2, "000002")])
+    assert ledger.is_of_now()
+    ledger.refresh()
+    assert bytes(ledger.finished) == bytes([0, 1, 1, 0, 1, 0])
+    assert bytes(ledger.failed) == bytes([0, 0, 1, 0, 0, 0])
+    assert list(ledger.records()) == [RECORDS[1], RECORDS[4]]
+    Manifest(folder.path).write([RECORDS[1], RECORDS[4], RECORDS[5]])
+    assert not ledger.is_of_now()
+    remove_parts(folder.path)
+    assert not ledger.is_of_now()
+    ledger = Ledger(folder, plan)
+    assert list(ledger.records()) == [RECORDS[1], RECORDS[4], RECORDS[5]]
+    part.close()
+
+
+LINE = encode_record(RECORDS[1]).decode().strip()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "3",
+        '{"id": "000001"}',
+        LINE.replace('"label": 8, ', ""),
+        LINE.replace('"quality": null', '"quality": {"flatness": 1}'),
+        LINE.replace('"quality": null', '"other": null'),
+    ],
+)
+def test_a_line_of_the_manifest_that_is_no_record_is_named(folder: VocFolder, line: str) -> None:
+    manifest = Manifest(folder.path)
+    manifest.write(RECORDS[:1])
+    with (folder.path / "manifest.jsonl").open("a") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(InputError, match=r"manifest\.jsonl: line 2: not a record"):
+        Ledger(folder, StoredPlan(folder.path))
