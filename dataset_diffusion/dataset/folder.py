@@ -100,7 +100,6 @@ class VocFolder:
 
 def _stems(folder: Path, suffix: str) -> set[str]:
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)}
+        return {name[: -len(suffix)] for name in os.listdir(folder) if name.endswith(suffix)}
     except FileNotFoundError:
         return set()

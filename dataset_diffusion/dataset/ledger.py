@@ -194,10 +194,10 @@ class Ledger:
             self._read_part(path, there)
 
     def _read_part(self, path: Path, there: set[str] | None) -> None:
-        number = self._number_of(path)
+        number, num_prompts, id_of = self._number_of(path), len(self.plan), self.plan.sample_id
         for offset, content in self._new_lines(path):
             position, sample_id = content["position"], content["id"]
-            if position >= len(self.plan) or self.plan.sample_id(position) != sample_id:
+            if position >= num_prompts or id_of(position) != sample_id:
                 continue
             if "failed" in content:
                 self.finished[position] = self.failed[position] = 1

@@ -153,12 +153,11 @@ def encode_record(record: SampleRecord) -> bytes:
 def require_record(content: dict[str, Any]) -> None:
     """Raise TypeError, KeyError or AttributeError where parse_record would, for a quarter of its time."""
     quality = content.get("quality")
-    if not (
-        _REQUIRED <= content.keys() <= _KNOWN
-        and all(entry.keys() == _OF_CLASS for entry in content["classes"])
-        and (not quality or quality.keys() == _OF_QUALITY)
-    ):
+    if not _REQUIRED <= content.keys() <= _KNOWN or (quality and quality.keys() != _OF_QUALITY):
         raise KeyError("fields")
+    for entry in content["classes"]:
+        if entry.keys() != _OF_CLASS:
+            raise KeyError("fields of a class")
 
 
 def parse_record(content: dict[str, Any]) -> SampleRecord:

@@ -53,9 +53,10 @@ def draw_classes(
         while len(image) < min(drawn, len(class_ids)):
             if not deck:
                 deck = rng.sample(class_ids, len(class_ids))
+            position: int | None = 0
             if image and cooccurrence is not None:
                 position = _draw_together(deck, image, cooccurrence, rng)
-            else:
+            elif image:
                 position = _first_fitting(deck, image, scenes, common)
                 if position is None and len(deck) < len(class_ids):
                     deck += rng.sample(class_ids, len(class_ids))
