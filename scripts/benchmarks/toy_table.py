@@ -35,6 +35,8 @@ from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.reproduction.segmentor import TrainingItem, rendered_items, write_folder
 
 SIDE = 64
+CHECKPOINT_INTERVAL = 200
+"""A training that is stopped loses no more iterations."""
 FIRST_RENDERED = 300_000
 """The shipped model was not trained on these scenes."""
 NETWORKS = {
@@ -175,7 +177,7 @@ def small_training(network: Sequence[str], folder: Path, seed: int, iterations: 
         f"seed={seed}",
         f"crop_size={SIDE}",
         f"iterations={iterations}",
-        f"checkpoint_interval={iterations}",
+        f"checkpoint_interval={min(iterations, CHECKPOINT_INTERVAL)}",
         "resume=true",
     ]
     with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):

@@ -1,0 +1,303 @@
+"""What fewer sampling steps cost on the toy world: images, masks, and a segmentor trained on them.
+
+    python -m scripts.benchmarks.fewer_steps --work runs/steps --output docs/results/fewer_steps
+
+For each scheduler and number of steps: the share of the asked classes that are in the images, and the mIoU of the masks
+against labels, both as a judge sees them, a segmentor trained on rendered scenes; the mIoU of masks of rendered scenes,
+whose exact masks are known, from attention at the sampler's time steps; and the mIoU of segmentors trained on some of
+the folders. The differences to the first case are paired by prompt and seed, or by scene, with 95% bootstrap intervals:
+an interval around 0 means that this many images show no loss. Results are kept in the work folder as they are made: a
+stopped run resumes. What is printed goes to OUTPUT.md and OUTPUT.json, too.
+"""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from dataset_diffusion.calibration.quality import score
+from dataset_diffusion.dataset.manifest import Manifest
+from dataset_diffusion.files import encode_json, write_atomically
+from dataset_diffusion.generate import generate
+from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+from dataset_diffusion.images import read_image, read_label_mask
+from dataset_diffusion.masks import label_mask
+from dataset_diffusion.metrics import confusion_matrix, segmentation_metrics
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
+from dataset_diffusion.segmentation.train import train
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
+from dataset_diffusion.types import IGNORE_INDEX
+from scripts.benchmarks import toy_table
+from scripts.benchmarks.toy_table import NETWORKS, SIDE, Budget, Row, markdown_row, small_training
+from scripts.reproduction.segmentor import rendered_items, write_folder
+from scripts.toy_model.measure_presence import LEAST_SHARE
+from scripts.toy_model.quality import NUM_LABELS, record_scenes
+
+CASES = "dpmsolver++:100,50,20,15,10,8,4 unipc:20,10 ddim:20,10"
+"""The first is what the others are compared with; dpmsolver++ is the scheduler of `experiment=toy`."""
+JUDGE_SCENES = TRAINING_SEEDS[700_000:]
+"""Neither the shipped model nor another segmentor was trained on these."""
+RESAMPLES = 1000
+Confusions = np.ndarray
+"""[images, C, C]: a confusion matrix for each image."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to sample."""
+
+    scheduler: str
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """Fit to be a file name."""
+        return f"{self.scheduler.replace('+', 'p')}_{self.steps}"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    images: int
+    scenes: int
+    judge_scenes: int
+    judge_iterations: int
+    training: Budget
+
+
+def parse_cases(text: str) -> list[Case]:
+    """ "ddim:20,10 unipc:4" as three cases."""
+    groups = (group.split(":") for group in text.split())
+    return [Case(scheduler, int(steps)) for scheduler, numbers in groups for steps in numbers.split(",")]
+
+
+def main() -> None:
+    """Measure what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="toy", help="the toy model's folder (default: the one that is shipped)")
+    parser.add_argument("--work", type=Path, required=True, help="takes images, trainings and results")
+    parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
+    parser.add_argument("--cases", default=CASES, help="schedulers and steps (default %(default)r)")
+    parser.add_argument("--images", type=int, default=64, help="of each case (default %(default)s)")
+    parser.add_argument("--scenes", type=int, default=40, help="rendered scenes for exact masks (default %(default)s)")
+    parser.add_argument("--judge-scenes", type=int, default=2000, help="that the judge learns (default %(default)s)")
+    parser.add_argument("--judge-iterations", type=int, default=1500, help="0: no judge (default %(default)s)")
+    parser.add_argument("--train", default="100,20,4", help="steps whose images train segmentors (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=800, help="of each of these (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="of each of these; 0: no training (default %(default)s)")
+    parser.add_argument("--validation", type=int, default=150, help="their test scenes (default %(default)s)")
+    args = parser.parse_args()
+    budget = Budget(args.images, args.iterations, args.validation)
+    sizes = Sizes(args.images, args.scenes, args.judge_scenes, args.judge_iterations, budget)
+    args.work.mkdir(parents=True, exist_ok=True)
+    silence_libraries()
+    study = Study(args.model, args.work, sizes)
+    cases = parse_cases(args.cases)
+    study.prepare(cases)
+    rows = [study.measure(case) for case in cases]
+    trained = [int(steps) for steps in args.train.split(",")] if args.seeds else []
+    for row, case in zip(rows, cases, strict=True):
+        seeds = range(args.seeds if case.scheduler == cases[0].scheduler and case.steps in trained else 0)
+        row["segmentor_miou"] = [study.train_segmentor(case, seed) for seed in seeds]
+    judge = study.judge_quality() if sizes.judge_iterations else None
+    text = format_table(rows, judge, sizes)
+    print(text)
+    if args.output:
+        write_atomically(args.output.with_suffix(".md"), text.encode())
+        content = {"model": args.model, "judge_miou": judge, "sizes": {**vars(sizes), "training": vars(budget)}}
+        write_atomically(args.output.with_suffix(".json"), encode_json({**content, "rows": rows}))
+
+
+class Study:
+    """The measurements of one work folder, each made once."""
+
+    def __init__(self, model: str, work: Path, sizes: Sizes) -> None:
+        self._model, self._work, self._sizes = model, work, sizes
+        self._loaded: Segmentor | None = None
+        self._first: dict[str, np.ndarray] = {}
+
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """Make what needs the model: the attention on rendered scenes first, because that takes least."""
+        for case in cases:
+            self._exact(case)
+        for case in cases:
+            self._images(case)
+
+    def measure(self, case: Case) -> dict[str, Any]:
+        """The figures of a case, with its differences to the first that was measured."""
+        parts = {"exact": self._exact(case), **(self._judged(case) if self._sizes.judge_iterations else {})}
+        self._first = self._first or parts
+        figures: dict[str, Any] = {"scheduler": case.scheduler, "steps": case.steps}
+        for name in parts:
+            statistic = STATISTICS[name]
+            figures[name] = statistic(parts[name])
+            figures[f"{name}_difference"] = difference_interval(parts[name], self._first[name], statistic)
+        print(f"{case.name}: " + ", ".join(f"{name} {100 * figures[name]:.1f}" for name in parts), flush=True)
+        return figures
+
+    def train_segmentor(self, case: Case, seed: int) -> float:
+        """The mIoU of a small segmentor trained on a case's images, on rendered scenes."""
+        validation = self._work / "validation"
+        self._write_scenes(validation, VALIDATION_SEEDS[: self._sizes.training.validation], "val")
+        row = Row("few", "DeepLabV3-R18", case.name, self._sizes.images, 0, seed)
+        budget = self._sizes.training
+        path = self._work / f"segmentor_{case.name}_{budget.images}_{budget.iterations}_seed{seed}.json"
+        if not path.exists():
+            work = self._work / path.stem
+            work.mkdir(exist_ok=True)
+            figures = toy_table.run(row, budget, self._images(case), work, validation)
+            write_atomically(path, encode_json(figures))
+        miou: float = json.loads(path.read_text())["miou"]
+        print(f"{case.name}: segmentor of seed {seed}: mIoU {100 * miou:.1f}", flush=True)
+        return miou
+
+    def judge_quality(self) -> float:
+        """The judge's mIoU on rendered scenes that it was not trained on, told which classes are in them."""
+        path = self._work / "judge_miou.json"
+        if not path.exists():
+            confusions = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
+            for item in rendered_items(VALIDATION_SEEDS[: self._sizes.training.validation]):
+                asked = sorted(set(np.unique(item.labels).tolist()) - {0, IGNORE_INDEX})
+                confusions += confusion_matrix(item.labels, self._look(item.image, asked)[1], NUM_LABELS)
+            write_atomically(path, encode_json(segmentation_metrics(confusions).miou))
+        quality: float = json.loads(path.read_text())
+        return quality
+
+    def _settings(self, case: Case) -> GenerateSettings:
+        overrides = [
+            f"output_dir={self._work / 'images' / case.name}",
+            f"model.path={self._model}",
+            f"num_images={self._sizes.images}",
+            f"sampler.scheduler={case.scheduler}",
+            f"sampler.num_inference_steps={case.steps}",
+        ]
+        with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
+            return to_settings(GenerateSettings, compose("config", overrides))
+
+    def _images(self, case: Case) -> Path:
+        settings = self._settings(case)
+        generate(settings)
+        return Path(settings.output_dir)
+
+    def _judged(self, case: Case) -> dict[str, np.ndarray]:
+        """What the judge makes of a case's images: their masks' confusions, and how many asked classes are present."""
+        path = self._work / f"judged_{case.name}_{self._sizes.images}.npz"
+        if not path.exists():
+            folder = self._images(case)
+            presence, masks = [], []
+            for record in Manifest(folder).stream():
+                asked = sorted(entry.label for entry in record.classes)
+                present, labels = self._look(read_image(folder / "JPEGImages" / f"{record.id}.jpg"), asked)
+                mask = read_label_mask(folder / "SegmentationClass" / f"{record.id}.png", NUM_LABELS)
+                kept = mask != IGNORE_INDEX
+                presence.append((len(asked), len(present & set(asked)), len(present - set(asked))))
+                masks.append(confusion_matrix(labels[kept], mask[kept], NUM_LABELS))
+            np.savez_compressed(path, presence=np.array(presence), masks=np.array(masks))
+        with np.load(path) as found:
+            return dict(found)
+
+    def _exact(self, case: Case) -> Confusions:
+        """The confusions of masks of rendered scenes, whose latents are noised to the time steps of a case."""
+        path = self._work / f"exact_{case.name}_{self._sizes.scenes}.npz"
+        if not path.exists():
+            settings = self._settings(case)
+            pipe = load_pipeline(settings.model, settings.sampler)
+            recorded = record_scenes(pipe, HELD_OUT_SEEDS[: self._sizes.scenes], case.steps, settings.attention)
+            confusions = []
+            for exact_labels, scores in score(recorded, settings.attention.power):
+                labels = label_mask(scores, settings.mask.threshold, settings.mask.uncertainty_threshold).labels
+                kept = labels != IGNORE_INDEX
+                confusions.append(confusion_matrix(exact_labels[kept], labels[kept], NUM_LABELS))
+            np.savez_compressed(path, exact=np.array(confusions))
+        with np.load(path) as found:
+            exact: Confusions = found["exact"]
+            return exact
+
+    def _look(self, image: np.ndarray, asked: Sequence[int]) -> tuple[set[int], np.ndarray]:
+        """The classes that the judge sees, and the likeliest of background and `asked` at each pixel."""
+        probabilities = self._judge.predict_probabilities(image).numpy()
+        shares = np.bincount(probabilities.argmax(axis=0).ravel(), minlength=NUM_LABELS) / image[..., 0].size
+        known = np.array([0, *asked], np.uint8)
+        present = {int(label) for label in np.flatnonzero(shares >= LEAST_SHARE) if label}
+        return present, known[probabilities[known].argmax(axis=0)]
+
+    @property
+    def _judge(self) -> Segmentor:
+        if self._loaded is None:
+            folder = self._work / "judge"
+            self._write_scenes(folder / "dataset", JUDGE_SCENES[: self._sizes.judge_scenes], "train")
+            settings = small_training(NETWORKS["DeepLabV3-R18"], folder, 0, self._sizes.judge_iterations)
+            with (
+                (folder / "log.txt").open("a") as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+            ):
+                exported = train(settings)
+            # It was taught at this size.
+            self._loaded = load_segmentor(exported, test_scale=f"{SIDE}x{SIDE}")
+        return self._loaded
+
+    def _write_scenes(self, folder: Path, seeds: Sequence[int], split: str) -> None:
+        if not (folder / "ImageSets" / "Segmentation" / f"{split}.txt").exists():
+            write_folder(folder, rendered_items(seeds), split, SIDE)
+
+
+def miou(confusions: Confusions) -> float:
+    """Of all images together."""
+    return segmentation_metrics(confusions.sum(axis=0)).miou
+
+
+def present_share(presence: np.ndarray) -> float:
+    """`presence` [images, 3]: how many classes were asked for, how many of these are there, and how many others."""
+    return float(presence[:, 1].sum() / presence[:, 0].sum())
+
+
+STATISTICS = {"presence": present_share, "masks": miou, "exact": miou}
+
+
+def difference_interval(own: np.ndarray, first: np.ndarray, statistic: Any) -> tuple[float, float]:
+    """The 95% bootstrap interval of statistic(own) - statistic(first), of images that are drawn in pairs."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(len(own), size=len(own)) for _ in range(RESAMPLES))
+    differences = [statistic(own[chosen]) - statistic(first[chosen]) for chosen in drawn]
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def format_table(rows: Sequence[dict[str, Any]], judge: float | None, sizes: Sizes) -> str:
+    """The table in Markdown."""
+    heads = ["scheduler", "steps", "asked classes present", "masks, judged", "masks, exact", "segmentor"]
+    lines = [
+        f"Percent; in brackets the 95% interval of the difference to the first row. {sizes.images} images and "
+        f"{sizes.scenes} rendered scenes. "
+        + ("" if judge is None else f"The judge's own mIoU on rendered scenes: {100 * judge:.1f}. ")
+        + f"Segmentors: {sizes.training.iterations} iterations at {SIDE} x {SIDE}, a figure a seed.",
+        "",
+        markdown_row(heads),
+        markdown_row(["---", *["---:"] * (len(heads) - 1)]),
+    ]
+    for number, row in enumerate(rows):
+        cells = [f"`{row['scheduler']}`", str(row["steps"])]
+        for name in STATISTICS:
+            if name not in row:
+                cells.append("-")
+                continue
+            low, high = row[f"{name}_difference"]
+            cells.append(f"{100 * row[name]:.1f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if number else ""))
+        cells.append(", ".join(f"{100 * value:.1f}" for value in row["segmentor_miou"]) or "-")
+        lines.append(markdown_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
