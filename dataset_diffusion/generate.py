@@ -112,7 +112,9 @@ class Summary:
             return " (complete already)" if self.num_finished == self.num_images else ""
         total = sum(self.seconds.values())
         shares = ", ".join(f"{stage} {100 * seconds / total:.0f}%" for stage, seconds in self.seconds.items())
-        return f" ({self.num_new} new, {total / self.num_new:.2f} s an image: {shares})"
+        each = total / self.num_new
+        pace = f"{each:.2f} s an image" if each > 0.05 else f"{1 / each:.0f} images a second"
+        return f" ({self.num_new} new, {pace}: {shares})"
 
 
 @dataclass
