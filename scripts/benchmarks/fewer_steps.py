@@ -163,7 +163,7 @@ class Study:
 
     def judge_quality(self) -> float:
         """The judge's mIoU on rendered scenes that it was not trained on, told which classes are in them."""
-        path = self._work / "judge_miou.json"
+        path = self._work / f"{self._judge_name}_miou.json"
         if not path.exists():
             confusions = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
             for item in rendered_items(VALIDATION_SEEDS[: self._sizes.training.validation]):
@@ -191,7 +191,7 @@ class Study:
 
     def _judged(self, case: Case) -> dict[str, np.ndarray]:
         """What the judge makes of a case's images: their masks' confusions, and how many asked classes are present."""
-        path = self._work / f"judged_{case.name}_{self._sizes.images}.npz"
+        path = self._work / f"{self._judge_name}_{case.name}_{self._sizes.images}.npz"
         if not path.exists():
             folder = self._images(case)
             presence, masks = [], []
@@ -232,9 +232,13 @@ class Study:
         return present, known[probabilities[known].argmax(axis=0)]
 
     @property
+    def _judge_name(self) -> str:
+        return f"judge_{self._sizes.judge_scenes}_{self._sizes.judge_iterations}"
+
+    @property
     def _judge(self) -> Segmentor:
         if self._loaded is None:
-            folder = self._work / "judge"
+            folder = self._work / self._judge_name
             self._write_scenes(folder / "dataset", JUDGE_SCENES[: self._sizes.judge_scenes], "train")
             settings = small_training(NETWORKS["DeepLabV3-R18"], folder, 0, self._sizes.judge_iterations)
             with (
