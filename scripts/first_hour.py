@@ -143,7 +143,7 @@ def check_images(summary: "Summary", repeated: Repeated, records: "list[SampleRe
 
 
 def check_tokens(generator: "Generator", vocabulary: "Vocabulary", prompts: "list[Prompt]") -> Check:
-    """Whether the tokens of each class word spell it, and whether each class of each prompt has a place of its own."""
+    """Whether the tokens of each class word spell it, and whether each class of a prompt has its tokens."""
     from dataset_diffusion.prompts.tokens import class_prompt
 
     tokenizer, wrong = generator.family.tokenizer, []

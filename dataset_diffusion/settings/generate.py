@@ -227,7 +227,7 @@ class AttentionSettings:
     each position; weighted_layers: layers as well, by the likeness of their self-attention to that of the model's
     features (arXiv 2603.06178)"""
     class_prompt: str | None = None
-    """where class words are read: own, in a text of their own that the image never sees; appended, in the prompt; null:
+    """where class words are read: own, in a separate text that the image never sees; appended, in the prompt; null:
     own for UNets (the paper's), appended for transformers. SD3 and Flux run twice what is recorded for own, Z-Image has
     appended alone"""
     blocks: list[int] | None = None
