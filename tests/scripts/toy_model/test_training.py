@@ -207,7 +207,7 @@ def test_reports_add_to_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert second["miou"]["1"]["0.4"] == 0.75
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_freed_memory does something with glibc alone")
 def test_freed_memory_is_kept() -> None:
     count_new_pages = """
 import resource
