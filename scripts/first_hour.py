@@ -80,7 +80,7 @@ def work(settings: GenerateSettings) -> None:
     vocabulary, prompts = choose_vocabulary(settings.vocabulary), list(StoredPlan(path))
     pipe = load_pipeline(settings.model, settings.sampler)
     generator = Generator(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
-    repeated = repeat(pipe, generator, settings, prompts[: settings.batch_size])
+    repeated = repeat(generator, prompts[: settings.batch_size])
     records = list(Manifest(path).stream())
     checks = [
         check_dtype(pipe, settings),
@@ -94,23 +94,13 @@ def work(settings: GenerateSettings) -> None:
         sys.exit(1)
 
 
-def repeat(pipe: Any, generator: "Generator", settings: GenerateSettings, batch: "list[Prompt]") -> Repeated:
+def repeat(generator: "Generator", batch: "list[Prompt]") -> Repeated:
     """Make a batch again, as dd-generate does and as the stock pipeline does without recording."""
-    import torch
-
     generator.sample(batch)  # The first batch costs more.
     start = time.perf_counter()
     samples = generator.sample(batch)
     middle = time.perf_counter()
-    height, width = generator.image_size
-    stock = pipe(
-        prompt=[generator.prompt_text(prompt) for prompt in batch],
-        height=height,
-        width=width,
-        generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in batch],
-        output_type="np",
-        **generator.family.call_options(settings.sampler, len(batch)),
-    ).images
+    stock = generator.images(batch)
     return Repeated(samples, stock, middle - start, time.perf_counter() - middle)
 
 

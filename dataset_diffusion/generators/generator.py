@@ -69,13 +69,13 @@ class Generator:
         if not prompts:
             return []
         if not any(prompt.class_ids for prompt in prompts):
-            images, maps = self._images(prompts), [self._empty_maps()] * len(prompts)
+            images, maps = self.images(prompts), [self._empty_maps()] * len(prompts)
         else:
             texts = [self.prompt_text(prompt) for prompt in prompts]
             words = [self._class_words(prompt) for prompt in prompts]
             require_not_compiled(self.family.denoiser)
             with self.family.recorder(self._layers, texts, words) as recorder:
-                images = self._images(prompts)
+                images = self.images(prompts)
             maps = recorder.maps()
         is_finite = np.isfinite(images).all(axis=(1, 2, 3))
         pixels = (np.nan_to_num(images, posinf=0, neginf=0) * 255).round().astype(np.uint8)
@@ -84,8 +84,8 @@ class Generator:
             for prompt, image, attention, finite in zip(prompts, pixels, maps, is_finite, strict=True)
         ]
 
-    def _images(self, prompts: Sequence[Prompt]) -> np.ndarray:
-        """Run the stock pipeline: [B, H, W, 3] float, RGB in [0, 1]."""
+    def images(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """Run the stock pipeline, without recording: [B, H, W, 3] float, RGB in [0, 1]."""
         height, width = self.image_size
         return self._pipe(
             prompt=[self.prompt_text(prompt) for prompt in prompts],

@@ -38,6 +38,7 @@ from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, VALIDAT
 from dataset_diffusion.types import IGNORE_INDEX
 from scripts.benchmarks import toy_table
 from scripts.benchmarks.toy_table import NETWORKS, SIDE, Budget, Row, markdown_row, small_training
+from scripts.reproduction.judge import likeliest
 from scripts.reproduction.segmentor import rendered_items, write_folder
 from scripts.toy_model.measure_presence import LEAST_SHARE
 from scripts.toy_model.quality import NUM_LABELS, record_scenes
@@ -227,9 +228,8 @@ class Study:
         """The classes that the judge sees, and the likeliest of background and `asked` at each pixel."""
         probabilities = self._judge.predict_probabilities(image).numpy()
         shares = np.bincount(probabilities.argmax(axis=0).ravel(), minlength=NUM_LABELS) / image[..., 0].size
-        known = np.array([0, *asked], np.uint8)
         present = {int(label) for label in np.flatnonzero(shares >= LEAST_SHARE) if label}
-        return present, known[probabilities[known].argmax(axis=0)]
+        return present, likeliest(probabilities, asked)
 
     @property
     def _judge_name(self) -> str:

@@ -6,7 +6,7 @@ labels scenes whose classes it is told, is measured beside.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,12 @@ def train_judge(job: JudgeJob) -> None:
             train(to_settings(TrainSettings, compose("config", overrides)))
 
 
+def likeliest(probabilities: np.ndarray, class_ids: Iterable[int]) -> np.ndarray:
+    """The likeliest of background and `class_ids` at each pixel [H, W] uint8, of probabilities [C, H, W]."""
+    known = np.array([0, *sorted(set(class_ids))], dtype=np.uint8)
+    return known[probabilities[known].argmax(axis=0)]
+
+
 class Judge:
     """Labels images whose classes are known."""
 
@@ -75,9 +81,7 @@ class Judge:
 
     def labels(self, image: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:
         """The likeliest of background and `class_ids` at each pixel [H, W] uint8 of an image [H, W, 3] uint8."""
-        known = np.array([0, *sorted(set(class_ids))], dtype=np.uint8)
-        probabilities = self._segmentor.predict_probabilities(image).numpy()
-        return known[probabilities[known].argmax(axis=0)]
+        return likeliest(self._segmentor.predict_probabilities(image).numpy(), class_ids)
 
     def miou_on_scenes(self, count: int) -> float:
         """How well it labels rendered scenes that it was not trained on, in 0 ... 1."""

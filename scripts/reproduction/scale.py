@@ -7,18 +7,19 @@ from dataclasses import dataclass
 class Scale:
     """`seeds` of generated images and trainings; `groups` of `scenes` rendered ones for the masks' quality, and
     `calibration` others to choose thresholds on. A training has `images` images and `iterations` iterations, and is
-    tested on `validation` scenes. The judge is trained on `judge_scenes` in `judge_iterations`.
+    tested on `validation` scenes. The judge is trained on `judge_scenes` in `judge_iterations`. Without
+    seeds nothing is trained.
     """
 
     seeds: int
     groups: int
     scenes: int
     calibration: int
-    images: int
-    iterations: int
-    validation: int
-    judge_scenes: int
-    judge_iterations: int
+    images: int = 0
+    iterations: int = 0
+    validation: int = 0
+    judge_scenes: int = 0
+    judge_iterations: int = 0
 
 
 FULL = Scale(
@@ -32,15 +33,5 @@ FULL = Scale(
     judge_scenes=2000,
     judge_iterations=3500,
 )
-QUICK = Scale(
-    seeds=0,
-    groups=3,
-    scenes=8,
-    calibration=8,
-    images=0,
-    iterations=0,
-    validation=0,
-    judge_scenes=0,
-    judge_iterations=0,
-)
+QUICK = Scale(seeds=0, groups=3, scenes=8, calibration=8)
 """The masks' quality alone, on few scenes."""

@@ -136,7 +136,7 @@ def test_no_image_sees_its_class_prompt(pipes, family: str, aggregation: str) ->
     """The same images with and without, with these words and those; the maps of two words swap with the words."""
     made_by = generator(pipes, family, "caption", class_prompt="own", aggregation=aggregation, blocks=[1])
     (first, other), (second, _) = made_by.sample(PROMPTS), made_by.sample(SWAPPED)
-    plain = generator(pipes, family, "caption")._images(PROMPTS)
+    plain = generator(pipes, family, "caption").images(PROMPTS)
     assert np.array_equal(first.image, (plain[0] * 255).round())
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(other.image, (plain[1] * 255).round())
