@@ -39,7 +39,7 @@ from dataset_diffusion.types import IGNORE_INDEX
 from scripts.benchmarks import toy_table
 from scripts.benchmarks.toy_table import NETWORKS, SIDE, Budget, Row, markdown_row, small_training
 from scripts.reproduction.judge import likeliest
-from scripts.reproduction.segmentor import rendered_items, write_folder
+from scripts.reproduction.training_sets import rendered_items, write_folder
 from scripts.toy_model.measure_presence import LEAST_SHARE
 from scripts.toy_model.quality import NUM_LABELS, record_scenes
 

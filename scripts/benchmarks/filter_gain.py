@@ -34,8 +34,8 @@ from scripts.benchmarks.toy_table import (
     small_training,
     train_and_test,
 )
-from scripts.reproduction.segmentor import rendered_items, write_folder
 from scripts.reproduction.statistics import interval, paired_difference
+from scripts.reproduction.training_sets import rendered_items, write_folder
 
 NETWORK = "DeepLabV3-R18"
 ALL, BEST, RANDOM = "train", "best", "random"

@@ -32,7 +32,7 @@ from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.train import TrainSettings
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS
 from dataset_diffusion.vocabulary import load_vocabulary
-from scripts.reproduction.segmentor import TrainingItem, rendered_items, write_folder
+from scripts.reproduction.training_sets import TrainingItem, rendered_items, write_folder
 
 SIDE = 64
 CHECKPOINT_INTERVAL = 200
@@ -199,7 +199,7 @@ def generated_items(folder: Path, names: Sequence[str]) -> Iterator[TrainingItem
     num_labels = len(load_vocabulary("voc").label_names)
     for name in names:
         labels = read_label_mask(folder / "SegmentationClass" / f"{name}.png", num_labels)
-        yield TrainingItem(name, read_image(folder / "JPEGImages" / f"{name}.jpg"), labels, 0)
+        yield TrainingItem(name, read_image(folder / "JPEGImages" / f"{name}.jpg"), labels, (0,))
 
 
 def format_tables(results: dict[Row, dict[str, Any]], budget: Budget, seeds: int) -> str:

@@ -32,18 +32,18 @@ from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
 from scripts.reproduction.archive import COARSE, FINE
+from scripts.reproduction.findings import Finding, findings
 from scripts.reproduction.images import load_model
 from scripts.reproduction.plots import plot_claims, plot_experiments, plot_numbers
 from scripts.reproduction.scale import FULL, QUICK
 from scripts.reproduction.study import Study
 from scripts.reproduction.tables import (
-    Outcome,
+    claims_line,
     claims_table,
     class_words_line,
     experiment_table,
     judge_line,
     new_ideas_table,
-    outcomes,
 )
 from scripts.reproduction.variants import EXPERIMENTS, MAIN_ROWS, experiment
 from scripts.reproduction.workers import default_at_once
@@ -68,7 +68,7 @@ def main() -> None:
 def reproduce(args: argparse.Namespace) -> None:
     """Measure, write, and say which claims are supported."""
     settings = reference_settings(args.model)
-    scale = QUICK if args.quick else replace(FULL, seeds=args.seeds)
+    scale = QUICK if args.quick else replace(FULL, seeds=args.seeds, most_seeds=args.most_seeds)
     names = args.only or (MAIN_TABLES if args.quick else [table.name for table in EXPERIMENTS])
     tables = [experiment(name) for name in names]
     start = time.monotonic()
@@ -81,10 +81,10 @@ def reproduce(args: argparse.Namespace) -> None:
     with explaining_write_errors(f"--results={results}"):
         results.mkdir(parents=True, exist_ok=True)
     figures = study.measure(tables, MAIN_ROWS if args.main else None)
-    found = outcomes(figures)
+    found = findings(figures)
     record = {"scale": asdict(scale), "model": weights, **asdict(figures), "claims": claims_record(found)}
     (results / "reproduction.json").write_text(json.dumps(record, indent=1) + "\n")
-    summary = [claims_table(found)]
+    summary = [claims_table(found), claims_line(found)]
     if figures.class_word_gain:
         summary.append(class_words_line(figures))
     if figures.judge_miou is not None:
@@ -119,6 +119,12 @@ def parse_arguments() -> argparse.Namespace:
         type=positive,
         default=FULL.seeds,
         help="of images and trainings; may be raised later (default: 3)",
+    )
+    parser.add_argument(
+        "--most-seeds",
+        type=positive,
+        default=FULL.most_seeds,
+        help="of the rows whose claims are not decided with fewer (default: %(default)s)",
     )
     parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
     parser.add_argument("--jobs", type=positive, help="processes at once (default: one a core, one with a GPU)")
@@ -159,31 +165,38 @@ def digest(settings: GenerateSettings, weights: str) -> str:
     return hashlib.sha256(json.dumps([weights, settings.batch_size, *groups]).encode()).hexdigest()[:12]
 
 
-def claims_record(found: list[Outcome]) -> list[dict[str, object]]:
+def claims_record(found: list[Finding]) -> list[dict[str, object]]:
     """The claims as they go into reproduction.json; differences in points."""
     return [
         {
-            "claim": outcome.claim.text,
-            "metric": outcome.metric,
-            "better": outcome.claim.better,
-            "worse": outcome.claim.worse,
-            "difference": outcome.difference.mean,
-            "half_width": outcome.difference.half_width,
-            "verdict": outcome.verdict,
+            "claim": finding.claim.text,
+            "better": finding.claim.better,
+            "worse": finding.claim.worse,
+            "verdict": finding.verdict,
+            "metrics": {
+                outcome.metric: {
+                    "difference": outcome.difference.mean,
+                    "half_width": outcome.difference.half_width,
+                    "count": outcome.count,
+                    "verdict": outcome.verdict,
+                }
+                for outcome in finding.outcomes
+            },
         }
-        for outcome in found
+        for finding in found
     ]
 
 
-def check_main_claims(found: list[Outcome], class_word_gain: list[float]) -> int:
+def check_main_claims(found: list[Finding], class_word_gain: list[float]) -> int:
     """Exit status 0 if the mean differences of the main claims point where the paper's do."""
-    main_outcomes = [o for o in found if o.metric == "masks" and o.claim.worse in MAIN_CLAIMS]
-    wrong = [outcome.claim.text for outcome in main_outcomes if not outcome.difference.mean > 0]
+    main = [(finding, finding.outcome("masks")) for finding in found if finding.claim.worse in MAIN_CLAIMS]
+    measured = [(finding.claim.text, outcome.difference.mean) for finding, outcome in main if outcome is not None]
+    wrong = [text for text, difference in measured if not difference > 0]
     if not class_word_gain or sum(class_word_gain) <= 0:
         wrong.append("class words tell the model what captions leave out")
     for claim in wrong:
         print(f"not supported: {claim}", file=sys.stderr)
-    return 1 if wrong or len(main_outcomes) != len(MAIN_CLAIMS) else 0
+    return 1 if wrong or len(measured) != len(MAIN_CLAIMS) else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from dataset_diffusion.attention.layers import find_attention_layers
@@ -90,6 +91,30 @@ def record_scenes(job: SceneJob) -> None:
         attention.write(_scene_path(job.folder, job.mode, seed))
 
 
+def decode_scenes(job: SceneJob) -> None:
+    """Pass the scenes of a job through the autoencoder, without noise, and write them."""
+    pipe = load_model(job.settings.model.path, job.settings.sampler.scheduler)
+    for seed in job.seeds:
+        pixels = pipe.image_processor.preprocess(render_scene(seed).image[None].astype(np.float32) / 255)
+        with torch.no_grad():
+            decoded = pipe.vae.decode(pipe.vae.encode(pixels).latent_dist.mode()).sample
+        (image,) = pipe.image_processor.postprocess(decoded, output_type="np")
+        path = _decoded_path(job.folder, f"scene_{seed}")
+        write_atomically(path, encode_image((255 * image).round().astype(np.uint8)))
+
+
+def read_decoded_scene(folder: Path, name: str) -> np.ndarray:
+    """A scene that decode_scenes() wrote [H, W, 3] uint8; `name` is scene_<seed>."""
+    return read_image(_decoded_path(folder, name))
+
+
+def plan_decoding(settings: GenerateSettings, folder: Path, seeds: Sequence[int]) -> list[SceneJob]:
+    """Jobs for those scenes that have not been passed through the autoencoder."""
+    missing = [seed for seed in seeds if not _decoded_path(folder, f"scene_{seed}").exists()]
+    parts = [tuple(missing[start : start + JOB_SCENES]) for start in range(0, len(missing), JOB_SCENES)]
+    return [SceneJob(settings, folder, "", part) for part in parts]
+
+
 def read_scenes(folder: Path, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
     """Rendered scenes with the attention recorded on them."""
     archived = []
@@ -98,6 +123,10 @@ def read_scenes(folder: Path, seeds: Sequence[int], mode: str) -> list[ArchivedI
         attention = ArchivedAttention.read(_scene_path(folder, mode, seed))
         archived.append(ArchivedImage(item.image, item.class_ids, attention, item.labels))
     return archived
+
+
+def _decoded_path(folder: Path, name: str) -> Path:
+    return folder / "decoded" / f"{name}.jpg"
 
 
 def _scene_path(folder: Path, mode: str, seed: int) -> Path:

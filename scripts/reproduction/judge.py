@@ -22,7 +22,8 @@ from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.train import TrainSettings
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
 from scripts.reproduction.recipe import ArchivedImage
-from scripts.reproduction.segmentor import FULL_SIDE, rendered_items, write_folder
+from scripts.reproduction.scale import Scale
+from scripts.reproduction.training_sets import FULL_SIDE, rendered_items, write_folder
 from scripts.toy_model.quality import NUM_LABELS
 
 FIRST_SCENE = 900_000
@@ -41,6 +42,17 @@ class JudgeJob:
     def path(self) -> Path:
         """The segmentor's file."""
         return self.folder / "run" / "segmentor.pth"
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What it is trained with."""
+        return {"scenes": self.scenes, "iterations": self.iterations}
+
+
+def judge_job(folder: Path, scale: Scale) -> JudgeJob:
+    """The judge of a study in `folder`."""
+    name = f"judge_{scale.judge_scenes}_{scale.judge_iterations}"
+    return JudgeJob(folder / name, scale.judge_scenes, scale.judge_iterations)
 
 
 def train_judge(job: JudgeJob) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import Finding, mean
 from scripts.reproduction.scale import Scale
-from scripts.reproduction.study import Figures
-from scripts.reproduction.tables import Outcome, mean
 from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
 COLOURS: dict[Metric, str] = {"masks": "tab:blue", "judged": "tab:green", "segmentor": "tab:orange"}
@@ -75,20 +75,30 @@ def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_claims(found: Sequence[Outcome], path: Path) -> None:
-    """The difference that each claim is about, with its 95% interval: right of zero it is supported."""
-    figure = Figure(figsize=(10, 0.36 * len(found) + 1), layout="constrained")
+def plot_claims(found: Sequence[Finding], path: Path) -> None:
+    """The difference that each claim is about, by each metric, with its 95% interval: right of zero it is supported."""
+    figure = Figure(figsize=(11, 0.5 * len(found) + 1), layout="constrained")
     panel = figure.subplots()
     panel.axvline(0, color="black", linewidth=0.8)
-    for place, outcome in enumerate(found):
-        difference = outcome.difference
-        panel.errorbar(
-            difference.mean, place, xerr=difference.half_width, fmt="o", capsize=3, color=COLOURS[outcome.metric]
-        )
-    panel.set_yticks(range(len(found)), [f"{outcome.claim.text} ({outcome.metric})" for outcome in found], fontsize=8)
+    for metric, offset in OFFSETS.items():
+        known = [(place, finding.outcome(metric)) for place, finding in enumerate(found)]
+        points = [(place, outcome.difference) for place, outcome in known if outcome is not None]
+        if points:
+            panel.errorbar(
+                [difference.mean for _, difference in points],
+                [place + offset for place, _ in points],
+                xerr=[difference.half_width for _, difference in points],
+                fmt="o",
+                capsize=3,
+                color=COLOURS[metric],
+                label=metric,
+            )
+    labels = [f"{finding.claim.text}: {finding.verdict}" for finding in found]
+    panel.set_yticks(range(len(found)), labels, fontsize=8)
     panel.invert_yaxis()
     panel.set_xlabel("difference, points")
     panel.grid(axis="x", alpha=0.3)
+    panel.legend(loc="lower right", fontsize=8)
     _save(figure, path)
 
 

@@ -29,23 +29,23 @@ class Interval:
         return self.mean + self.half_width < 0
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """The interval of the mean of independent values."""
     count = len(values)
     if count < 2:
         return Interval(float(np.mean(values)), float("nan"))
     error = float(np.std(values, ddof=1)) / count**0.5
-    return Interval(float(np.mean(values)), float(student.ppf((1 + CONFIDENCE) / 2, count - 1)) * error)
+    return Interval(float(np.mean(values)), _quantile(count - 1, confidence) * error)
 
 
-def paired_difference(better: Sequence[float], worse: Sequence[float]) -> Interval:
+def paired_difference(better: Sequence[float], worse: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """The interval of the mean difference, seed by seed: the two have the same images and the same random numbers."""
-    return interval([a - b for a, b in zip(better, worse, strict=True)])
+    return interval([a - b for a, b in zip(better, worse, strict=True)], confidence)
 
 
 @dataclass(frozen=True)
 class CommonVariance:
-    """What the rows of a table have in common: each row has a value of each seed, and all vary alike.
+    """What the rows of a table have in common: all vary alike from seed to seed. Some may have more seeds than others.
 
     Of a row's two or three values alone its variance is hardly known, and its interval as wide as that makes it; of all
     rows together it is. `within` is the standard deviation of a row's values around their mean; `residual` that of what
@@ -60,30 +60,37 @@ class CommonVariance:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[float]]) -> "CommonVariance":
-        """Of rows with as many values each."""
-        table = np.array(rows)
-        num_rows, num_seeds = table.shape
-        around_rows = table - table.mean(axis=1, keepdims=True)
-        residuals = around_rows - around_rows.mean(axis=0)
-        within_freedom, residual_freedom = num_rows * (num_seeds - 1), (num_rows - 1) * (num_seeds - 1)
-        within, residual = _deviation(around_rows, within_freedom), _deviation(residuals, residual_freedom)
+        """Of rows whose values are those of the seeds 0, 1, 2, ..."""
+        cells = [(row, seed) for row, values in enumerate(rows) for seed in range(len(values))]
+        values = np.array([rows[row][seed] for row, seed in cells])
+        row_of, seed_of = np.array(cells).T
+        by_row = (row_of[:, None] == np.arange(len(rows))).astype(float)
+        by_both = np.hstack([by_row, seed_of[:, None] == np.arange(seed_of.max() + 1)])
+        (within, within_freedom), (residual, residual_freedom) = (_left_over(values, by) for by in (by_row, by_both))
         return cls(within, residual, within_freedom, residual_freedom)
 
     def mean(self, values: Sequence[float]) -> Interval:
         """The interval of a row's mean."""
-        return Interval(float(np.mean(values)), self._quantile(self.within_freedom) * self.within / len(values) ** 0.5)
+        half_width = _quantile(self.within_freedom, CONFIDENCE) * self.within / len(values) ** 0.5
+        return Interval(float(np.mean(values)), half_width)
 
-    def difference(self, better: Sequence[float], worse: Sequence[float]) -> Interval:
-        """The interval of the difference of two rows' means."""
+    def difference(self, better: Sequence[float], worse: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+        """The interval of the difference of two rows' means, over the same seeds."""
         error = self.residual * (2 / len(better)) ** 0.5
-        return Interval(paired_difference(better, worse).mean, self._quantile(self.residual_freedom) * error)
-
-    def _quantile(self, freedom: int) -> float:
-        return float(student.ppf((1 + CONFIDENCE) / 2, freedom)) if freedom else float("nan")
+        mean = paired_difference(better, worse).mean
+        return Interval(mean, _quantile(self.residual_freedom, confidence) * error)
 
 
-def _deviation(values: np.ndarray, freedom: int) -> float:
-    return float((values**2).sum() / freedom) ** 0.5 if freedom else float("nan")
+def _quantile(freedom: int, confidence: float) -> float:
+    """Of Student's t, two-sided."""
+    return float(student.ppf((1 + confidence) / 2, freedom)) if freedom else float("nan")
+
+
+def _left_over(values: np.ndarray, by: np.ndarray) -> tuple[float, int]:
+    """Standard deviation of `values` [N] that the columns of `by` [N, F] do not explain, and its degrees of freedom."""
+    explained, _, rank, _ = np.linalg.lstsq(by, values, rcond=None)
+    freedom = len(values) - int(rank)
+    return (float(((values - by @ explained) ** 2).sum() / freedom) ** 0.5 if freedom else float("nan")), freedom
 
 
 def verdict(difference: Interval) -> Verdict:

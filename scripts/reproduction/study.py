@@ -1,26 +1,29 @@
 """Measure every variant by its metrics; whatever was measured already is read."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from dataset_diffusion.files import explaining_write_errors, held_by_one_process
 from dataset_diffusion.settings.generate import GenerateSettings
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import needs_more_seeds
 from scripts.reproduction.images import (
     CALIBRATION_SEEDS,
     SCENES_DIR,
     TEST_SEEDS,
     GeneratedImages,
+    decode_scenes,
     generate_images,
     load_model,
+    plan_decoding,
     plan_scenes,
     read_scenes,
     record_scenes,
 )
-from scripts.reproduction.judge import Judge, JudgeJob, train_judge
+from scripts.reproduction.judge import Judge, judge_job, train_judge
 from scripts.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
 from scripts.reproduction.recipe import ArchivedImage, Recipe
 from scripts.reproduction.records import read_record, write_record
@@ -28,33 +31,20 @@ from scripts.reproduction.scale import Scale
 from scripts.reproduction.segmentor import (
     SegmentorJob,
     file_name,
-    rendered_seeds,
     run_job,
     validation_folder,
 )
-from scripts.reproduction.variants import CAPTION, Experiment, Variant
+from scripts.reproduction.training_sets import rendered_seeds
+from scripts.reproduction.variants import CAPTION, CLAIMS, Experiment, Variant
 from scripts.reproduction.workers import run_in_processes
 from scripts.toy_model.quality import class_word_gain
 
 GROUPS_A_SEED = 3
 """Groups of a seed's generated images that the judge's labels are compared with."""
+MORE_SEEDS = 3
+"""Between two looks at the claims that are not decided."""
 MODEL_JOBS, TRAINING_JOBS = 100, 20
 """Jobs of a process that has loaded the model, and of one that has imported what trainings need."""
-
-
-@dataclass
-class Figures:
-    """What was measured, by the names of the variants: of each group of scenes, and the mIoU of each training."""
-
-    masks: dict[str, list[MaskFigures]] = field(default_factory=dict)
-    judged: dict[str, list[MaskFigures]] = field(default_factory=dict)
-    """Of each group of generated images, against the judge's labels."""
-    judge_miou: float | None = None
-    """Of the judge's labels of rendered scenes, their classes being known."""
-    segmentor: dict[str, list[float]] = field(default_factory=dict)
-    thresholds: dict[str, float] = field(default_factory=dict)
-    class_word_gain: list[float] = field(default_factory=list)
-    """Of each group of scenes; see toy.quality.class_word_gain."""
 
 
 class Study:
@@ -86,8 +76,19 @@ class Study:
             if self._scale.seeds:
                 if judged:
                     self._measure_judged(list(judged), figures)
-                self._measure_segmentors(list(by_segmentor), figures)
+                self._measure_segmentors(dict.fromkeys(by_segmentor, self._scale.seeds), figures)
+                self._decide_claims(list(by_segmentor), figures)
         return figures
+
+    def _decide_claims(self, variants: Sequence[Variant], figures: Figures) -> None:
+        """Train the rows of claims that are not decided with more seeds, a few at a time."""
+        for seeds in range(self._scale.seeds + MORE_SEEDS, self._scale.most_seeds + 1, MORE_SEEDS):
+            names = {
+                name for claim in CLAIMS if needs_more_seeds(figures, claim) for name in (claim.better, claim.worse)
+            }
+            rows = [variant for variant in variants if variant.name in names]
+            # Rows of which one training gives the figures of another get their seeds as well.
+            self._measure_segmentors(dict.fromkeys(rows, seeds), figures)
 
     def _measure_masks(self, variants: Sequence[Variant], figures: Figures) -> None:
         scale = {name: getattr(self._scale, name) for name in ("groups", "scenes", "calibration")}
@@ -109,7 +110,8 @@ class Study:
                 figures.thresholds[variant.name] = record["threshold"]
 
     def _measure_judged(self, variants: Sequence[Variant], figures: Figures) -> None:
-        judge, trained = self._judge()
+        trained = {"judge": judge_job(self._folder, self._scale).facts}
+        judge = self._judge()
         path, made_by = self._folder / "judged" / "judge.json", {**trained, "validation": self._scale.validation}
         figures.judge_miou = read_record(path, made_by)
         if figures.judge_miou is None:
@@ -133,13 +135,12 @@ class Study:
                 write_record(path, made_by, measured)
             figures.judged[variant.name] = [MaskFigures(**group) for group in measured]
 
-    def _judge(self) -> tuple[Judge, dict[str, Any]]:
-        """The judge, trained unless it is there, and what it was trained with."""
-        trained = {"scenes": self._scale.judge_scenes, "iterations": self._scale.judge_iterations}
-        job = JudgeJob(self._folder / f"judge_{'_'.join(map(str, trained.values()))}", **trained)
+    def _judge(self) -> Judge:
+        """The judge, trained unless it is there."""
+        job = judge_job(self._folder, self._scale)
         if not job.path.exists():
             run_in_processes(train_judge, [job], self._at_once, "judge", "training", TRAINING_JOBS)
-        return Judge(job.path), {"judge": trained}
+        return Judge(job.path)
 
     def _labelled_groups(self, mode: str, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
         """Each seed's generated images with the judge's labels, in groups; what is missing is generated."""
@@ -188,38 +189,50 @@ class Study:
             self._thresholds[key] = choose_thresholds(self._calibration[variant.mode], variant.recipe)
         return self._thresholds[key]
 
-    def _measure_segmentors(self, variants: Sequence[Variant], figures: Figures) -> None:
-        all_jobs = list(self._plan_jobs(variants))
-        for side in {job.side for job in all_jobs}:
-            validation_folder(self._folder, self._scale.validation, side)
-        waiting = [job for job in all_jobs if not job.is_finished()]
+    def _measure_segmentors(self, seeds: Mapping[Variant, int], figures: Figures) -> None:
+        """Train each variant with the seeds 0, 1, ... up to its number of them, and test it."""
+        jobs = list(self._plan_jobs(seeds))
+        if not jobs:
+            return
+        validation_folder(self._folder, self._scale.validation)
+        waiting = [job for job in jobs if not job.is_finished()]
         for job in waiting:
-            variant = job.variants[0]
-            if variant.source == "recorded":
-                self._record(rendered_seeds(job.seed, round(self._scale.images * variant.images)), variant.mode)
-            elif variant.source != "rendered":
-                self._generated(variant.mode, job.seed, round(self._scale.images * variant.images))
+            self._prepare(job)
         run_in_processes(run_job, waiting, self._at_once, "trainings", "training", TRAINING_JOBS)
-        for job in all_jobs:
+        for variant in seeds:
+            figures.segmentor[variant.name] = []
+        for job in jobs:
             for variant in job.variants:
                 result = job.result(variant)
                 assert result is not None  # it was trained above
-                figures.segmentor.setdefault(variant.name, []).append(result["miou"])
+                figures.segmentor[variant.name].append(result["miou"])
 
-    def _plan_jobs(self, variants: Sequence[Variant]) -> Iterable[SegmentorJob]:
+    def _prepare(self, job: SegmentorJob) -> None:
+        """Make what a training's images and masks are read from, unless it is there."""
+        variant = job.variants[0]
+        count = round(self._scale.images * variant.images)
+        if variant.labels == "judge":
+            self._judge()
+        if variant.source == "recorded":
+            self._record(rendered_seeds(job.seed, count), variant.mode)
+        elif variant.source == "decoded":
+            decoding = plan_decoding(self._settings, self._folder, rendered_seeds(job.seed, count))
+            run_in_processes(decode_scenes, decoding, self._at_once, "autoencoder", "job", MODEL_JOBS)
+        elif variant.source != "rendered":
+            self._generated(variant.mode, job.seed, count)
+
+    def _plan_jobs(self, seeds: Mapping[Variant, int]) -> Iterable[SegmentorJob]:
         """One training for all variants that differ in their test alone; all of one seed before the next."""
         by_training: dict[Variant, dict[str, Variant]] = {}
-        for variant in variants:
+        for variant in seeds:
             by_training.setdefault(replace(variant, name="", tta=False), {})[variant.name] = variant
-        for seed in range(self._scale.seeds):
+        for seed in range(max(seeds.values(), default=0)):
             for same in by_training.values():
-                shared = tuple(same.values())
-                if shared[0].once and seed > 0:
-                    continue
-                yield SegmentorJob(
-                    self._folder,
-                    shared,
-                    seed,
-                    self._choose(shared[0]) if shared[0].source != "rendered" else Thresholds(0.5),
-                    self._scale,
-                )
+                variants = tuple(variant for variant in same.values() if seed < seeds[variant])
+                if variants:
+                    thresholds = self._choose(variants[0]) if _has_attention(variants[0]) else Thresholds(0.5)
+                    yield SegmentorJob(self._folder, variants, seed, thresholds, self._scale)
+
+
+def _has_attention(variant: Variant) -> bool:
+    return variant.source in {"generated", "both", "recorded"}

@@ -2,94 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from scripts.reproduction.statistics import CommonVariance, Interval, interval, paired_difference, verdict
-from scripts.reproduction.study import Figures
-from scripts.reproduction.variants import (
-    CLAIMS,
-    EXPERIMENTS,
-    NEW_IDEAS,
-    REFERENCE,
-    Claim,
-    Experiment,
-    Metric,
-    Variant,
-)
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import Finding, difference, findings, mean
+from scripts.reproduction.statistics import Interval, interval
+from scripts.reproduction.variants import EXPERIMENTS, NEW_IDEAS, REFERENCE, Claim, Experiment, Metric, Variant
 
 METRICS: tuple[Metric, ...] = ("masks", "judged", "segmentor")
 COMMAND = "python -m scripts.reproduction --only"
 NO_FIGURE = "–"
-FULL_SCHEDULE_ROWS = {
-    row.name for table in EXPERIMENTS for row in (table.reference, *table.variants) if row.full_schedule
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was found of a claim by one metric: the difference in percent points, and what it says."""
-
-    claim: Claim
-    metric: Metric
-    difference: Interval
-
-    @property
-    def verdict(self) -> str:
-        """supported, contradicted or inconclusive."""
-        return verdict(self.difference)
-
-
-def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> list[float] | None:
-    """A figure of a row in percent, of each group of scenes or of each training; None where it was not measured."""
-    if metric == "segmentor":
-        measured = figures.segmentor.get(name)
-        return None if measured is None else [100 * value for value in measured]
-    groups = (figures.masks if metric == "masks" else figures.judged).get(name)
-    return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
-
-
-def mean(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> Interval | None:
-    """The mean of a row's figure with its interval; None where it was not measured."""
-    measured = values(figures, name, metric, figure)
-    if measured is None:
-        return None
-    variance = _common_variance(figures, name) if metric == "segmentor" else None
-    return variance.mean(measured) if variance else interval(measured)
-
-
-def difference(figures: Figures, better: str, worse: str, metric: Metric, figure: str = "miou") -> Interval | None:
-    """The difference of two rows' means with its interval; None where one was not measured.
-
-    Of groups of scenes each pair of rows has its own variance; of trainings, which are few, all have the same.
-    """
-    pair = values(figures, better, metric, figure), values(figures, worse, metric, figure)
-    if pair[0] is None or pair[1] is None:
-        return None
-    count = min(len(pair[0]), len(pair[1]))
-    first, second = pair[0][:count], pair[1][:count]
-    variance = _common_variance(figures, better) if metric == "segmentor" else None
-    return variance.difference(first, second) if variance else paired_difference(first, second)
-
-
-def _common_variance(figures: Figures, name: str) -> CommonVariance | None:
-    """That of all rows with the small schedule; None of a row with the full one."""
-    if name in FULL_SCHEDULE_ROWS:
-        return None
-    alike = [measured for other, measured in figures.segmentor.items() if other not in FULL_SCHEDULE_ROWS]
-    # Rows that differ by name alone are one.
-    return CommonVariance.of(list(dict.fromkeys(tuple(100 * value for value in measured) for measured in alike)))
-
-
-def outcomes(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Outcome]:
-    """What the figures say of each claim, by each of its metrics that was measured."""
-    found = []
-    for claim in claims:
-        for metric in claim.metrics:
-            figure = claim.figure if metric != "segmentor" else "miou"
-            points = difference(figures, claim.better, claim.worse, metric, figure)
-            if points is not None:
-                found.append(Outcome(claim, metric, points))
-    return found
 
 
 def experiment_table(figures: Figures, table: Experiment) -> str:
@@ -124,36 +45,45 @@ def judge_line(figures: Figures) -> str:
     )
 
 
-def claims_table(found: Sequence[Outcome]) -> str:
-    """Of each claim whether the figures support it."""
+def claims_table(found: Sequence[Finding]) -> str:
+    """Of each claim the difference by each metric, in points, and whether they support it."""
     rows = [
         [
-            outcome.claim.text,
-            outcome.claim.source,
-            outcome.metric,
-            f"{outcome.claim.better} − {outcome.claim.worse}",
-            _signed(outcome.difference),
-            outcome.verdict,
-            f"`--only {_table_of(outcome.claim)}`",
+            finding.claim.text,
+            finding.claim.source,
+            f"{finding.claim.better} − {finding.claim.worse}",
+            *(_cell(finding, metric) for metric in METRICS),
+            finding.verdict,
+            f"`--only {_table_of(finding.claim)}`",
         ]
-        for outcome in found
+        for finding in found
     ]
-    return _markdown(["claim", "whose", "metric", "difference of", "points", "here", "made by"], rows)
+    return _markdown(["claim", "whose", "difference of", *METRICS[:2], "segmentor (seeds)", "here", "made by"], rows)
+
+
+def claims_line(found: Sequence[Finding]) -> str:
+    """How many claims were decided."""
+    verdicts = [finding.verdict for finding in found]
+    counts = [f"{verdicts.count(name)} {name}" for name in ("supported", "contradicted", "inconclusive")]
+    return f"Of {len(found)} claims, {', '.join(counts)}.\n"
 
 
 def new_ideas_table(figures: Figures) -> str:
     """Of each idea beyond the paper what it gains by each metric; it is kept if all intervals are above zero."""
     rows = []
     for name in NEW_IDEAS:
-        gains = {
-            outcome.metric: outcome.difference
-            for outcome in outcomes(figures, [Claim(name, better=name, worse=REFERENCE.name)])
-        }
-        fails = any(not gain.is_positive for gain in gains.values())
-        verdict_of_all = "no" if fails else "yes" if "segmentor" in gains else NO_FIGURE
-        figures_of = [_signed(gains[metric]) if metric in gains else NO_FIGURE for metric in METRICS]
-        rows.append([name, *figures_of, verdict_of_all])
-    return _markdown(["idea", *METRICS, "gains by all"], rows)
+        for finding in findings(figures, [Claim(name, better=name, worse=REFERENCE.name)]):
+            fails = any(not outcome.difference.is_positive for outcome in finding.outcomes)
+            verdict_of_all = "no" if fails else "yes" if finding.outcome("segmentor") else NO_FIGURE
+            rows.append([name, *(_cell(finding, metric) for metric in METRICS), verdict_of_all])
+    return _markdown(["idea", *METRICS[:2], "segmentor (seeds)", "gains by all"], rows)
+
+
+def _cell(finding: Finding, metric: Metric) -> str:
+    outcome = finding.outcome(metric)
+    if outcome is None:
+        return NO_FIGURE
+    return _signed(outcome.difference) + (f" ({outcome.count})" if metric == "segmentor" else "")
 
 
 def _table_of(claim: Claim) -> str:

@@ -6,7 +6,8 @@ from typing import Literal
 from scripts.reproduction.archive import COARSE, FINE, FULL_PROMPT
 from scripts.reproduction.recipe import Recipe
 
-Source = Literal["generated", "rendered", "both", "recorded"]
+Source = Literal["generated", "rendered", "both", "recorded", "decoded"]
+Labels = Literal["usual", "judge"]
 Metric = Literal["masks", "judged", "segmentor"]
 
 
@@ -19,10 +20,10 @@ class Variant:
 
     `mode` is the text of the prompts; `recipe` and `band` (the distance of the two thresholds) make the masks. There
     are `images` times the scale's number of images, from `source`: generated, rendered with exact masks, as many of
-    both, or the rendered ones with masks from the attention recorded on them. Of each class's images the `kept_share`
-    with the highest confidence is trained on. `soft`: each image comes three times, with a lower threshold, the usual
-    one, and a higher one: in the mean, a soft label. `full_schedule`: with the segmentor and the schedule of
-    `experiment=toy`, not the small ones. `once`: with the first seed alone.
+    both, the rendered ones with masks from the attention recorded on them, or the rendered ones passed through the
+    autoencoder. With the `labels` of the judge the masks are those, whatever the source. Of each class's images the
+    `kept_share` with the highest confidence is trained on. `soft`: each image comes three times, with a lower
+    threshold, the usual one, and a higher one: in the mean, a soft label.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Variant:
     recipe: Recipe = DEFAULT_RECIPE
     band: float = 0.1
     source: Source = "generated"
+    labels: Labels = "usual"
     images: float = 1.0
     kept_share: float = 1.0
     soft: bool = False
@@ -37,8 +39,6 @@ class Variant:
     ema: bool = True
     self_training: bool = False
     tta: bool = False
-    full_schedule: bool = False
-    once: bool = False
 
 
 REFERENCE = Variant("reference")
@@ -90,7 +90,6 @@ HALF = Variant("generated, half as many", images=0.5)
 LATE_STEPS = _with("late steps", quarters=LATE)
 REFINED = _with("edges", refined=True)
 LATE_AND_REFINED = _with("late steps, edges", quarters=LATE, refined=True)
-FULL_SCHEDULE = Variant("full schedule", images=2.0, full_schedule=True, once=True)
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
@@ -103,9 +102,20 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("rendered, half as many", source="rendered", images=0.5),
             Variant("generated, twice as many", images=2.0),
             Variant("rendered, twice as many", source="rendered", images=2.0),
-            replace(LATE_AND_REFINED, name="generated, best masks, twice as many", images=2.0),
             Variant("rendered, masks from attention", source="recorded"),
             replace(LATE_AND_REFINED, name="rendered, best masks from attention", source="recorded"),
+        ),
+        metrics=("segmentor",),
+    ),
+    Experiment(
+        "gap",
+        "Where the gap to rendered images is",
+        (
+            Variant("rendered, exact masks", source="rendered"),
+            Variant("rendered, passed through the autoencoder", source="decoded"),
+            Variant("rendered, labelled by the judge", source="rendered", labels="judge"),
+            Variant("rendered, masks from the attention", source="recorded"),
+            Variant("generated, labelled by the judge", labels="judge"),
         ),
         metrics=("segmentor",),
     ),
@@ -150,9 +160,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Variant("band 0.2", band=0.2),
             Variant("band 0.4", band=0.4),
             Variant("by labelled pixels", avg_non_ignore=True),
-            Variant("band 0.2, by labelled pixels", band=0.2, avg_non_ignore=True),
         ),
-        masks_only=("band 0.4",),
+        masks_only=("band 0.2", "band 0.4"),
     ),
     Experiment(
         "training",
@@ -192,17 +201,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             "self-attention 16 and 8",
             "a threshold for each class",
         ),
-    ),
-    Experiment(
-        "schedule",
-        "With the segmentor and schedule of `experiment=toy` (twice the images, one seed)",
-        (
-            replace(FULL_SCHEDULE, name="full schedule, late steps, edges", recipe=LATE_AND_REFINED.recipe),
-            replace(FULL_SCHEDULE, name="full schedule, power 0", recipe=Recipe(power=0)),
-            replace(FULL_SCHEDULE, name="full schedule, rendered", source="rendered"),
-        ),
-        reference=FULL_SCHEDULE,
-        metrics=("segmentor",),
     ),
 )
 

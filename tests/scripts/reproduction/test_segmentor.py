@@ -6,26 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 from dataset_diffusion.files import write_atomically
 from dataset_diffusion.images import encode_image
-from dataset_diffusion.paths import configs_dir
-from dataset_diffusion.settings.convert import to_settings
-from dataset_diffusion.settings.train import TrainSettings
+from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.scenes import render_scene
 from scripts.reproduction.archive import CLASS_PROMPT, ArchivedAttention
+from scripts.reproduction.images import decode_scenes, plan_decoding
 from scripts.reproduction.masks import Thresholds
 from scripts.reproduction.scale import Scale
 from scripts.reproduction.segmentor import (
     SegmentorJob,
-    TrainingItem,
     most_confident,
-    rendered_seeds,
     run_job,
     training_items,
     training_settings,
 )
+from scripts.reproduction.training_sets import TrainingItem, rendered_seeds
 from scripts.reproduction.variants import REFERENCE, Variant
 
 SCALE = Scale(
@@ -50,6 +47,10 @@ def make_generated(folder: Path, count: int) -> None:
         write_atomically(folder / "JPEGImages" / f"{name}.jpg", encode_image(render_scene(index).image))
         write_atomically(folder / "facts" / f"{name}.json", json.dumps({"class_ids": [index % 2 + 1]}).encode())
         upper_half().write(folder / "attention" / f"{name}.npz")
+
+
+def settings() -> GenerateSettings:
+    return GenerateSettings(output_dir="unused", num_images=1, seed=0, batch_size=2)
 
 
 def job(folder: Path, *variants: Variant) -> SegmentorJob:
@@ -86,6 +87,19 @@ def test_recorded_scenes_have_their_image_and_the_mask_of_its_attention(tmp_path
         assert not item.labels[-48:].any()
 
 
+def test_scenes_passed_through_the_autoencoder_keep_their_masks(tmp_path: Path) -> None:
+    seeds = rendered_seeds(0, 2)
+    for decoding in plan_decoding(settings(), tmp_path, seeds):
+        decode_scenes(decoding)
+    assert plan_decoding(settings(), tmp_path, seeds) == []
+    items = training_items(job(tmp_path, Variant("f", source="decoded", images=0.5)))
+    for item, seed in zip(items, seeds, strict=True):
+        scene = render_scene(seed)
+        assert np.array_equal(item.labels, scene.label_mask)
+        error = np.abs(item.image.astype(float) - scene.image)
+        assert 1 < error.mean() < 15  # blurred, and the same picture
+
+
 def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresholds(tmp_path: Path) -> None:
     make_generated(tmp_path, 4)
     (item, *_) = training_items(job(tmp_path, REFERENCE))
@@ -100,7 +114,7 @@ def test_the_least_confident_of_each_class_are_left_out() -> None:
     labels = np.zeros((1, 1), np.uint8)
     confidences = [(1, 0.9), (1, 0.5), (2, 0.2), (2, 0.3), (1, 0.8), (2, 0.1), (1, 0.7), (1, 0.6)]
     black = np.zeros((1, 1, 3), np.uint8)
-    items = [TrainingItem(str(i), black, labels, class_id, value) for i, (class_id, value) in enumerate(confidences)]
+    items = [TrainingItem(str(i), black, labels, (class_id,), value) for i, (class_id, value) in enumerate(confidences)]
     assert [item.name for item in most_confident(items, 0.8)] == ["0", "2", "3", "4", "6", "7"]
     assert most_confident(items, 1.0) == items
 
@@ -115,16 +129,6 @@ def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
     assert settings.avg_non_ignore
     assert settings.self_training
     assert settings.ema_horizon < 1e-6 < plain.ema_horizon
-
-
-def test_the_full_schedule_is_that_of_the_toy_experiment(tmp_path: Path) -> None:
-    full = job(tmp_path, Variant("full", full_schedule=True))
-    settings = training_settings(full, tmp_path)
-    with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
-        toy = to_settings(TrainSettings, compose("config"))
-    folders = {"dataset_dir": settings.dataset_dir, "work_dir": settings.work_dir}
-    assert settings == replace(toy, avg_non_ignore=False, **folders)
-    assert full.side == settings.crop_size == render_scene(0).image.shape[0]
 
 
 def test_a_job_trains_once_tests_each_variant_and_leaves_its_results_alone(tmp_path: Path) -> None:

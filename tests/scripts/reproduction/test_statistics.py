@@ -62,6 +62,18 @@ def test_a_common_variance_covers_the_true_difference_in_95_of_100_tables() -> N
     assert 0.935 <= hits / 2000 <= 0.965
 
 
+def test_rows_of_which_some_have_more_seeds_share_a_variance() -> None:
+    rows = [[row + seed for seed in (0.0, 2.0, 7.0, -3.0)] for row in (10.0, 20.0, 30.0)]
+    rows.append([51.0, 51.0])  # 50 + 0 + 1, 50 + 2 - 1: what two seeds do not explain is +1, -1
+    common = CommonVariance.of(rows)
+    assert common.residual_freedom == 14 - (4 + 4 - 1)
+    # The last row differs from the others' common seed effects by 1 and -1; least squares shares that out: with three
+    # exact rows beside it the seed effects take a quarter of it.
+    assert common.residual == pytest.approx(math.sqrt(2 * (1 - 1 / 4) / 7), rel=1e-6)
+    assert common.within_freedom == 14 - 4
+    assert common.mean([1.0] * 4).half_width < common.mean([1.0] * 2).half_width
+
+
 def test_a_single_row_or_seed_has_no_interval() -> None:
     assert math.isnan(CommonVariance.of([[1.0, 2.0, 3.0]]).difference([1.0], [1.0]).half_width)
     assert math.isnan(CommonVariance.of([[1.0], [2.0]]).mean([1.0]).half_width)

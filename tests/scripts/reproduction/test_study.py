@@ -9,9 +9,11 @@ import pytest
 from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings, SamplerSettings
 from scripts.reproduction import study as study_module
 from scripts.reproduction.images import GeneratedImages, generate_images
+from scripts.reproduction.masks import Thresholds
 from scripts.reproduction.scale import Scale
+from scripts.reproduction.segmentor import run_job
 from scripts.reproduction.study import Study
-from scripts.reproduction.variants import Experiment, Variant
+from scripts.reproduction.variants import Claim, Experiment, Variant
 
 SCALE = Scale(
     seeds=1, groups=2, scenes=2, calibration=2, images=2, iterations=2, validation=2, judge_scenes=2, judge_iterations=2
@@ -66,17 +68,38 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     assert fewer.masks == figures.masks
 
 
-def test_a_row_that_is_tried_once_has_the_first_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_that_are_not_decided_get_more_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = (0.0, 0.2, 0.1, 0.0, 0.0, 0.0, 0.1, 0.2)
+
     def run_here(work: Callable, jobs: Sequence, at_once: int, what: str, unit: str, jobs_a_process: int = 1) -> None:
-        for job in jobs:
-            for variant in job.variants:
-                job.write_result(variant, {"miou": 0.1 * (job.seed + 1)})
+        if work is run_job:
+            for job in jobs:
+                for variant in job.variants:
+                    miou = {"reference": 0.5, "both": 0.1}.get(variant.name, 0.5 + noise[job.seed])
+                    job.write_result(variant, {"miou": miou + 0.01 * job.seed + 0.002 * noise[-job.seed]})
 
     monkeypatch.setattr(study_module, "run_in_processes", run_here)
-    rows = (Variant("once", source="rendered", once=True), Variant("EMA", source="rendered", ema=False))
-    table = Experiment("t", "T", rows, Variant("reference", source="rendered"), metrics=("segmentor",))
-    figures = Study(settings(), tmp_path, replace(SCALE, seeds=2), at_once=1).measure([table])
-    assert figures.segmentor == {"reference": [0.1, 0.2], "once": [0.1], "EMA": [0.1, 0.2]}
+    monkeypatch.setattr(Study, "_choose", lambda *_: Thresholds(0.5))
+    rows = (Variant("no band", band=0.0), Variant("both", source="both"), Variant("rendered", source="rendered"))
+    monkeypatch.setattr(
+        study_module,
+        "CLAIMS",
+        (
+            Claim("a", "reference", "no band", ("segmentor",)),
+            Claim("b", "rendered", "both", ("segmentor",)),
+        ),
+    )
+    table = Experiment("t", "T", rows, metrics=("segmentor",))
+    scale = replace(SCALE, seeds=3, most_seeds=8)
+    monkeypatch.setattr(GeneratedImages, "plan", lambda *_: [])
+    figures = Study(settings(), tmp_path, scale, at_once=1).measure([table])
+    # The first claim stays open; 3 + 3 seeds are the most that fit below 8. The second is clear with all noise.
+    assert {name: len(seeds) for name, seeds in figures.segmentor.items()} == {
+        "reference": 6,
+        "no band": 6,
+        "both": 3,
+        "rendered": 3,
+    }
 
 
 def test_images_of_a_larger_number_begin_with_those_of_a_smaller(tmp_path: Path) -> None:

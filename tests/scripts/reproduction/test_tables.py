@@ -1,12 +1,14 @@
 """Tables of figures that are known."""
 
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import findings
 from scripts.reproduction.masks import MaskFigures
 from scripts.reproduction.segmentor import file_name
-from scripts.reproduction.study import Figures
-from scripts.reproduction.tables import claims_table, experiment_table, new_ideas_table, outcomes
+from scripts.reproduction.tables import claims_line, claims_table, experiment_table, new_ideas_table
 from scripts.reproduction.variants import CLAIMS, EXPERIMENTS, MAIN_ROWS, REFERENCE, experiment
 
 REFERENCES = dict.fromkeys(table.reference for table in EXPERIMENTS)
+PROMPT = experiment("prompt")
 VARIANTS = [*REFERENCES, *(variant for table in EXPERIMENTS for variant in table.variants)]
 
 
@@ -35,19 +37,11 @@ def test_every_claim_is_about_rows_that_are_measured_by_its_metrics() -> None:
             assert all(table.is_measured(variant, metric) for metric in claim.metrics), claim
 
 
-def test_claims_are_supported_contradicted_or_inconclusive() -> None:
-    found = outcomes(figures())
-    by_pair = {(o.claim.better, o.claim.worse, o.metric): o.verdict for o in found}
-    assert by_pair == {
-        ("reference", "power 0", "masks"): "supported",
-        ("reference", "power 0", "segmentor"): "supported",
-        ("power 4", "reference", "masks"): "contradicted",
-    }
-    table = claims_table(found)
-    assert (
-        "| Self-attention improves on cross-attention alone | paper | masks | reference − power 0 | +10.0 ± 0.0 "
-        in table
-    )
+def test_a_claim_is_a_row_with_what_each_metric_says() -> None:
+    found = findings(figures())
+    assert "| paper | reference − power 0 | +10.0 ± 0.0 | – | +10.0 ± 5.2 (3) | supported |" in claims_table(found)
+    assert "| paper | power 4 − reference | -20.0 ± 0.0 | – | – | contradicted |" in claims_table(found)
+    assert claims_line(found) == "Of 2 claims, 1 supported, 1 contradicted, 0 inconclusive.\n"
 
 
 def test_a_table_has_a_row_for_each_variant_and_shows_what_is_missing() -> None:
@@ -58,17 +52,14 @@ def test_a_table_has_a_row_for_each_variant_and_shows_what_is_missing() -> None:
 
 
 def test_a_table_with_a_reference_of_its_own_has_differences_to_that() -> None:
-    full = figures()
-    full.segmentor |= {"full schedule": [0.4], "full schedule, rendered": [0.5]}
-    text = experiment_table(full, experiment("schedule"))
-    assert "| full schedule | 40.0 |  |" in text
-    assert "| full schedule, rendered | 50.0 | +10.0 |" in text
+    text = experiment_table(Figures(segmentor={"caption": [0.4, 0.4], "caption and classes": [0.5, 0.5]}), PROMPT)
+    assert "| caption and classes | – | – | – | – | 50.0 ± 0.0 |  |" in text
+    assert "| caption | – | – | – | – | 40.0 ± 0.0 | -10.0 ± 0.0 |" in text
     assert "| reference |" not in text
 
 
 def test_an_idea_is_kept_only_if_it_gains_by_every_metric() -> None:
     both = figures()
-    assert "| edges | +5.0 ± 0.0 | – | +2.0 ± 5.2 | no |" in new_ideas_table(both)
+    assert "| edges | +5.0 ± 0.0 | – | +2.0 ± 5.2 (3) | no |" in new_ideas_table(both)
     both.segmentor["edges"] = [0.35, 0.36, 0.38]
     assert "| yes |" in next(line for line in new_ideas_table(both).splitlines() if line.startswith("| edges |"))
-    assert "| late steps | – | – | – | – |" in new_ideas_table(both)

@@ -1,0 +1,143 @@
+"""What the figures say: means, differences, and whether a claim is supported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.statistics import (
+    CONFIDENCE,
+    CommonVariance,
+    Interval,
+    Verdict,
+    interval,
+    paired_difference,
+    verdict,
+)
+from scripts.reproduction.variants import CLAIMS, EXPERIMENTS, Claim, Metric, Variant
+
+EARLY_CONFIDENCE = 0.999
+"""Of an interval that ends a comparison before its last seed: looking often at 95% would find differences where none
+are; with so high a bar until the last look the last one can stay at 95% (Haybittle and Peto)."""
+NARROW = 1.2
+"""Half-width, in points, of an interval that more seeds need not make narrower."""
+LOW_NOISE: tuple[Metric, ...] = ("masks", "judged")
+"""Metrics without a training: groups of scenes or images decide them, not seeds."""
+
+_VARIANTS = {row.name: row for table in EXPERIMENTS for row in (table.reference, *table.variants)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found of a claim by one metric: the difference in percent points, and of how many groups or seeds."""
+
+    metric: Metric
+    difference: Interval
+    count: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """What this metric says."""
+        return verdict(self.difference)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a claim by all metrics that it was measured by."""
+
+    claim: Claim
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What those metrics say whose interval is clear of zero; inconclusive where none is, or they disagree."""
+        clear = {outcome.verdict for outcome in self.outcomes} - {"inconclusive"}
+        return clear.pop() if len(clear) == 1 else "inconclusive"
+
+    def outcome(self, metric: Metric) -> Outcome | None:
+        """What a metric says; None where it was not measured."""
+        return next((outcome for outcome in self.outcomes if outcome.metric == metric), None)
+
+
+def findings(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
+    """Of the claims those that anything was measured of."""
+    found = [Finding(claim, tuple(_outcomes(figures, claim))) for claim in claims]
+    return [finding for finding in found if finding.outcomes]
+
+
+def needs_more_seeds(figures: Figures, claim: Claim) -> bool:
+    """Whether trainings with more seeds may still decide a claim."""
+    measured = difference(figures, claim.better, claim.worse, "segmentor", confidence=EARLY_CONFIDENCE)
+    at_the_end = difference(figures, claim.better, claim.worse, "segmentor")
+    if "segmentor" not in claim.metrics or measured is None or at_the_end is None:
+        return False
+    if any(outcome.verdict != "inconclusive" for outcome in _outcomes(figures, claim) if outcome.metric in LOW_NOISE):
+        return False
+    return verdict(measured) == "inconclusive" and not at_the_end.half_width <= NARROW
+
+
+def _outcomes(figures: Figures, claim: Claim) -> list[Outcome]:
+    found = []
+    for metric in claim.metrics:
+        figure = claim.figure if metric != "segmentor" else "miou"
+        points = difference(figures, claim.better, claim.worse, metric, figure)
+        if points is not None:
+            count = min(len(values(figures, name, metric, figure) or ()) for name in (claim.better, claim.worse))
+            found.append(Outcome(metric, points, count))
+    return found
+
+
+def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> list[float] | None:
+    """A figure of a row in percent, of each group of scenes or of each training; None where it was not measured."""
+    if metric == "segmentor":
+        measured = figures.segmentor.get(name)
+        return None if measured is None else [100 * value for value in measured]
+    groups = (figures.masks if metric == "masks" else figures.judged).get(name)
+    return None if groups is None else [100 * float(getattr(group, figure)) for group in groups]
+
+
+def mean(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> Interval | None:
+    """The mean of a row's figure with its interval; None where it was not measured."""
+    measured = values(figures, name, metric, figure)
+    if measured is None:
+        return None
+    return _common_variance(figures).mean(measured) if metric == "segmentor" else interval(measured)
+
+
+def difference(
+    figures: Figures,
+    better: str,
+    worse: str,
+    metric: Metric,
+    figure: str = "miou",
+    confidence: float = CONFIDENCE,
+) -> Interval | None:
+    """The difference of two rows' means with its interval; None where one was not measured.
+
+    Of groups of scenes, and of two tests of the same weights, each pair of rows has its own variance; of trainings,
+    which are few, all have the same.
+    """
+    pair = values(figures, better, metric, figure), values(figures, worse, metric, figure)
+    if pair[0] is None or pair[1] is None:
+        return None
+    count = min(len(pair[0]), len(pair[1]))
+    first, second = pair[0][:count], pair[1][:count]
+    if metric == "segmentor" and not _same_training(better, worse):
+        return _common_variance(figures).difference(first, second, confidence)
+    return paired_difference(first, second, confidence)
+
+
+def _same_training(first: str, second: str) -> bool:
+    """Whether two rows are tests of one training, step by step: averaging the weights does not change its steps."""
+    return _training(first) == _training(second)
+
+
+def _training(name: str) -> Variant | str:
+    """What a row's training is; rows that differ in name or test alone have the same."""
+    variant = _VARIANTS.get(name)
+    return name if variant is None else replace(variant, name="", tta=False, ema=True)
+
+
+def _common_variance(figures: Figures) -> CommonVariance:
+    """Of one row for each training."""
+    rows = {_training(name): row for name, row in reversed(figures.segmentor.items())}
+    return CommonVariance.of([[100 * value for value in row] for row in rows.values()])

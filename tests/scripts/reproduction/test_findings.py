@@ -1,0 +1,68 @@
+"""What figures say of claims, and which claims need more seeds."""
+
+import pytest
+
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import difference, findings, needs_more_seeds
+from scripts.reproduction.masks import MaskFigures
+from scripts.reproduction.statistics import paired_difference
+from scripts.reproduction.variants import Claim
+
+BAND = Claim("the band helps", "reference", "no band", ("segmentor",))
+POWER = Claim("self-attention helps", "reference", "power 0")
+
+
+def groups(*mious: float) -> list[MaskFigures]:
+    return [MaskFigures(miou, miou, miou, 0.0) for miou in mious]
+
+
+def test_one_clear_metric_decides_and_two_that_disagree_do_not() -> None:
+    clear = {"reference": groups(0.6, 0.61, 0.62), "power 0": groups(0.5, 0.51, 0.52)}
+    reverse = {"reference": clear["power 0"], "power 0": clear["reference"]}
+    same = {"reference": groups(0.6, 0.5, 0.7), "power 0": groups(0.5, 0.6, 0.7)}
+    verdicts = [
+        findings(Figures(masks=masks, judged=judged), [POWER])[0].verdict
+        for masks, judged in ((clear, same), (same, reverse), (clear, reverse), (same, same))
+    ]
+    assert verdicts == ["supported", "contradicted", "inconclusive", "inconclusive"]
+
+
+@pytest.mark.parametrize(
+    ("worse", "needs"),
+    [
+        ([0.1, 0.1, 0.1, 0.1], False),  # clear at once
+        ([0.29, 0.32, 0.31, 0.36], True),  # clear of nothing
+        ([0.26, 0.31, 0.29, 0.32], True),  # clear at 95%, not at the 99.9% that end it early
+        ([0.301, 0.309, 0.321, 0.329], False),  # no difference, and the interval is narrow
+    ],
+)
+def test_seeds_are_added_until_a_claim_is_clear_or_its_interval_narrow(worse: list[float], needs: bool) -> None:
+    figures = Figures(segmentor={"reference": [0.3, 0.31, 0.32, 0.33], "no band": worse})
+    assert needs_more_seeds(figures, BAND) is needs
+
+
+def test_no_seeds_are_added_where_masks_have_decided_or_nothing_was_trained() -> None:
+    segmentor = {"reference": [0.3, 0.31, 0.32], "power 0": [0.29, 0.32, 0.33]}
+    clear = {"reference": groups(0.6, 0.61, 0.62), "power 0": groups(0.5, 0.51, 0.52)}
+    assert needs_more_seeds(Figures(segmentor=segmentor), POWER)
+    assert not needs_more_seeds(Figures(segmentor=segmentor, judged=clear), POWER)
+    assert not needs_more_seeds(Figures(masks=clear), BAND)
+
+
+def test_two_tests_of_one_training_have_a_variance_that_is_theirs_alone() -> None:
+    segmentor = {
+        "reference": [0.30, 0.33, 0.36],
+        "TTA": [0.31, 0.341, 0.372],
+        "no band": [0.35, 0.29, 0.33],
+        "self-training": [0.33, 0.30, 0.37],
+    }
+    figures = Figures(segmentor=segmentor)
+    alone = difference(figures, "TTA", "reference", "segmentor")
+    assert alone == paired_difference([31.0, 34.1, 37.2], [30.0, 33.0, 36.0])
+    shared = difference(figures, "no band", "reference", "segmentor")
+    assert alone is not None
+    assert shared is not None
+    assert alone.half_width < 0.3 < shared.half_width
+    # Nor do they make the others' variance smaller than it is.
+    del segmentor["TTA"]
+    assert difference(Figures(segmentor=segmentor), "no band", "reference", "segmentor") == shared
