@@ -52,7 +52,7 @@ from dataset_diffusion.hardware import describe_device
 from dataset_diffusion.images import read_image
 from dataset_diffusion.masks import class_scores, label_mask
 from dataset_diffusion.processes import Share, StopSignals, find_share
-from dataset_diffusion.prompts.plan import Plan, plan_prompts
+from dataset_diffusion.prompts.plan import Plan, garbage_collector_paused, plan_prompts
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE, PlanReport, compare_plans, report_plan
 from dataset_diffusion.prompts.seeds import next_seed
 from dataset_diffusion.prompts.tokens import fits
@@ -375,24 +375,26 @@ def _make_share(
 ) -> tuple[Ledger, int]:
     """Load the model, make what is missing in this process's share, and return how many samples are new."""
     settings, share = dataset.settings, dataset.share
-    new_plan = None
-    if ledger is None and share.count == 1:
-        # Before the model is loaded: what is wrong with the captions is said at once.
-        new_plan = _NewPlan.make(settings, dataset.vocabulary, progress)
-        if is_begun(dataset.path, read_description(dataset.path)):
-            new_plan.require_same_beginning(dataset)
-    elif ledger is None and settings.prompts.source in MODEL_SOURCES:
-        raise InputError(
-            f"prompts={settings.prompts.source}: several processes need a finished plan, because a model writes it; "
-            "start one process with dry_run=true and otherwise the same settings first"
-        )
-    model_settings = replace(settings.model, device=share.device_name(settings.model.device))
-    pipe = load_pipeline(model_settings, settings.sampler)
-    generator = Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode)
-    with locked(dataset.path, "planning"):
-        made_with = installed_versions(LIBRARIES) | {"device": describe_device(generator.device)}
-        plan, differences = _begin(dataset, model_fingerprint(pipe, settings.model), made_with, new_plan, progress)
-        part = Part(dataset.path, share)
+    with garbage_collector_paused():
+        new_plan = None
+        if ledger is None and share.count == 1:
+            # Before the model is loaded: what is wrong with the captions is said at once.
+            new_plan = _NewPlan.make(settings, dataset.vocabulary, progress)
+            if is_begun(dataset.path, read_description(dataset.path)):
+                new_plan.require_same_beginning(dataset)
+        elif ledger is None and settings.prompts.source in MODEL_SOURCES:
+            raise InputError(
+                f"prompts={settings.prompts.source}: several processes need a finished plan, because a model writes "
+                "it; start one process with dry_run=true and otherwise the same settings first"
+            )
+        model_settings = replace(settings.model, device=share.device_name(settings.model.device))
+        pipe = load_pipeline(model_settings, settings.sampler)
+        generator = Generator(pipe, settings.sampler, settings.attention, dataset.vocabulary, settings.prompts.mode)
+        with locked(dataset.path, "planning"):
+            made_with = installed_versions(LIBRARIES) | {"device": describe_device(generator.device)}
+            plan, differences = _begin(dataset, model_fingerprint(pipe, settings.model), made_with, new_plan, progress)
+            part = Part(dataset.path, share)
+        del new_plan  # From here on the plan is read from its file.
     try:
         if ledger is None or not ledger.is_of_now():
             ledger = Ledger(dataset.folder, plan)

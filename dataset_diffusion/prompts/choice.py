@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -75,4 +74,4 @@ def _in_balance(
 
 
 def _used_again(entry: Entry, times: int) -> Entry:
-    return replace(entry, sample_id=f"{entry.sample_id}_r{times}", seed=None) if times else entry
+    return entry._replace(sample_id=f"{entry.sample_id}_r{times}", seed=None) if times else entry

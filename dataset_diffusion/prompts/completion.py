@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dataset_diffusion.prompts.classes import ClassFinder
@@ -38,7 +37,7 @@ def _caption_images(entries: Sequence[Entry], settings: CaptionerSettings, progr
     captions = iter(caption_images(images, settings, progress))
     by = f"caption by {Path(settings.path).name}"
     return [
-        entry if entry.image is None else replace(entry, caption=next(captions), source=f"{entry.source}, {by}")
+        entry if entry.image is None else entry._replace(caption=next(captions), source=f"{entry.source}, {by}")
         for entry in entries
     ]
 
@@ -46,7 +45,7 @@ def _caption_images(entries: Sequence[Entry], settings: CaptionerSettings, progr
 def _with_classes(entry: Entry, finder: ClassFinder) -> Entry:
     caption = entry.caption or ""
     if entry.class_ids is None:
-        return replace(entry, class_ids=finder.find(caption))
+        return entry._replace(class_ids=finder.find(caption))
     if entry.image is None:
         return entry
     # Of an annotated image, as the paper's VOC prompts have them: what the caption mentions, in its order and with its

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -115,7 +115,7 @@ class LanguageModelWriter:
         self.num_again += answers.num_asked > 1
         # Another class that the caption names is in the image, too: it is appended like the others.
         found = self._finder.find(caption)
-        return replace(entry, caption=caption, class_ids=found, source=f"caption by {Path(self.settings.path).name}")
+        return entry._replace(caption=caption, class_ids=found, source=f"caption by {Path(self.settings.path).name}")
 
     def _judge(self, answers: Answers, entry: Entry, caption: str, last: bool) -> None:
         answers.num_asked += 1

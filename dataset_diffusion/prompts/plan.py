@@ -7,8 +7,10 @@
 5. numbering.py gives each its seed.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dataset_diffusion.prompts.choice import choose_entries
@@ -75,6 +77,18 @@ def plan_prompts(
     prompts = number_prompts(written, seed, where)
     pool = Counter(class_id for entry in usable for class_id in entry.class_ids or ())
     return Plan(prompts, len(entries) - len(usable), pool, writer.summary if writer else "")
+
+
+@contextmanager
+def garbage_collector_paused() -> Iterator[None]:
+    """For work that makes millions of objects, none of them in a cycle: looking for cycles took a fifth of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _always(caption: str, class_ids: Sequence[int]) -> bool:  # noqa: ARG001

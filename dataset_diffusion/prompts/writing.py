@@ -33,7 +33,7 @@ def write_captions(entries: Iterable[Entry], write_caption: WriteCaption, seed: 
     for captions in parallel_map(partial(_write, write_caption, seed), wanted()):
         written = iter(captions)
         for entry in waiting.popleft():
-            yield entry if entry.caption is not None else _with_caption(entry, next(written))
+            yield entry if entry.caption is not None else Entry(entry.sample_id, next(written), *entry[2:])
 
 
 def _write(write_caption: WriteCaption, seed: int, wanted: Wanted) -> list[str]:
@@ -42,8 +42,3 @@ def _write(write_caption: WriteCaption, seed: int, wanted: Wanted) -> list[str]:
         rng.begin(seed, f"caption/{sample_id}")
         captions.append(write_caption(class_ids, rng))
     return captions
-
-
-def _with_caption(entry: Entry, caption: str) -> Entry:
-    # Not by replace(), which takes several times as long.
-    return Entry(entry.sample_id, caption, entry.class_ids, entry.source, entry.seed, entry.image, entry.mentions)
