@@ -34,7 +34,7 @@ from dataset_diffusion.settings.generate import GenerateSettings
 from scripts.reproduction.archive import COARSE, FINE
 from scripts.reproduction.findings import Finding, findings
 from scripts.reproduction.images import load_model
-from scripts.reproduction.plots import plot_claims, plot_experiments, plot_numbers
+from scripts.reproduction.plots import plot_claims, plot_experiments, plot_numbers, plot_power
 from scripts.reproduction.scale import FULL, QUICK
 from scripts.reproduction.study import Study
 from scripts.reproduction.tables import (
@@ -44,6 +44,7 @@ from scripts.reproduction.tables import (
     experiment_table,
     judge_line,
     new_ideas_table,
+    power_table,
 )
 from scripts.reproduction.variants import EXPERIMENTS, MAIN_ROWS, experiment
 from scripts.reproduction.workers import default_at_once
@@ -91,6 +92,9 @@ def reproduce(args: argparse.Namespace) -> None:
         summary.append(judge_line(figures))
     if "beyond" in names:
         summary.append(new_ideas_table(figures))
+    if figures.power_by_size:
+        summary.append(power_table(figures.power_by_size))
+        plot_power(figures.power_by_size, results / "power.png")
     text = "\n".join([*summary, *(experiment_table(figures, table) for table in tables)])
     (results / "reproduction.md").write_text(text)
     plot_claims(found, results / "claims.png")

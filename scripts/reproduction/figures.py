@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from scripts.reproduction.masks import MaskFigures
+from scripts.reproduction.mechanism import SizeGroup
 
 
 @dataclass
@@ -17,5 +18,7 @@ class Figures:
     segmentor: dict[str, list[float]] = field(default_factory=dict)
     """Of the seeds 0, 1, 2, ..., of some rows more than of others."""
     thresholds: dict[str, float] = field(default_factory=dict)
+    power_by_size: list[SizeGroup] = field(default_factory=list)
+    """What powers of the self-attention do to small objects, and to large ones."""
     class_word_gain: list[float] = field(default_factory=list)
     """Of each group of scenes; see toy_model.quality.class_word_gain."""

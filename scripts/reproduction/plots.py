@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from scripts.reproduction.figures import Figures
 from scripts.reproduction.findings import Finding, mean
+from scripts.reproduction.mechanism import POWERS, SizeGroup
 from scripts.reproduction.scale import Scale
 from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
@@ -99,6 +100,40 @@ def plot_claims(found: Sequence[Finding], path: Path) -> None:
     panel.set_xlabel("difference, points")
     panel.grid(axis="x", alpha=0.3)
     panel.legend(loc="lower right", fontsize=8)
+    _save(figure, path)
+
+
+def plot_power(groups: Sequence[SizeGroup], path: Path) -> None:
+    """By the power and the size of objects: how much self-attention stays on them, and the IoU of their masks."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    staying, iou = figure.subplots(1, 2)
+    places = range(len(POWERS))
+    for number, group in enumerate(groups):
+        colour = f"C{number}"
+        for panel, means, line in ((staying, group.fine, "-"), (staying, group.coarse, "--"), (iou, group.iou, "-")):
+            panel.errorbar(
+                places,
+                [100 * value.mean for value in means],
+                yerr=[100 * value.half_width for value in means],
+                fmt=f"o{line}",
+                capsize=3,
+                color=colour,
+            )
+        staying.axhline(100 * group.chance, color=colour, linestyle=":")
+        iou.plot([], [], color=colour, label=f"{group.smallest:.0f} to {group.largest:.0f}")
+    for label, line in (("16 x 16", "-"), ("8 x 8", "--"), ("the object's share of the image", ":")):
+        staying.plot([], [], color="grey", linestyle=line, label=label)
+    staying.set_title("Self-attention that stays on the object", fontsize=10, loc="left")
+    staying.set_ylabel("share of the attention of its positions, %")
+    staying.legend(fontsize=8, title="grid", title_fontsize=8)
+    iou.set_title("Masks of the object", fontsize=10, loc="left")
+    iou.set_ylabel("mean IoU, %")
+    iou.legend(fontsize=8, title="area of the object,\npositions of 16 x 16", title_fontsize=8)
+    for panel in (staying, iou):
+        panel.set_xticks(places, [str(power) for power in POWERS])
+        panel.set_xlabel("power of the self-attention")
+        panel.set_ylim(0, 100)
+        panel.grid(alpha=0.3)
     _save(figure, path)
 
 

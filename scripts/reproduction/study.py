@@ -25,6 +25,7 @@ from scripts.reproduction.images import (
 )
 from scripts.reproduction.judge import Judge, judge_job, train_judge
 from scripts.reproduction.masks import MaskFigures, Thresholds, choose_thresholds, measure_masks
+from scripts.reproduction.mechanism import POWER_ROWS, ObjectFigures, group_by_size, object_figures
 from scripts.reproduction.recipe import ArchivedImage, Recipe
 from scripts.reproduction.records import read_record, write_record
 from scripts.reproduction.scale import Scale
@@ -35,7 +36,7 @@ from scripts.reproduction.segmentor import (
     validation_folder,
 )
 from scripts.reproduction.training_sets import rendered_seeds
-from scripts.reproduction.variants import CAPTION, CLAIMS, Experiment, Variant
+from scripts.reproduction.variants import CAPTION, CLAIMS, REFERENCE, Experiment, Variant
 from scripts.reproduction.workers import run_in_processes
 from scripts.toy_model.quality import class_word_gain
 
@@ -71,6 +72,8 @@ class Study:
         figures = Figures()
         with held_by_one_process(self._folder, f"{self._folder}: another reproduction writes in it; wait for it"):
             self._measure_masks(by_masks, figures)
+            if figures.masks.keys() >= set(POWER_ROWS.values()):
+                self._measure_power_by_size(figures)
             if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
                 self._measure_class_words(figures)
             if self._scale.seeds:
@@ -108,6 +111,19 @@ class Study:
                     write_record(path, made_by, record)
                 figures.masks[variant.name] = [MaskFigures(**group) for group in record["groups"]]
                 figures.thresholds[variant.name] = record["threshold"]
+
+    def _measure_power_by_size(self, figures: Figures) -> None:
+        path = self._folder / "power_by_size.json"
+        seeds, mode = self._test_seeds, REFERENCE.mode
+        thresholds = {power: figures.thresholds[name] for power, name in POWER_ROWS.items()}
+        made_by = {"scenes": len(seeds), "thresholds": list(thresholds.items())}
+        objects = read_record(path, made_by)
+        if objects is None:
+            self._record(seeds, mode)
+            scenes = (read_scenes(self._folder / SCENES_DIR, [seed], mode)[0] for seed in seeds)
+            objects = [asdict(item) for scene in scenes for item in object_figures(scene, thresholds)]
+            write_record(path, made_by, objects)
+        figures.power_by_size = group_by_size([ObjectFigures(**item) for item in objects])
 
     def _measure_judged(self, variants: Sequence[Variant], figures: Figures) -> None:
         trained = {"judge": judge_job(self._folder, self._scale).facts}
@@ -167,8 +183,12 @@ class Study:
             write_record(path, made_by, gains)
         figures.class_word_gain = gains
 
+    @property
+    def _test_seeds(self) -> Sequence[int]:
+        return TEST_SEEDS[: self._scale.groups * self._scale.scenes]
+
     def _test_scenes(self, mode: str) -> list[ArchivedImage]:
-        return self._scenes(TEST_SEEDS[: self._scale.groups * self._scale.scenes], mode)
+        return self._scenes(self._test_seeds, mode)
 
     def _scenes(self, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
         """Rendered scenes with the attention on them; what is missing is recorded."""

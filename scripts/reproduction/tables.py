@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from scripts.reproduction.figures import Figures
 from scripts.reproduction.findings import Finding, difference, findings, mean
+from scripts.reproduction.mechanism import POWERS, SizeGroup
 from scripts.reproduction.statistics import Interval, interval
 from scripts.reproduction.variants import EXPERIMENTS, NEW_IDEAS, REFERENCE, Claim, Experiment, Metric, Variant
 
@@ -77,6 +78,24 @@ def new_ideas_table(figures: Figures) -> str:
             verdict_of_all = "no" if fails else "yes" if finding.outcome("segmentor") else NO_FIGURE
             rows.append([name, *(_cell(finding, metric) for metric in METRICS), verdict_of_all])
     return _markdown(["idea", *METRICS[:2], "segmentor (seeds)", "gains by all"], rows)
+
+
+def power_table(groups: Sequence[SizeGroup]) -> str:
+    """What powers of the self-attention do to objects of several sizes, in percent."""
+    header = ["area in positions of 16 x 16 (objects)", "share of the image", ""]
+    header += [f"power {power}" for power in POWERS]
+    rows = []
+    for group in groups:
+        size = f"{group.smallest:.0f} to {group.largest:.0f} ({group.num_objects})"
+        measured = {"stays, 16 x 16": group.fine, "stays, 8 x 8": group.coarse, "IoU": group.iou}
+        for what, means in measured.items():
+            cells = (_plus_minus(Interval(100 * value.mean, 100 * value.half_width)) for value in means)
+            rows.append([size, f"{100 * group.chance:.1f}", what, *cells])
+    return (
+        "**What powers do, by the size of objects**: the share of the self-attention of an object's positions that is "
+        "still on the object after as many steps, and the IoU of its mask "
+        f"(`{COMMAND} power`; [plot](power.png))\n\n{_markdown(header, rows)}"
+    )
 
 
 def _cell(finding: Finding, metric: Metric) -> str:

@@ -43,7 +43,11 @@ def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path
     assert len(record["masks"]["reference"]) == 3
     page = (tmp_path / "results" / "reproduction.md").read_text()
     assert re.search(r"\| power 0 \| \d", page)
-    for name in ("claims.png", "experiments.png"):
+    small, *_, large = record["power_by_size"]
+    assert small["largest"] < large["smallest"]
+    assert small["fine"][0]["mean"] < large["fine"][0]["mean"]
+    assert page.count("| stays, 16 x 16 |") == 4
+    for name in ("claims.png", "experiments.png", "power.png"):
         with Image.open(tmp_path / "results" / name) as picture:
             assert picture.width > 500
 

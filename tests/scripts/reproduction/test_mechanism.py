@@ -1,0 +1,62 @@
+"""How much self-attention stays on an object: closed forms, and what follows for its masks."""
+
+import numpy as np
+import pytest
+
+from scripts.reproduction.archive import CLASS_PROMPT, ArchivedAttention
+from scripts.reproduction.mechanism import ObjectFigures, group_by_size, object_figures, staying_shares
+from scripts.reproduction.recipe import ArchivedImage
+
+OBJECT = np.zeros((8, 8), np.float32)
+OBJECT[2:5, 3:7] = [[1, 1, 0.5, 0.4]] * 3  # nine positions; three are less than half the object's
+
+
+def test_attention_within_the_object_stays_there_and_uniform_attention_leaves_its_share_of_the_image() -> None:
+    on_object = OBJECT.ravel() >= 0.5
+    within = (on_object[:, None] == on_object[None]).astype(np.float32)
+    assert staying_shares(within, OBJECT, (1, 2, 8)) == pytest.approx([1, 1, 1])
+    assert staying_shares(np.ones((64, 64), np.float32), OBJECT, (1, 2, 8)) == pytest.approx([9 / 64] * 3)
+
+
+def test_of_attention_that_leaves_and_does_not_return_a_power_of_it_stays() -> None:
+    on_object = OBJECT.ravel() >= 0.5
+    leaving = np.eye(64, dtype=np.float32)
+    leaving[on_object] *= 0.6
+    leaving[on_object, 0] = 0.4
+    assert staying_shares(leaving, OBJECT, (1, 2, 4)) == pytest.approx([0.6, 0.6**2, 0.6**4])
+
+
+def test_an_object_without_a_position_has_no_share() -> None:
+    assert staying_shares(np.ones((64, 64), np.float32), OBJECT / 3, (1, 2)) == []
+
+
+def test_the_figures_of_a_scenes_objects_have_their_size_and_the_iou_at_each_power() -> None:
+    """Attention that stays in place: masks are the cross-attention's, at every power."""
+    labels = np.zeros((32, 32), np.uint8)
+    labels[:16, :8] = 3
+    labels[31, 31] = 5
+    cross = np.zeros((1, 1, 2, 16, 16), np.float32)
+    cross[0, 0, 0, :8, :8] = 1  # twice as wide as class 3 is
+    cross[0, 0, 1, 15, 15] = 1
+    eyes = {side: np.eye(side**2, dtype=np.float32)[None, None] for side in (16, 8)}
+    scene = ArchivedImage(
+        np.zeros((32, 32, 3), np.uint8), (3, 5), ArchivedAttention({(CLASS_PROMPT, 16): cross}, eyes), labels
+    )
+    large, tiny = object_figures(scene, dict.fromkeys((1, 2, 4, 8), 0.5))
+    assert (large.size, tiny.size) == (32, 0.25)
+    assert large.fine == large.coarse == [1, 1, 1, 1]
+    assert tiny.fine == tiny.coarse == []
+    assert large.iou == pytest.approx([0.5] * 4, abs=0.05)
+    assert len(set(large.iou)) == 1
+
+
+def test_groups_have_equally_many_objects_from_the_smallest_to_the_largest() -> None:
+    sizes = [64.0, 1, 32, 2, 4, 16, 8, 128]
+    objects = [ObjectFigures(size, [size / 128] * 4, [] if size < 4 else [0.5] * 4, [0.25] * 4) for size in sizes]
+    groups = group_by_size(objects)
+    assert [(group.smallest, group.largest) for group in groups] == [(1, 2), (4, 8), (16, 32), (64, 128)]
+    assert [(group.num_objects, group.num_coarse) for group in groups] == [(2, 0), (2, 2), (2, 2), (2, 2)]
+    assert groups[3].chance == pytest.approx(96 / 256)
+    assert [value.mean for value in groups[1].fine] == pytest.approx([6 / 128] * 4)
+    assert groups[0].coarse == []
+    assert groups[1].coarse[0].half_width == 0
