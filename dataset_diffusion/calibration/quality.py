@@ -63,14 +63,24 @@ def mask_quality(
     labelled: Iterable[LabelledScores], masks: Sequence[MaskSettings], num_labels: int
 ) -> list[MaskQuality]:
     """The quality of the masks that each of several settings makes of the same scores."""
-    confusions = np.zeros((len(masks), num_labels, num_labels), np.int64)
-    num_ignored = np.zeros(len(masks), np.int64)
+    made = (
+        (exact, [label_mask(scores, each.threshold, each.uncertainty_threshold).labels for each in masks])
+        for exact, scores in labelled
+    )
+    return label_quality(made, len(masks), num_labels)
+
+
+def label_quality(
+    made: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], num_masks: int, num_labels: int
+) -> list[MaskQuality]:
+    """The quality of `num_masks` ways to label images: `made` has each image's exact labels [H, W], and those made."""
+    confusions = np.zeros((num_masks, num_labels, num_labels), np.int64)
+    num_ignored = np.zeros(num_masks, np.int64)
     num_pixels = 0
-    for exact_labels, scores in labelled:
+    for exact_labels, made_labels in made:
         exact = exact_labels != IGNORE_INDEX
         num_pixels += int(exact.sum())
-        for index, settings in enumerate(masks):
-            labels = label_mask(scores, settings.threshold, settings.uncertainty_threshold).labels
+        for index, labels in enumerate(made_labels):
             kept = exact & (labels != IGNORE_INDEX)
             confusions[index] += confusion_matrix(exact_labels[kept], labels[kept], num_labels)
             num_ignored[index] += int((exact & ~kept).sum())

@@ -31,7 +31,7 @@ from dataset_diffusion.generators.unet import latent_size
 from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings
-from scripts.reproduction.archive import COARSE, FINE
+from scripts.reproduction.archive import ARCHIVED_TEXTS, COARSE, FINE
 from scripts.reproduction.findings import Finding, findings
 from scripts.reproduction.images import load_model
 from scripts.reproduction.plots import plot_claims, plot_experiments, plot_numbers, plot_power
@@ -166,7 +166,7 @@ def weights_of(settings: GenerateSettings) -> str:
 def digest(settings: GenerateSettings, weights: str) -> str:
     """Of all that recordings and images depend on: where it is another, they lie in another folder."""
     groups = (asdict(group) for group in (settings.prompts, settings.sampler, settings.attention))
-    return hashlib.sha256(json.dumps([weights, settings.batch_size, *groups]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([weights, ARCHIVED_TEXTS, settings.batch_size, *groups]).encode()).hexdigest()[:12]
 
 
 def claims_record(found: list[Finding]) -> list[dict[str, object]]:

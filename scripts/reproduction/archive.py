@@ -4,7 +4,7 @@ Each layer is kept by itself, and so is each quarter of the time steps; the mean
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, Recording, mean_maps
 from dataset_diffusion.files import write_atomically
+from dataset_diffusion.prompts.seeds import named_rng
 from dataset_diffusion.prompts.tokens import class_prompt
+from dataset_diffusion.toy.scenes import VOC_WORDS
 from dataset_diffusion.types import AttentionMaps
 
 if TYPE_CHECKING:
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 FINE, COARSE = 16, 8
 """The resolutions at which the toy model has attention."""
 QUARTERS = 4
-CLASS_PROMPT, FULL_PROMPT = "class_prompt", "full_prompt"
-"""Whose keys the cross-attention is to: the class words alone (the paper's), or the class words in the whole prompt."""
+CLASS_PROMPT, FULL_PROMPT, MORE_WORDS = "class_prompt", "full_prompt", "more_words"
+"""Whose keys the cross-attention is to: the class words alone (the paper's), the class words in the whole prompt, or
+the class words and then NUM_MORE of classes that were not asked for."""
+ARCHIVED_TEXTS = (CLASS_PROMPT, FULL_PROMPT, MORE_WORDS)
+NUM_MORE = 3
 
 Spans = Sequence[Sequence[int]]
 
@@ -40,7 +45,8 @@ class ArchivedAttention:
     """The attention of one image.
 
     `cross[text, resolution]` is [L, Q, K, h, w]: layers, quarters of the time steps, classes (the mean over their
-    tokens); `self_attention[resolution]` is [L, Q, N, N]. float32; kept in files in float16.
+    tokens; of MORE_WORDS there are K + NUM_MORE); `self_attention[resolution]` is [L, Q, N, N]. float32; kept in files
+    in float16.
     """
 
     cross: Mapping[tuple[str, int], np.ndarray]
@@ -84,30 +90,54 @@ class ArchivedRecording:
         return self.recording.layers[0].resolution
 
 
-def plan_recordings(
-    layers: Sequence[AttentionLayer],
-    class_states: Tensor,
-    class_spans: Sequence[Spans],
-    full_states: Tensor | None,
-    full_spans: Sequence[Spans],
-) -> list[ArchivedRecording]:
-    """What is recorded of a batch: each transformer block by itself, and the finest also with the whole prompts.
+@dataclass(frozen=True)
+class ReadText:
+    """Texts of a batch that class words are read from: encoded [B, T, C], and where in each its words are."""
 
-    States are [B, T, C]; spans hold those of each image of the batch. Without class words in the prompts there is
-    nothing to read from them: `full_states` is None.
+    name: str
+    states: Tensor
+    spans: Sequence[Spans]
+
+
+def read_texts(
+    tokenizer: "CLIPTokenizer",
+    encode: Callable[[list[str]], Tensor],
+    prompts: Sequence[str] | None,
+    words: Sequence[Sequence[str]],
+    seeds: Sequence[int],
+) -> list[ReadText]:
+    """The texts that the words of a batch's images are read from, first the class prompt.
+
+    `prompts` are the whole ones, None if they have no class words. `encode` makes states [B, T, C] of B texts.
     """
+    more = [(*of_image, *other_words(of_image, seed)) for of_image, seed in zip(words, seeds, strict=True)]
+    texts = []
+    for name, of_batch in ((CLASS_PROMPT, words), (MORE_WORDS, more)):
+        found = [class_prompt(tokenizer, of_image) for of_image in of_batch]
+        texts.append(ReadText(name, encode([text.text for text in found]), [text.spans for text in found]))
+    if prompts is not None:
+        spans = [appended_spans(tokenizer, *pair) for pair in zip(prompts, words, strict=True)]
+        texts.append(ReadText(FULL_PROMPT, encode(list(prompts)), spans))
+    return texts
+
+
+def other_words(words: Sequence[str], seed: int) -> list[str]:
+    """NUM_MORE class words that an image was not asked for, drawn by its seed."""
+    return named_rng(seed, "other words").sample([word for word in VOC_WORDS if word not in words], NUM_MORE)
+
+
+def plan_recordings(layers: Sequence[AttentionLayer], texts: Sequence[ReadText]) -> list[ArchivedRecording]:
+    """What is recorded of a batch: each transformer block by itself, and the finest with the other texts, too."""
     blocks: dict[str, list[AttentionLayer]] = {}
     for layer in layers:
         if layer.resolution in {FINE, COARSE}:
             blocks.setdefault(layer.name.rpartition(".")[0], []).append(layer)
-    plan = [ArchivedRecording(CLASS_PROMPT, Recording(block, class_states), class_spans) for block in blocks.values()]
-    if full_states is not None:
-        plan += [
-            ArchivedRecording(FULL_PROMPT, Recording(block, full_states), full_spans)
-            for block in blocks.values()
-            if block[0].resolution == FINE
-        ]
-    return plan
+    return [
+        ArchivedRecording(text.name, Recording(block, text.states), text.spans)
+        for text in texts
+        for block in blocks.values()
+        if text.name == CLASS_PROMPT or block[0].resolution == FINE
+    ]
 
 
 def archive(
@@ -139,15 +169,14 @@ def appended_spans(tokenizer: "CLIPTokenizer", prompt: str, words: Sequence[str]
 
 def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *, appended: bool) -> ArchivedAttention:
     """Record a labelled image, noised to the sampler's steps; `appended`: its prompt ends in its words."""
-    tokenizer = recorder.pipe.tokenizer
-    class_text = class_prompt(tokenizer, item.words)
-    plan = plan_recordings(
-        recorder.layers(item.image),
-        recorder.encode_text(class_text.text),
-        [class_text.spans],
-        recorder.encode_text(item.prompt) if appended else None,
-        [appended_spans(tokenizer, item.prompt, item.words)] if appended else [],
+    texts = read_texts(
+        recorder.pipe.tokenizer,
+        lambda one: recorder.encode_text(one[0]),
+        [item.prompt] if appended else None,
+        [item.words],
+        [seed],
     )
+    plan = plan_recordings(recorder.layers(item.image), texts)
     by_step = recorder.record_steps(item.image, item.prompt, [planned.recording for planned in plan], seed)
     num_steps = len(recorder.times)
     steps = [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
 from dataset_diffusion.generators.unet import latent_size
 from dataset_diffusion.images import encode_image, read_image
-from dataset_diffusion.prompts.tokens import class_prompt, full_text
+from dataset_diffusion.prompts.tokens import full_text
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.captions import write_caption
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VOC_WORDS, render_scene
@@ -28,10 +28,10 @@ from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.reproduction.archive import (
     ArchivedAttention,
     QuarterlyRecorder,
-    appended_spans,
     archive,
     archive_labelled,
     plan_recordings,
+    read_texts,
 )
 from scripts.reproduction.recipe import ArchivedImage
 from scripts.toy_model.quality import labelled_scene
@@ -141,14 +141,17 @@ def _labelled(seed: int, mode: str) -> LabelledImage:
 
 
 class GeneratedImages:
-    """The images of a seed and a mode of prompts, in a separate folder."""
+    """The images of a seed, a mode of prompts and a guidance scale (None: the settings'), in a separate folder."""
 
-    def __init__(self, folder: Path, mode: str, seed: int) -> None:
-        self._folder = folder / mode / f"seed{seed}"
-        self._mode, self._seed = mode, seed
+    def __init__(self, folder: Path, mode: str, seed: int, guidance_scale: float | None = None) -> None:
+        guided = mode if guidance_scale is None else f"{mode}_guidance{guidance_scale:g}"
+        self._folder = folder / guided / f"seed{seed}"
+        self._mode, self._seed, self._guidance_scale = mode, seed, guidance_scale
 
     def plan(self, settings: GenerateSettings, count: int) -> list[ImageJob]:
         """Jobs for those of the first `count` images that are missing; batches are generated whole."""
+        if self._guidance_scale is not None:
+            settings = replace(settings, sampler=replace(settings.sampler, guidance_scale=self._guidance_scale))
         prompts = plan_dataset(replace(settings, num_images=count, seed=self._seed), load_vocabulary("voc")).prompts
         size = settings.batch_size
         batches = [tuple(prompts[start : start + size]) for start in range(0, count, size)]
@@ -167,21 +170,15 @@ class GeneratedImages:
     def _make_batch(
         self, pipe: "StableDiffusionPipeline", num_inference_steps: int, generator: Generator, batch: Sequence[Prompt]
     ) -> None:
-        texts = [class_prompt(pipe.tokenizer, [VOC_WORDS[class_id - 1] for class_id in p.class_ids]) for p in batch]
         full_texts = [generator.prompt_text(prompt) for prompt in batch]
-        appended = self._mode == APPENDED
-        plan = plan_recordings(
-            find_attention_layers(pipe.unet, latent_size(pipe)),
-            _encode(pipe, [text.text for text in texts]),
-            [text.spans for text in texts],
-            _encode(pipe, full_texts) if appended else None,
-            [
-                appended_spans(pipe.tokenizer, full, [VOC_WORDS[class_id - 1] for class_id in prompt.class_ids])
-                for full, prompt in zip(full_texts, batch, strict=True)
-            ]
-            if appended
-            else [],
+        texts = read_texts(
+            pipe.tokenizer,
+            partial(_encode, pipe),
+            full_texts if self._mode == APPENDED else None,
+            [[VOC_WORDS[class_id - 1] for class_id in prompt.class_ids] for prompt in batch],
+            [prompt.seed for prompt in batch],
         )
+        plan = plan_recordings(find_attention_layers(pipe.unet, latent_size(pipe)), texts)
         pipe.scheduler.set_timesteps(num_inference_steps)
         recordings = [planned.recording for planned in plan]
         with QuarterlyRecorder(pipe.unet, recordings, len(pipe.scheduler.timesteps)) as recorder:

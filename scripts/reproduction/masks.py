@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset_diffusion.calibration.choice import THRESHOLDS, band_around
-from dataset_diffusion.calibration.quality import LabelledScores, mask_quality
+from dataset_diffusion.calibration.quality import LabelledScores, label_quality, mask_quality
 from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.types import ClassScores
-from scripts.reproduction.recipe import ArchivedImage, Recipe, make_scores, shift_scores
+from scripts.reproduction.recipe import ArchivedImage, Recipe, asked_alone, make_mask, make_scores, shift_scores
 from scripts.toy_model.quality import NUM_LABELS
 
 
@@ -40,7 +40,9 @@ class MaskFigures:
 def choose_thresholds(scenes: Sequence[ArchivedImage], recipe: Recipe) -> Thresholds:
     """The thresholds without an ignored band that give the highest mIoU, and for each class the highest IoU."""
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-    qualities = mask_quality(_labelled(scenes, recipe), masks, NUM_LABELS)
+    # Of the classes asked for alone: what others win is ignored, and with it a low threshold could hide its mistakes.
+    labelled = ((labels, asked_alone(scores)) for labels, scores in _labelled(scenes, recipe))
+    qualities = mask_quality(labelled, masks, NUM_LABELS)
     miou = [quality.metrics.miou for quality in qualities]
     common = THRESHOLDS[int(np.argmax(miou))]
     if not recipe.class_thresholds:
@@ -53,8 +55,11 @@ def choose_thresholds(scenes: Sequence[ArchivedImage], recipe: Recipe) -> Thresh
 def measure_masks(scenes: Sequence[ArchivedImage], recipe: Recipe, thresholds: Thresholds, band: float) -> MaskFigures:
     """The figures of a recipe's masks on a group of scenes."""
     masks = [band_around(thresholds.common, width) for width in (0.0, band)]
-    labelled = ((labels, thresholds.apply(scores)) for labels, scores in _labelled(scenes, recipe))
-    without, with_band = mask_quality(labelled, masks, NUM_LABELS)
+    made = (
+        (labels, [make_mask(thresholds.apply(scores), recipe, settings).labels for settings in masks])
+        for labels, scores in _labelled(scenes, recipe)
+    )
+    without, with_band = label_quality(made, len(masks), NUM_LABELS)
     return MaskFigures(
         miou=without.metrics.miou,
         kept_miou=with_band.metrics.miou,

@@ -1,14 +1,16 @@
 """How the masks of a variant are made from archived attention."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from dataset_diffusion.attention.aggregate import class_evidence
-from dataset_diffusion.masks import class_scores, min_max
+from dataset_diffusion.masks import class_scores, label_mask, min_max
+from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.tensors import resize
-from dataset_diffusion.types import AttentionMaps, ClassScores
+from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, AttentionMaps, ClassScores, LabelMask
 from scripts.reproduction.archive import CLASS_PROMPT, FINE, ArchivedAttention
 from scripts.reproduction.guided_filter import refine_scores
 
@@ -19,7 +21,8 @@ class Recipe:
 
     `self_resolutions`: of several, each spreads the evidence, and the results are averaged. `layers` and `quarters` are
     those that are averaged (indices; None: all). `refined`: the scores follow the image's edges. `class_thresholds`:
-    each class has its threshold.
+    each class has its threshold. With the text MORE_WORDS, pixels that a class not asked for wins are ignored; so are
+    connected regions of a class of less than `least_region`, a share of the image.
     """
 
     text: str = CLASS_PROMPT
@@ -30,6 +33,7 @@ class Recipe:
     quarters: tuple[int, ...] | None = None
     refined: bool = False
     class_thresholds: bool = False
+    least_region: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def make_scores(item: ArchivedImage, recipe: Recipe) -> ClassScores:
     """The scores of an image's classes, by the functions that dd-generate uses."""
     size = item.image.shape[:2]
     cross = _mean(item.attention.cross[recipe.text, recipe.cross_resolution], recipe)
-    spans = [(row,) for row in range(len(item.class_ids))]  # Archived cross-attention is that of whole classes.
+    spans = [(row,) for row in range(len(cross))]  # Archived cross-attention is that of whole classes.
+    # What a class that was not asked for wins is labelled IGNORE_INDEX.
+    class_ids = (*item.class_ids, *[IGNORE_INDEX] * (len(cross) - len(item.class_ids)))
     evidence = [
         class_evidence(AttentionMaps(cross, _mean(item.attention.self_attention[side], recipe)), spans, recipe.power)
         for side in recipe.self_resolutions
@@ -54,10 +60,32 @@ def make_scores(item: ArchivedImage, recipe: Recipe) -> ClassScores:
     if len(evidence) > 1:
         finest = max((e.shape[1:] for e in evidence), key=lambda shape: shape[0])
         evidence = [torch.stack([resize(min_max(e), (finest[0], finest[1])) for e in evidence]).mean(dim=0)]
-    scores = class_scores(evidence[0], item.class_ids, (size[0], size[1]))
+    scores = class_scores(evidence[0], class_ids, (size[0], size[1]))
     if recipe.refined:
         scores = refine_scores(item.image, scores, evidence[0].shape[1])
     return scores
+
+
+def asked_alone(scores: ClassScores) -> ClassScores:
+    """The scores without those of classes that were not asked for."""
+    num_asked = sum(class_id != IGNORE_INDEX for class_id in scores.class_ids)
+    return ClassScores(scores.scores[:num_asked], scores.class_ids[:num_asked])
+
+
+def make_mask(scores: ClassScores, recipe: Recipe, settings: MaskSettings) -> LabelMask:
+    """The label mask of an image's scores, by the function that dd-generate uses."""
+    mask = label_mask(scores, settings.threshold, settings.uncertainty_threshold)
+    return replace(mask, labels=ignore_small_regions(mask.labels, recipe.least_region))
+
+
+def ignore_small_regions(labels: np.ndarray, least_share: float) -> np.ndarray:
+    """Labels [H, W] uint8 in which connected regions of a class of less than a share of the image are ignored."""
+    kept = labels.copy()
+    for class_id in set(np.unique(labels).tolist()) - {BACKGROUND, IGNORE_INDEX}:
+        regions, _ = ndimage.label(labels == class_id)
+        sizes = np.bincount(regions.ravel())
+        kept[(regions > 0) & (sizes[regions] < least_share * labels.size)] = IGNORE_INDEX
+    return kept
 
 
 def shift_scores(scores: ClassScores, thresholds: np.ndarray, common: float) -> ClassScores:

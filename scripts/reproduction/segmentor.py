@@ -13,7 +13,6 @@ from hydra import compose, initialize_config_dir
 from dataset_diffusion.calibration.choice import band_around
 from dataset_diffusion.evaluation.evaluate import measure
 from dataset_diffusion.labelled.voc_style import VocDataset
-from dataset_diffusion.masks import label_mask
 from dataset_diffusion.metrics import segmentation_metrics
 from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.segmentation.segmentor import load_segmentor
@@ -26,7 +25,7 @@ from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.reproduction.images import SCENES_DIR, GeneratedImages, read_decoded_scene, read_scenes
 from scripts.reproduction.judge import Judge, judge_job
 from scripts.reproduction.masks import Thresholds
-from scripts.reproduction.recipe import ArchivedImage, make_scores
+from scripts.reproduction.recipe import ArchivedImage, make_mask, make_scores
 from scripts.reproduction.records import read_record, write_record
 from scripts.reproduction.scale import Scale
 from scripts.reproduction.training_sets import SMALL_SIDE, TrainingItem, rendered_items, rendered_seeds, write_folder
@@ -136,7 +135,7 @@ def training_items(job: SegmentorJob) -> list[TrainingItem]:
     count = round(job.scale.images * variant.images)
     items: list[TrainingItem] = []
     if variant.source in {"generated", "both"}:
-        items += attention_items(job, GeneratedImages(job.folder / "generated", variant.mode, job.seed).read(count))
+        items += attention_items(job, generated_images(job.folder, variant, job.seed).read(count))
     if variant.source == "recorded":
         seeds = rendered_seeds(job.seed, count)
         scenes = read_scenes(job.folder / SCENES_DIR, seeds, variant.mode)
@@ -151,6 +150,11 @@ def training_items(job: SegmentorJob) -> list[TrainingItem]:
     return items
 
 
+def generated_images(folder: Path, variant: Variant, seed: int) -> GeneratedImages:
+    """Those that a variant's masks are made of, in a study's folder."""
+    return GeneratedImages(folder / "generated", variant.mode, seed, variant.guidance_scale)
+
+
 def attention_items(job: SegmentorJob, images: Iterable[tuple[str, ArchivedImage]]) -> list[TrainingItem]:
     """Images, each with its name, and the masks of the variant's recipe."""
     variant, common = job.variants[0], job.thresholds.common
@@ -162,7 +166,7 @@ def attention_items(job: SegmentorJob, images: Iterable[tuple[str, ArchivedImage
     for image_name, image in images:
         scores = job.thresholds.apply(make_scores(image, variant.recipe))
         for name, settings in masks.items():
-            mask = label_mask(scores, settings.threshold, settings.uncertainty_threshold)
+            mask = make_mask(scores, variant.recipe, settings)
             confidence = float(np.mean(mask.confidence))
             items.append(TrainingItem(f"{image_name}{name}", image.image, mask.labels, image.class_ids, confidence))
     return most_confident(items, variant.kept_share)

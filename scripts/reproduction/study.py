@@ -14,7 +14,6 @@ from scripts.reproduction.images import (
     CALIBRATION_SEEDS,
     SCENES_DIR,
     TEST_SEEDS,
-    GeneratedImages,
     decode_scenes,
     generate_images,
     load_model,
@@ -32,6 +31,7 @@ from scripts.reproduction.scale import Scale
 from scripts.reproduction.segmentor import (
     SegmentorJob,
     file_name,
+    generated_images,
     run_job,
     validation_folder,
 )
@@ -133,19 +133,20 @@ class Study:
         if figures.judge_miou is None:
             figures.judge_miou = judge.miou_on_scenes(self._scale.validation)
             write_record(path, made_by, figures.judge_miou)
-        labelled: dict[tuple[str, int], list[list[ArchivedImage]]] = {}
+        labelled: dict[tuple[str, float | None, int], list[list[ArchivedImage]]] = {}
         for variant in variants:
             path = self._folder / "judged" / f"{file_name(variant)}.json"
             thresholds = self._choose(variant)
             count = round(self._scale.images * variant.images)
             facts = {"recipe": asdict(variant.recipe), "mode": variant.mode, "band": variant.band, "images": count}
+            facts["guidance_scale"] = variant.guidance_scale
             made_by = {**trained, **facts, "thresholds": asdict(thresholds), "seeds": self._scale.seeds}
             measured = read_record(path, made_by)
             if measured is None:
-                key = (variant.mode, count)
+                key = (variant.mode, variant.guidance_scale, count)
                 if key not in labelled:
                     labelled.clear()  # One at a time in memory.
-                    labelled[key] = list(self._labelled_groups(variant.mode, count, judge))
+                    labelled[key] = list(self._labelled_groups(variant, count, judge))
                 groups = (measure_masks(group, variant.recipe, thresholds, variant.band) for group in labelled[key])
                 measured = [asdict(group) for group in groups]
                 write_record(path, made_by, measured)
@@ -158,17 +159,19 @@ class Study:
             run_in_processes(train_judge, [job], self._at_once, "judge", "training", TRAINING_JOBS)
         return Judge(job.path)
 
-    def _labelled_groups(self, mode: str, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
+    def _labelled_groups(self, variant: Variant, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
         """Each seed's generated images with the judge's labels, in groups; what is missing is generated."""
         for seed in range(self._scale.seeds):
-            images = [judge.label(image) for _, image in self._generated(mode, seed, count)]
+            images = [judge.label(image) for _, image in self._generated(variant, seed, count)]
             size = -(-len(images) // GROUPS_A_SEED)
             yield from (images[start : start + size] for start in range(0, len(images), size))
 
-    def _generated(self, mode: str, seed: int, count: int) -> Iterable[tuple[str, ArchivedImage]]:
-        images = GeneratedImages(self._folder / "generated", mode, seed)
+    def _generated(self, variant: Variant, seed: int, count: int) -> Iterable[tuple[str, ArchivedImage]]:
+        images = generated_images(self._folder, variant, seed)
         jobs = images.plan(self._settings, count)
-        run_in_processes(generate_images, jobs, self._at_once, f"images, {mode}, seed {seed}", "job", MODEL_JOBS)
+        run_in_processes(
+            generate_images, jobs, self._at_once, f"images, {variant.mode}, seed {seed}", "job", MODEL_JOBS
+        )
         return images.read(count)
 
     def _measure_class_words(self, figures: Figures) -> None:
@@ -239,7 +242,7 @@ class Study:
             decoding = plan_decoding(self._settings, self._folder, rendered_seeds(job.seed, count))
             run_in_processes(decode_scenes, decoding, self._at_once, "autoencoder", "job", MODEL_JOBS)
         elif variant.source != "rendered":
-            self._generated(variant.mode, job.seed, count)
+            self._generated(variant, job.seed, count)
 
     def _plan_jobs(self, seeds: Mapping[Variant, int]) -> Iterable[SegmentorJob]:
         """One training for all variants that differ in their test alone; all of one seed before the next."""

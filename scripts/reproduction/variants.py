@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from scripts.reproduction.archive import COARSE, FINE, FULL_PROMPT
+from scripts.reproduction.archive import COARSE, FINE, FULL_PROMPT, MORE_WORDS
 from scripts.reproduction.recipe import Recipe
 
 Source = Literal["generated", "rendered", "both", "recorded", "decoded"]
@@ -23,7 +23,8 @@ class Variant:
     both, the rendered ones with masks from the attention recorded on them, or the rendered ones passed through the
     autoencoder. With the `labels` of the judge the masks are those, whatever the source. Of each class's images the
     `kept_share` with the highest confidence is trained on. `soft`: each image comes three times, with a lower
-    threshold, the usual one, and a higher one: in the mean, a soft label.
+    threshold, the usual one, and a higher one: in the mean, a soft label. `guidance_scale`: that of the images; None:
+    the usual one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Variant:
     images: float = 1.0
     kept_share: float = 1.0
     soft: bool = False
+    guidance_scale: float | None = None
     avg_non_ignore: bool = False
     ema: bool = True
     self_training: bool = False
@@ -60,6 +62,8 @@ class Experiment:
         """Whether a row of this table has a figure of a metric."""
         if metric != "segmentor" and (variant.soft or variant.kept_share < 1):
             return False  # the masks are the reference's, only fewer of them or more
+        if metric == "masks" and variant.guidance_scale is not None:
+            return False  # nothing is sampled of rendered scenes
         return metric in self.metrics and not (metric == "segmentor" and variant.name in self.masks_only)
 
 
@@ -190,6 +194,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             _with("a threshold for each class", class_thresholds=True),
             Variant("least confident fifth left out", kept_share=0.8),
             Variant("soft labels", soft=True, band=0.0),
+            Variant("guidance 2", guidance_scale=2.0),
+            _with("tiny regions ignored", least_region=0.002),
+            _with("words not asked for", text=MORE_WORDS),
         ),
         masks_only=(
             "first quarter",

@@ -1,5 +1,7 @@
 """Archived attention: the mean over layers and quarters is what dd-generate records; class words are found again."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,22 @@ from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline
 from dataset_diffusion.prompts.tokens import class_prompt
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
+from dataset_diffusion.toy.scenes import VOC_WORDS
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.reproduction.archive import (
     CLASS_PROMPT,
     FULL_PROMPT,
+    MORE_WORDS,
+    NUM_MORE,
     ArchivedAttention,
     QuarterlyRecorder,
     appended_spans,
     archive,
     archive_labelled,
+    other_words,
     plan_recordings,
+    read_texts,
 )
 from tests.clip import real_clip_tokenizer
 from tests.tiny_pipeline import build_tiny_pipeline
@@ -47,13 +54,11 @@ def encode(pipe: StableDiffusionPipeline, texts: list[str]) -> torch.Tensor:
 
 def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: StableDiffusionPipeline) -> None:
     generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
-    class_texts = [class_prompt(pipe.tokenizer, words) for words in (WORDS[:2], WORDS[1:2])]
+    words = (WORDS[:2], WORDS[1:2])
+    class_texts = [class_prompt(pipe.tokenizer, of_image) for of_image in words]
     plan = plan_recordings(
         find_attention_layers(pipe.unet, (16, 16)),
-        encode(pipe, [text.text for text in class_texts]),
-        [text.spans for text in class_texts],
-        None,
-        [],
+        read_texts(pipe.tokenizer, partial(encode, pipe), None, words, seeds=[1, 2]),
     )
     plain = generator.sample(PROMPTS)
     with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=8) as recorder:
@@ -75,7 +80,8 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
 
 def test_a_sampling_of_another_length_is_an_error(pipe: StableDiffusionPipeline) -> None:
     generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
-    plan = plan_recordings(find_attention_layers(pipe.unet, (16, 16)), encode(pipe, ["cat"]), [[[1]]], None, [])
+    texts = read_texts(pipe.tokenizer, partial(encode, pipe), None, [["cat"]], seeds=[1])
+    plan = plan_recordings(find_attention_layers(pipe.unet, (16, 16)), texts)
     with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=12) as recorder:
         generator.sample(PROMPTS[:1])
     with pytest.raises(RuntimeError, match="8 times, not 12"):
@@ -94,6 +100,29 @@ def test_a_labelled_images_quarters_average_to_its_recording(pipe: StableDiffusi
     assert archived.cross[FULL_PROMPT, 16].shape == archived.cross[CLASS_PROMPT, 16].shape
     assert not np.allclose(archived.cross[FULL_PROMPT, 16], archived.cross[CLASS_PROMPT, 16], atol=1e-4)
     assert (FULL_PROMPT, 16) not in archive_labelled(recorder, item, seed=5, appended=False).cross
+
+
+def test_words_not_asked_for_are_read_behind_those_that_were(pipe: StableDiffusionPipeline) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    item = LabelledImage(image, np.zeros((32, 32), np.uint8), (8, 12), ("cat", "dog"), prompt="a thing; cat dog")
+    recorder = NoisedRecorder(pipe, 8, SIXTEEN)
+    archived = archive_labelled(recorder, item, seed=5, appended=False)
+    five_words = (*item.words, *other_words(item.words, seed=5))
+    text = class_prompt(pipe.tokenizer, five_words)
+    expected = recorder.record(replace(item, class_ids=tuple(range(1, 6)), words=five_words), seed=5).attention
+    mean = torch.from_numpy(archived.cross[MORE_WORDS, 16].mean(axis=(0, 1)))
+    torch.testing.assert_close(mean, class_attention(expected.cross, text.spans), atol=1e-6, rtol=1e-5)
+    asked_alone = archived.cross[CLASS_PROMPT, 16]
+    assert not np.allclose(archived.cross[MORE_WORDS, 16][:, :, :2], asked_alone, atol=1e-4)
+    assert (MORE_WORDS, 8) not in archived.cross
+
+
+def test_other_words_are_never_asked_for_and_are_those_of_the_seed() -> None:
+    asked = ["cat", "dog", "sofa"]
+    drawn = [other_words(asked, seed) for seed in range(50)]
+    assert all(len({*words, *asked}) == 3 + NUM_MORE for words in drawn)
+    assert drawn == [other_words(asked, seed) for seed in range(50)]
+    assert {word for words in drawn for word in words} == set(VOC_WORDS) - set(asked)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,20 @@ import torch
 
 from dataset_diffusion.attention.aggregate import class_evidence
 from dataset_diffusion.masks import class_scores, label_mask
+from dataset_diffusion.settings.generate import MaskSettings
 from dataset_diffusion.types import AttentionMaps, ClassScores
-from scripts.reproduction.archive import CLASS_PROMPT, FULL_PROMPT, ArchivedAttention
+from scripts.reproduction.archive import CLASS_PROMPT, FULL_PROMPT, MORE_WORDS, ArchivedAttention
 from scripts.reproduction.guided_filter import refine_scores
 from scripts.reproduction.masks import Thresholds, choose_thresholds, measure_masks
-from scripts.reproduction.recipe import ArchivedImage, Recipe, make_scores, shift_scores
+from scripts.reproduction.recipe import (
+    ArchivedImage,
+    Recipe,
+    asked_alone,
+    ignore_small_regions,
+    make_mask,
+    make_scores,
+    shift_scores,
+)
 
 
 def row_stochastic(generator: np.random.Generator, *shape: int) -> np.ndarray:
@@ -22,8 +31,13 @@ def row_stochastic(generator: np.random.Generator, *shape: int) -> np.ndarray:
 def archived_image(seed: int = 0) -> ArchivedImage:
     generator = np.random.default_rng(seed)
     cross = {
-        (text, side): generator.random((2, 4, 2, side, side), dtype=np.float32)
-        for text, side in ((CLASS_PROMPT, 16), (CLASS_PROMPT, 8), (FULL_PROMPT, 16))
+        (text, side): generator.random((2, 4, num_words, side, side), dtype=np.float32)
+        for text, side, num_words in (
+            (CLASS_PROMPT, 16, 2),
+            (CLASS_PROMPT, 8, 2),
+            (FULL_PROMPT, 16, 2),
+            (MORE_WORDS, 16, 5),
+        )
     }
     self_attention = {side: row_stochastic(generator, 2, 4, side * side, side * side) for side in (16, 8)}
     image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -49,6 +63,7 @@ def test_every_change_of_the_recipe_changes_the_scores() -> None:
     item = archived_image()
     changes = (
         {"text": FULL_PROMPT},
+        {"text": MORE_WORDS},
         {"cross_resolution": 8},
         {"self_resolutions": (8,)},
         {"self_resolutions": (16, 8)},
@@ -57,7 +72,8 @@ def test_every_change_of_the_recipe_changes_the_scores() -> None:
         {"quarters": (2, 3)},
         {"refined": True},
     )
-    all_scores = [make_scores(item, Recipe()), *(make_scores(item, replace(Recipe(), **change)) for change in changes)]
+    recipes = [Recipe(), *(replace(Recipe(), **change) for change in changes)]
+    all_scores = [asked_alone(make_scores(item, recipe)) for recipe in recipes]
     for index, one in enumerate(all_scores):
         assert one.scores.shape == (2, 64, 64)
         for other in all_scores[index + 1 :]:
@@ -71,6 +87,53 @@ def test_shifted_scores_cut_at_one_threshold_are_scores_cut_at_their_own() -> No
     own[3] = 0.7
     shifted = shift_scores(scores, own, common=0.5)
     assert np.array_equal(label_mask(shifted, 0.5, 0.5).labels, label_mask(scores, 0.7, 0.7).labels)
+
+
+def test_pixels_that_a_class_not_asked_for_wins_are_ignored() -> None:
+    item = archived_image()
+    scores = make_scores(item, Recipe(text=MORE_WORDS))
+    assert scores.class_ids == (3, 5, 255, 255, 255)
+    best = scores.scores.numpy().max(axis=0)
+    winner = scores.scores.numpy().argmax(axis=0)
+    labels = make_mask(scores, Recipe(text=MORE_WORDS), MaskSettings(0.5, 0.4)).labels
+    assert (labels[(best >= 0.5) & (winner >= 2)] == 255).all()
+    assert (labels[(best >= 0.5) & (winner == 1)] == 5).all()
+    assert (labels[best < 0.4] == 0).all()  # where none is clear, it is background
+    assert asked_alone(scores).class_ids == (3, 5)
+    assert torch.equal(asked_alone(scores).scores, scores.scores[:2])
+
+
+def test_thresholds_are_chosen_without_the_classes_that_were_not_asked_for() -> None:
+    item = archived_image()
+    asked_rows = {(CLASS_PROMPT, 16): item.attention.cross[MORE_WORDS, 16][:, :, :2]}
+    without = replace(item, attention=replace(item.attention, cross=asked_rows))
+    assert choose_thresholds([item], Recipe(text=MORE_WORDS)) == choose_thresholds([without], Recipe())
+
+
+def test_small_connected_regions_of_a_class_are_ignored() -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[0, :3] = 3  # three pixels of 1,600
+    labels[1, 3] = 3  # touches them at a corner alone
+    labels[10:12, 10:12] = 3
+    labels[10:12, 12:14] = 5  # beside them, but of another class
+    labels[20:30, 20:30] = 3
+    labels[24, 24] = 0  # background has no least size
+    labels[39, 39] = 255
+    expected = labels.copy()
+    expected[0, :3] = expected[1, 3] = 255
+    assert np.array_equal(ignore_small_regions(labels, 4 / 1600), expected)
+    assert np.array_equal(ignore_small_regions(labels, 0), labels)
+
+
+def test_every_metric_of_masks_ignores_small_regions() -> None:
+    item = archived_image()
+    labels = label_mask(make_scores(item, Recipe()), 0.5, 0.5).labels
+    recipe = Recipe(least_region=0.002)
+    assert (ignore_small_regions(labels, 0.002) == 255).any()
+    figures = measure_masks([item], recipe, Thresholds(0.5), band=0.0)
+    assert figures.share_ignored == (ignore_small_regions(labels, 0.002) == 255).mean()
+    assert measure_masks([item], Recipe(), Thresholds(0.5), band=0.0).share_ignored == 0
+    assert choose_thresholds([item], recipe) == choose_thresholds([item], Recipe())
 
 
 def test_thresholds_are_those_of_the_best_masks_and_measured_on_others() -> None:

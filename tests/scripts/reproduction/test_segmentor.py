@@ -73,6 +73,13 @@ def test_training_sets_have_the_images_of_their_source(tmp_path: Path, variant: 
     assert [item.name for item in items] == names
 
 
+def test_masks_of_a_training_have_their_small_regions_ignored(tmp_path: Path) -> None:
+    make_generated(tmp_path, 1)
+    recipe = replace(REFERENCE.recipe, least_region=0.6)  # of an image: the upper half is less
+    (item,) = training_items(job(tmp_path, Variant("f", recipe=recipe, images=0.25)))
+    assert set(np.unique(item.labels)) == {0, 255}
+
+
 def test_recorded_scenes_have_their_image_and_the_mask_of_its_attention(tmp_path: Path) -> None:
     seeds = rendered_seeds(0, 2)
     scenes = [render_scene(seed) for seed in seeds]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings, SamplerSettings
@@ -19,7 +20,14 @@ SCALE = Scale(
     seeds=1, groups=2, scenes=2, calibration=2, images=2, iterations=2, validation=2, judge_scenes=2, judge_iterations=2
 )
 TABLE = Experiment(
-    "table", "A table", (Variant("no band", band=0.0), Variant("TTA", tta=True), Variant("more", images=2))
+    "table",
+    "A table",
+    (
+        Variant("no band", band=0.0),
+        Variant("TTA", tta=True),
+        Variant("more", images=2),
+        Variant("guided", guidance_scale=7.0),
+    ),
 )
 
 
@@ -55,11 +63,13 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     figures = Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE])
     kinds = [type(job).__name__ for job in done]
     # No job twice: the reference and TTA share a training, and the fewer images are the first of the more.
-    assert kinds == ["SceneJob"] * 2 + ["JudgeJob"] + ["ImageJob"] * 2 + ["SegmentorJob"] * 3
-    names = ["reference", "no band", "TTA", "more"]
-    assert {name: len(groups) for name, groups in figures.masks.items()} == dict.fromkeys(names, 2)
+    assert kinds == ["SceneJob"] * 2 + ["JudgeJob"] + ["ImageJob"] * 3 + ["SegmentorJob"] * 4
+    names = ["reference", "no band", "TTA", "more", "guided"]
+    assert {name: len(groups) for name, groups in figures.masks.items()} == dict.fromkeys(names[:4], 2)
     assert {name: len(groups) for name, groups in figures.judged.items()} == dict.fromkeys(names, 2)
     assert {name: len(seeds) for name, seeds in figures.segmentor.items()} == dict.fromkeys(names, 1)
+    # Other images: the attention on rendered scenes is the reference's, but what is sampled is not.
+    assert figures.judged["guided"] != figures.judged["reference"]
     assert figures.masks["no band"][0].share_ignored == 0 < figures.masks["reference"][0].share_ignored
     stop_after = len(done)
     assert Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE]) == figures
@@ -100,6 +110,16 @@ def test_claims_that_are_not_decided_get_more_seeds(tmp_path: Path, monkeypatch:
         "both": 3,
         "rendered": 3,
     }
+
+
+def test_images_of_another_guidance_are_those_that_these_settings_make(tmp_path: Path) -> None:
+    guided = GeneratedImages(tmp_path, "caption_and_classes", seed=0, guidance_scale=7.0)
+    expected = GeneratedImages(tmp_path / "expected", "caption_and_classes", seed=0)
+    seven = replace(settings(), sampler=replace(settings().sampler, guidance_scale=7.0))
+    for job in (*guided.plan(settings(), 2), *expected.plan(seven, 2)):
+        generate_images(job)
+    for (_, made), (_, same) in zip(guided.read(2), expected.read(2), strict=True):
+        assert np.array_equal(made.image, same.image)
 
 
 def test_images_of_a_larger_number_begin_with_those_of_a_smaller(tmp_path: Path) -> None:
