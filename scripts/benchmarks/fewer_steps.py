@@ -4,10 +4,12 @@
 
 For each scheduler and number of steps: the share of the asked classes that are in the images, and the mIoU of the masks
 against labels, both as a judge sees them, a segmentor trained on rendered scenes; the mIoU of masks of rendered scenes,
-whose exact masks are known, from attention at the sampler's time steps; and the mIoU of segmentors trained on some of
-the folders. The differences to the first case are paired by prompt and seed, or by scene, with 95% bootstrap intervals:
-an interval around 0 means that this many images show no loss. Results are kept in the work folder as they are made: a
-stopped run resumes. What is printed goes to OUTPUT.md and OUTPUT.json, too.
+whose exact masks are known, from attention at the sampler's time steps; and the mIoU of segmentors trained on the
+images. The differences to the first case are paired by prompt and seed, or by scene, with 95% bootstrap intervals, and
+those of segmentors by seed, with the variance of all trainings: an interval around 0 means that this many images show
+no loss.
+Results are kept in the work folder as they are made: a stopped run resumes. What is printed goes to OUTPUT.md and
+OUTPUT.json, too.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from dataset_diffusion.calibration.quality import score
 from dataset_diffusion.dataset.manifest import Manifest
 from dataset_diffusion.files import encode_json, write_atomically
 from dataset_diffusion.generate import generate
-from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+from dataset_diffusion.generators.loading import load_pipeline, model_fingerprint, silence_libraries
 from dataset_diffusion.images import read_image, read_label_mask
 from dataset_diffusion.masks import label_mask
 from dataset_diffusion.metrics import confusion_matrix, segmentation_metrics
@@ -33,12 +35,13 @@ from dataset_diffusion.paths import configs_dir
 from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import train
 from dataset_diffusion.settings.convert import to_settings
-from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 from dataset_diffusion.types import IGNORE_INDEX
 from scripts.benchmarks import toy_table
 from scripts.benchmarks.toy_table import NETWORKS, SIDE, Budget, Row, markdown_row, small_training
 from scripts.reproduction.judge import likeliest
+from scripts.reproduction.statistics import CommonVariance
 from scripts.reproduction.training_sets import rendered_items, write_folder
 from scripts.toy_model.measure_presence import LEAST_SHARE
 from scripts.toy_model.quality import NUM_LABELS, record_scenes
@@ -93,9 +96,8 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=40, help="rendered scenes for exact masks (default %(default)s)")
     parser.add_argument("--judge-scenes", type=int, default=2000, help="that the judge learns (default %(default)s)")
     parser.add_argument("--judge-iterations", type=int, default=1500, help="0: no judge (default %(default)s)")
-    parser.add_argument("--train", default="100,20,4", help="steps whose images train segmentors (default %(default)s)")
-    parser.add_argument("--iterations", type=int, default=800, help="of each of these (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=2, help="of each of these; 0: no training (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=800, help="of each segmentor (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="segmentors of each case; 0: none (default %(default)s)")
     parser.add_argument("--validation", type=int, default=150, help="their test scenes (default %(default)s)")
     args = parser.parse_args()
     budget = Budget(args.images, args.iterations, args.validation)
@@ -106,10 +108,10 @@ def main() -> None:
     cases = parse_cases(args.cases)
     study.prepare(cases)
     rows = [study.measure(case) for case in cases]
-    trained = [int(steps) for steps in args.train.split(",")] if args.seeds else []
-    for row, case in zip(rows, cases, strict=True):
-        seeds = range(args.seeds if case.scheduler == cases[0].scheduler and case.steps in trained else 0)
-        row["segmentor_miou"] = [study.train_segmentor(case, seed) for seed in seeds]
+    for seed in range(args.seeds):
+        for row, case in zip(rows, cases, strict=True):
+            row.setdefault("segmentors", []).append(study.train_segmentor(case, seed))
+    add_segmentor_figures(rows)
     judge = study.judge_quality() if sizes.judge_iterations else None
     text = format_table(rows, judge, sizes)
     print(text)
@@ -123,7 +125,10 @@ class Study:
     """The measurements of one work folder, each made once."""
 
     def __init__(self, model: str, work: Path, sizes: Sizes) -> None:
-        self._model, self._work, self._sizes = model, work, sizes
+        self._model, self._sizes = model, sizes
+        self._shared = work
+        """Of all models: the judge, and the scenes to test on."""
+        self._work = work / self._weights()
         self._loaded: Segmentor | None = None
         self._first: dict[str, np.ndarray] = {}
 
@@ -148,14 +153,14 @@ class Study:
 
     def train_segmentor(self, case: Case, seed: int) -> float:
         """The mIoU of a small segmentor trained on a case's images, on rendered scenes."""
-        validation = self._work / "validation"
+        validation = self._shared / f"validation_{self._sizes.training.validation}"
         self._write_scenes(validation, VALIDATION_SEEDS[: self._sizes.training.validation], "val")
         row = Row("few", "DeepLabV3-R18", case.name, self._sizes.images, 0, seed)
         budget = self._sizes.training
         path = self._work / f"segmentor_{case.name}_{budget.images}_{budget.iterations}_seed{seed}.json"
         if not path.exists():
             work = self._work / path.stem
-            work.mkdir(exist_ok=True)
+            work.mkdir(parents=True, exist_ok=True)
             figures = toy_table.run(row, budget, self._images(case), work, validation)
             write_atomically(path, encode_json(figures))
         miou: float = json.loads(path.read_text())["miou"]
@@ -164,7 +169,7 @@ class Study:
 
     def judge_quality(self) -> float:
         """The judge's mIoU on rendered scenes that it was not trained on, told which classes are in them."""
-        path = self._work / f"{self._judge_name}_miou.json"
+        path = self._shared / f"{self._judge_name}_{self._sizes.training.validation}_miou.json"
         if not path.exists():
             confusions = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
             for item in rendered_items(VALIDATION_SEEDS[: self._sizes.training.validation]):
@@ -173,6 +178,13 @@ class Study:
             write_atomically(path, encode_json(segmentation_metrics(confusions).miou))
         quality: float = json.loads(path.read_text())
         return quality
+
+    def _weights(self) -> str:
+        """The beginning of the digest of the model's weights."""
+        model = ModelSettings(self._model)
+        return model_fingerprint(load_pipeline(model, SamplerSettings()), model)["revision"].removeprefix("sha256:")[
+            :12
+        ]
 
     def _settings(self, case: Case) -> GenerateSettings:
         overrides = [
@@ -219,6 +231,7 @@ class Study:
                 labels = label_mask(scores, settings.mask.threshold, settings.mask.uncertainty_threshold).labels
                 kept = labels != IGNORE_INDEX
                 confusions.append(confusion_matrix(exact_labels[kept], labels[kept], NUM_LABELS))
+            path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, exact=np.array(confusions))
         with np.load(path) as found:
             exact: Confusions = found["exact"]
@@ -238,7 +251,7 @@ class Study:
     @property
     def _judge(self) -> Segmentor:
         if self._loaded is None:
-            folder = self._work / self._judge_name
+            folder = self._shared / self._judge_name
             self._write_scenes(folder / "dataset", JUDGE_SCENES[: self._sizes.judge_scenes], "train")
             settings = small_training(NETWORKS["DeepLabV3-R18"], folder, 0, self._sizes.judge_iterations)
             with (
@@ -266,6 +279,17 @@ def present_share(presence: np.ndarray) -> float:
     return float(presence[:, 1].sum() / presence[:, 0].sum())
 
 
+def add_segmentor_figures(rows: Sequence[dict[str, Any]]) -> None:
+    """Give each row the mean of its segmentors, and the 95% interval of its difference to the first row's."""
+    if not all(row.get("segmentors") for row in rows):
+        return
+    variance = CommonVariance.of([row["segmentors"] for row in rows])
+    for row in rows:
+        row["segmentor"] = float(np.mean(row["segmentors"]))
+        points = variance.difference(row["segmentors"], rows[0]["segmentors"])
+        row["segmentor_difference"] = (points.mean - points.half_width, points.mean + points.half_width)
+
+
 STATISTICS = {"presence": present_share, "masks": miou, "exact": miou}
 
 
@@ -280,25 +304,26 @@ def difference_interval(own: np.ndarray, first: np.ndarray, statistic: Any) -> t
 
 def format_table(rows: Sequence[dict[str, Any]], judge: float | None, sizes: Sizes) -> str:
     """The table in Markdown."""
+    seeds = len(rows[0].get("segmentors", []))
     heads = ["scheduler", "steps", "asked classes present", "masks, judged", "masks, exact", "segmentor"]
     lines = [
         f"Percent; in brackets the 95% interval of the difference to the first row. {sizes.images} images and "
         f"{sizes.scenes} rendered scenes. "
         + ("" if judge is None else f"The judge's own mIoU on rendered scenes: {100 * judge:.1f}. ")
-        + f"Segmentors: {sizes.training.iterations} iterations at {SIDE} x {SIDE}, a figure a seed.",
+        + (f"Segmentors: {seeds} of {sizes.training.iterations} iterations at {SIDE} x {SIDE} a row." if seeds else ""),
         "",
         markdown_row(heads),
         markdown_row(["---", *["---:"] * (len(heads) - 1)]),
     ]
     for number, row in enumerate(rows):
         cells = [f"`{row['scheduler']}`", str(row["steps"])]
-        for name in STATISTICS:
+        for name in (*STATISTICS, "segmentor"):
             if name not in row:
                 cells.append("-")
                 continue
             low, high = row[f"{name}_difference"]
-            cells.append(f"{100 * row[name]:.1f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if number else ""))
-        cells.append(", ".join(f"{100 * value:.1f}" for value in row["segmentor_miou"]) or "-")
+            is_known = number and not np.isnan(low)  # of one seed each there is no interval
+            cells.append(f"{100 * row[name]:.1f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if is_known else ""))
         lines.append(markdown_row(cells))
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,17 @@
 import numpy as np
+import pytest
 
-from scripts.benchmarks.fewer_steps import Case, difference_interval, miou, parse_cases, present_share
+from scripts.benchmarks.fewer_steps import (
+    Case,
+    Sizes,
+    add_segmentor_figures,
+    difference_interval,
+    format_table,
+    miou,
+    parse_cases,
+    present_share,
+)
+from scripts.benchmarks.toy_table import Budget
 
 
 def test_cases_are_schedulers_with_numbers_of_steps() -> None:
@@ -28,3 +39,39 @@ def test_the_interval_of_a_difference_is_that_of_pairs() -> None:
     worse[1::10, 1] = 0
     low, high = difference_interval(worse, first, present_share)
     assert -0.25 < low < -0.1 < high <= 0
+
+
+def test_segmentors_of_all_cases_say_how_far_a_difference_is_chance() -> None:
+    """Seeds shift all cases alike, so that what is left over is what one case's seed moved by itself."""
+    seeds = np.array([0.0, 0.05, -0.03])
+    chance = np.array([[0.01, -0.01, 0.0], [-0.01, 0.0, 0.01], [0.0, 0.01, -0.01]])
+    rows: list[dict] = [
+        {"scheduler": "ddim", "steps": steps, "segmentors": list(level + seeds + noise)}
+        for steps, level, noise in zip((100, 20, 4), (0.4, 0.4, 0.3), chance, strict=True)
+    ]
+    add_segmentor_figures(rows)
+    means = [np.mean(row["segmentors"]) for row in rows]
+    assert [row["segmentor"] for row in rows] == pytest.approx(means)
+    low, high = rows[1]["segmentor_difference"]
+    assert low < 0 < high
+    assert rows[2]["segmentor_difference"][1] < 0
+    text = format_table(rows, None, Sizes(64, 40, 0, 0, Budget(64, 800, 150)))
+    assert "| `ddim` | 100 | - | - | - | 40.7 |" in text
+    assert "| `ddim` | 4 | - | - | - | 30.7 (-12" in text
+    assert "Segmentors: 3 of 800 iterations" in text
+
+
+def test_without_trainings_there_is_no_segmentor() -> None:
+    rows: list[dict] = [{"scheduler": "ddim", "steps": 4}]
+    add_segmentor_figures(rows)
+    assert "Segmentors" not in format_table(rows, None, Sizes(64, 40, 0, 0, Budget(64, 800, 150)))
+    assert "segmentor" not in rows[0]
+    assert "| `ddim` | 4 | - | - | - | - |" in format_table(rows, None, Sizes(64, 40, 0, 0, Budget(64, 800, 150)))
+
+
+def test_of_one_seed_there_are_figures_without_intervals() -> None:
+    rows: list[dict] = [
+        {"scheduler": "ddim", "steps": steps, "segmentors": [miou]} for steps, miou in ((100, 0.4), (4, 0.3))
+    ]
+    add_segmentor_figures(rows)
+    assert "| `ddim` | 4 | - | - | - | 30.0 |" in format_table(rows, None, Sizes(64, 40, 0, 0, Budget(64, 800, 150)))
