@@ -38,9 +38,16 @@ from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, SamplerSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 from dataset_diffusion.types import IGNORE_INDEX
-from scripts.benchmarks import toy_table
-from scripts.benchmarks.toy_table import NETWORKS, SIDE, Budget, Row, markdown_row, small_training
+from scripts.benchmarks.toy_table import (
+    SIDE,
+    Budget,
+    generated_items,
+    markdown_row,
+    small_training,
+    train_and_test,
+)
 from scripts.reproduction.judge import likeliest
+from scripts.reproduction.segmentor import SMALL_SEGMENTOR
 from scripts.reproduction.statistics import CommonVariance
 from scripts.reproduction.training_sets import rendered_items, write_folder
 from scripts.toy_model.measure_presence import LEAST_SHARE
@@ -92,11 +99,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="takes images, trainings and results")
     parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
     parser.add_argument("--cases", default=CASES, help="schedulers and steps (default %(default)r)")
-    parser.add_argument("--images", type=int, default=64, help="of each case (default %(default)s)")
+    parser.add_argument("--images", type=int, default=48, help="of each case (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=40, help="rendered scenes for exact masks (default %(default)s)")
     parser.add_argument("--judge-scenes", type=int, default=2000, help="that the judge learns (default %(default)s)")
     parser.add_argument("--judge-iterations", type=int, default=1500, help="0: no judge (default %(default)s)")
-    parser.add_argument("--iterations", type=int, default=800, help="of each segmentor (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=500, help="of each segmentor (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="segmentors of each case; 0: none (default %(default)s)")
     parser.add_argument("--validation", type=int, default=150, help="their test scenes (default %(default)s)")
     args = parser.parse_args()
@@ -155,14 +162,14 @@ class Study:
         """The mIoU of a small segmentor trained on a case's images, on rendered scenes."""
         validation = self._shared / f"validation_{self._sizes.training.validation}"
         self._write_scenes(validation, VALIDATION_SEEDS[: self._sizes.training.validation], "val")
-        row = Row("few", "DeepLabV3-R18", case.name, self._sizes.images, 0, seed)
         budget = self._sizes.training
         path = self._work / f"segmentor_{case.name}_{budget.images}_{budget.iterations}_seed{seed}.json"
         if not path.exists():
             work = self._work / path.stem
-            work.mkdir(parents=True, exist_ok=True)
-            figures = toy_table.run(row, budget, self._images(case), work, validation)
-            write_atomically(path, encode_json(figures))
+            folder = self._images(case)
+            images = generated_items(folder, [record.id for record in Manifest(folder).stream()])
+            settings = small_training(SMALL_SEGMENTOR, work, seed, budget.iterations)
+            write_atomically(path, encode_json(train_and_test(work, images, settings, validation)))
         miou: float = json.loads(path.read_text())["miou"]
         print(f"{case.name}: segmentor of seed {seed}: mIoU {100 * miou:.1f}", flush=True)
         return miou
@@ -253,7 +260,7 @@ class Study:
         if self._loaded is None:
             folder = self._shared / self._judge_name
             self._write_scenes(folder / "dataset", JUDGE_SCENES[: self._sizes.judge_scenes], "train")
-            settings = small_training(NETWORKS["DeepLabV3-R18"], folder, 0, self._sizes.judge_iterations)
+            settings = small_training(SMALL_SEGMENTOR, folder, 0, self._sizes.judge_iterations)
             with (
                 (folder / "log.txt").open("a") as log,
                 contextlib.redirect_stdout(log),
