@@ -31,23 +31,28 @@ def test_an_object_without_a_position_has_no_share() -> None:
 
 
 def test_the_figures_of_a_scenes_objects_have_their_size_and_the_iou_at_each_power() -> None:
-    """Attention that stays in place: masks are the cross-attention's, at every power."""
+    """Each position attends to its left neighbour: walks go left by a column a step, and masks move right."""
     labels = np.zeros((32, 32), np.uint8)
-    labels[:16, :8] = 3
+    labels[:16, :16] = 3
     labels[31, 31] = 5
     cross = np.zeros((1, 1, 2, 16, 16), np.float32)
-    cross[0, 0, 0, :8, :8] = 1  # twice as wide as class 3 is
+    cross[0, 0, 0, :8, :8] = 1
     cross[0, 0, 1, 15, 15] = 1
-    eyes = {side: np.eye(side**2, dtype=np.float32)[None, None] for side in (16, 8)}
+    left = np.eye(256, k=-1, dtype=np.float32)
+    left[0, 0] = 1
+    attention = {16: left[None, None], 8: np.eye(64, dtype=np.float32)[None, None]}
     scene = ArchivedImage(
-        np.zeros((32, 32, 3), np.uint8), (3, 5), ArchivedAttention({(CLASS_PROMPT, 16): cross}, eyes), labels
+        np.zeros((32, 32, 3), np.uint8), (3, 5), ArchivedAttention({(CLASS_PROMPT, 16): cross}, attention), labels
     )
-    large, tiny = object_figures(scene, dict.fromkeys((1, 2, 4, 8), 0.5))
-    assert (large.size, tiny.size) == (32, 0.25)
-    assert large.fine == large.coarse == [1, 1, 1, 1]
+    large, tiny = object_figures(scene, {1: 0.5, 2: 0.5, 4: 0.5, 8: 0.0})
+    assert (large.size, tiny.size) == (64, 0.25)
+    # From the image's first position walks go nowhere; from other rows they leave to the end of the row before.
+    assert large.fine == pytest.approx([(8 + 7 * (8 - power)) / 64 for power in (1, 2, 4, 8)])
+    assert large.coarse == [1, 1, 1, 1]
     assert tiny.fine == tiny.coarse == []
-    assert large.iou == pytest.approx([0.5] * 4, abs=0.05)
-    assert len(set(large.iou)) == 1
+    # A mask moved by n of its 8 columns shares 8 - n of 8 + n with the object.
+    assert large.iou[:3] == pytest.approx([7 / 9, 6 / 10, 4 / 12], abs=0.1)
+    assert large.iou[3] == pytest.approx(64 / 256, abs=0.01)  # a threshold of 0: all of the image
 
 
 def test_groups_have_equally_many_objects_from_the_smallest_to_the_largest() -> None:

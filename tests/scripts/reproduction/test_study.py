@@ -24,9 +24,9 @@ TABLE = Experiment(
     "A table",
     (
         Variant("no band", band=0.0),
+        Variant("guided", guidance_scale=7.0),
         Variant("TTA", tta=True),
         Variant("more", images=2),
-        Variant("guided", guidance_scale=7.0),
     ),
 )
 
