@@ -485,7 +485,7 @@ class _Maker:
                 prompt.seed if sample.is_finite else next_seed(prompt.seed, prompt.sample_id, attempt)
                 for prompt, (sample, _) in zip(batch, samples, strict=True)
             ]
-            again = self._sample([replace(prompt, seed=seed) for prompt, seed in zip(batch, seeds, strict=True)])
+            again = self._sample([prompt._replace(seed=seed) for prompt, seed in zip(batch, seeds, strict=True)])
             samples = [old if old[0].is_finite else (new, attempt) for old, new in zip(samples, again, strict=True)]
         return samples
 
