@@ -5,7 +5,8 @@
 
 Settings are those of dd-generate; `scripts.benchmarks.random_models` writes pipelines of real size. Each row is made by
 processes started for it, on one thread each, and its ratio is to the first row. Seconds are those of the images alone:
-neither loading nor the first batch of each process, which costs more, is in them. Peak memory is of one process.
+neither loading nor the first batch of each process, which costs more, is in them. Other work on the machine lengthens
+them, but hardly the seconds of a CPU, which are summed over the processes. Peak memory is of one process.
 `scripts.benchmarks.recording` tells recording and masks apart.
 """
 
@@ -14,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
     from dataset_diffusion.types import Prompt, Sample
 
 ROUNDS = 3
-Row = Callable[[GenerateSettings, int, int, Barrier], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a row: `seconds` on the clock, seconds of a `cpu`, and the peak memory in MiB."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+Row = Callable[[GenerateSettings, int, int, Barrier], Cost]
 
 
 def work(settings: GenerateSettings) -> None:
@@ -44,7 +56,7 @@ def work(settings: GenerateSettings) -> None:
         ("dd-generate", whole, 1),
         ("dd-generate, 2 processes", whole, 2),
     ]
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in rows}
+    times: dict[str, list[Cost]] = {name: [] for name, _, _ in rows}
     # They take turns, so that a machine whose speed drifts does not favour one.
     for _ in range(ROUNDS):
         for name, row, count in rows:
@@ -52,14 +64,16 @@ def work(settings: GenerateSettings) -> None:
     print(f"{settings.num_images} images in batches of {settings.batch_size}, median of {ROUNDS} rounds")
     for name, measured in times.items():
         pairs = list(zip(measured, times["stock pipeline"], strict=True))
-        ratio = statistics.median(own[0] / first[0] for own, first in pairs)
-        memory = statistics.median(own[1] / first[1] for own, first in pairs)
-        seconds = statistics.median(own for own, _ in measured)
-        print(f"{name:26} {seconds:8.2f} s   time {ratio:.3f}   peak memory {memory:.3f}", flush=True)
+        time_, cpu, memory = (
+            statistics.median(getattr(own, name) / getattr(first, name) for own, first in pairs)
+            for name in ("seconds", "cpu", "peak")
+        )
+        seconds = statistics.median(own.seconds for own in measured)
+        print(f"{name:26} {seconds:8.2f} s   time {time_:.3f}   CPU {cpu:.3f}   peak memory {memory:.3f}", flush=True)
 
 
-def run(row: Row, settings: GenerateSettings, count: int) -> tuple[float, float]:
-    """Seconds from when all processes are ready to when the last is done, and the larger peak memory."""
+def run(row: Row, settings: GenerateSettings, count: int) -> Cost:
+    """From when all processes are ready to when the last is done; the larger peak memory."""
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as temporary:
         settings = replace(settings, output_dir=str(Path(temporary, "data")))
@@ -75,7 +89,9 @@ def run(row: Row, settings: GenerateSettings, count: int) -> tuple[float, float]
         results = [receiver.recv() for receiver in receivers]
         for process in processes:
             process.join()
-    return max(seconds for seconds, _ in results), max(peak for _, peak in results)
+    return Cost(
+        max(cost.seconds for cost in results), sum(cost.cpu for cost in results), max(cost.peak for cost in results)
+    )
 
 
 def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -> None:
@@ -89,7 +105,7 @@ def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: i
         raise
 
 
-def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> tuple[float, float]:
+def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> Cost:
     """The pipeline alone, on the same prompts and seeds."""
     import torch
 
@@ -117,39 +133,47 @@ def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier)
 
     sample(0)
     barrier.wait()
-    begin = time.perf_counter()
+    clock = _Clock()
     for number in range(len(batches)):
         sample(number)
-    return time.perf_counter() - begin, _peak()
+    return clock.cost()
 
 
-def whole(settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -> tuple[float, float]:
+def whole(settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -> Cost:
     """`generate`, from its first batch to the complete folder."""
     from dataset_diffusion import generate as module
     from dataset_diffusion.generators.generator import Generator
     from dataset_diffusion.generators.loading import silence_libraries
 
     silence_libraries()
-    begin = [0.0]
+    clocks: list[_Clock] = []
 
     class Timed(Generator):
         """Begins the clock at the first batch, after one that is thrown away."""
 
         def sample(self, prompts: "Sequence[Prompt]") -> "list[Sample]":
             """Make a batch."""
-            if not begin[0]:
+            if not clocks:
                 super().sample(prompts)
                 barrier.wait()
-                begin[0] = time.perf_counter()
+                clocks.append(_Clock())
             return super().sample(prompts)
 
     module.Generator = Timed  # type: ignore[misc]
     module.generate(replace(settings, shard=f"{rank}/{count}"), progress=False)
-    return time.perf_counter() - begin[0], _peak()
+    return clocks[0].cost()
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class _Clock:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter(), time.process_time()
+
+    def cost(self) -> Cost:
+        """What this process has cost since."""
+        seconds, cpu = time.perf_counter() - self._begin[0], time.process_time() - self._begin[1]
+        return Cost(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 if __name__ == "__main__":
