@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scripts.reproduction.figures import Figures
 from scripts.reproduction.findings import Finding, mean
 from scripts.reproduction.mechanism import POWERS, SizeGroup
 from scripts.reproduction.scale import Scale
+from scripts.reproduction.statistics import Interval
 from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
 COLOURS: dict[Metric, str] = {"masks": "tab:blue", "judged": "tab:green", "segmentor": "tab:orange"}
@@ -33,15 +35,7 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
             known = [(place, measured) for place, measured in points if measured is not None]
             if metric not in table.metrics or not known:
                 continue
-            panel.errorbar(
-                [value.mean for _, value in known],
-                [place + offset for place, _ in known],
-                xerr=[value.half_width for _, value in known],
-                fmt="o",
-                capsize=3,
-                color=COLOURS[metric],
-                label=metric,
-            )
+            _draw_intervals(panel, known, metric, offset)
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_title(table.title, fontsize=10, loc="left")
@@ -85,15 +79,7 @@ def plot_claims(found: Sequence[Finding], path: Path) -> None:
         known = [(place, finding.outcome(metric)) for place, finding in enumerate(found)]
         points = [(place, outcome.difference) for place, outcome in known if outcome is not None]
         if points:
-            panel.errorbar(
-                [difference.mean for _, difference in points],
-                [place + offset for place, _ in points],
-                xerr=[difference.half_width for _, difference in points],
-                fmt="o",
-                capsize=3,
-                color=COLOURS[metric],
-                label=metric,
-            )
+            _draw_intervals(panel, points, metric, offset)
     labels = [f"{finding.claim.text}: {finding.verdict}" for finding in found]
     panel.set_yticks(range(len(found)), labels, fontsize=8)
     panel.invert_yaxis()
@@ -135,6 +121,19 @@ def plot_power(groups: Sequence[SizeGroup], path: Path) -> None:
         panel.set_ylim(0, 100)
         panel.grid(alpha=0.3)
     _save(figure, path)
+
+
+def _draw_intervals(panel: Axes, points: Sequence[tuple[int, Interval]], metric: Metric, offset: float) -> None:
+    """A metric's values at their places, a little above or below those of the others."""
+    panel.errorbar(
+        [value.mean for _, value in points],
+        [place + offset for place, _ in points],
+        xerr=[value.half_width for _, value in points],
+        fmt="o",
+        capsize=3,
+        color=COLOURS[metric],
+        label=metric,
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -90,7 +90,6 @@ class Study:
                 name for claim in CLAIMS if needs_more_seeds(figures, claim) for name in (claim.better, claim.worse)
             }
             rows = [variant for variant in variants if variant.name in names]
-            # Rows of which one training gives the figures of another get their seeds as well.
             self._measure_segmentors(dict.fromkeys(rows, seeds), figures)
 
     def _measure_masks(self, variants: Sequence[Variant], figures: Figures) -> None:
