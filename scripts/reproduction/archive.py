@@ -1,6 +1,7 @@
 """Attention recorded once, from which the masks of all ablations are made.
 
-Each layer is kept by itself, and so is each quarter of the time steps; the mean over both is what dd-generate records.
+Each layer is kept by itself, and so is each quarter of the time steps; the mean over layers and steps is what
+dd-generate records.
 """
 
 import io
@@ -46,18 +47,31 @@ class ArchivedAttention:
 
     `cross[text, resolution]` is [L, Q, K, h, w]: layers, quarters of the time steps, classes (the mean over their
     tokens; of MORE_WORDS there are K + NUM_MORE); `self_attention[resolution]` is [L, Q, N, N]. float32; kept in files
-    in float16.
+    in float16. `quarter_steps` [Q] is the number of time steps in each quarter.
     """
 
     cross: Mapping[tuple[str, int], np.ndarray]
     self_attention: Mapping[int, np.ndarray]
+    quarter_steps: Sequence[int]
+
+    def mean(
+        self, values: np.ndarray, layers: Sequence[int] | None = None, quarters: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """The mean of [L, Q, ...] over the time steps of chosen layers and quarters (None: all)."""
+        weights = np.asarray(self.quarter_steps, values.dtype)
+        if layers is not None:
+            values = values[list(layers)]
+        if quarters is not None:
+            values, weights = values[:, list(quarters)], weights[list(quarters)]
+        return np.tensordot(weights / weights.sum(), values.mean(axis=0), axes=1)
 
     def write(self, path: Path) -> None:
         """Write one .npz, whole or not at all."""
         arrays = {f"cross {text} {side}": values for (text, side), values in self.cross.items()}
         arrays |= {f"self {side}": values for side, values in self.self_attention.items()}
         content = io.BytesIO()
-        np.savez(content, **{name: values.astype(np.float16) for name, values in arrays.items()})  # type: ignore[arg-type]
+        halves = {name: values.astype(np.float16) for name, values in arrays.items()}
+        np.savez(content, quarter_steps=np.asarray(self.quarter_steps), **halves)  # type: ignore[arg-type]
         write_atomically(path, content.getvalue())
 
     @classmethod
@@ -66,14 +80,17 @@ class ArchivedAttention:
         cross: dict[tuple[str, int], np.ndarray] = {}
         self_attention: dict[int, np.ndarray] = {}
         with np.load(path) as arrays:
+            quarter_steps = arrays["quarter_steps"].tolist()
             for name in arrays.files:
+                if name == "quarter_steps":
+                    continue
                 kind, *text, side = name.split(" ")
                 values = arrays[name].astype(np.float32)
                 if kind == "cross":
                     cross[text[0], int(side)] = values
                 else:
                     self_attention[int(side)] = values
-        return cls(cross, self_attention)
+        return cls(cross, self_attention, quarter_steps)
 
 
 @dataclass(frozen=True)
@@ -140,10 +157,18 @@ def plan_recordings(layers: Sequence[AttentionLayer], texts: Sequence[ReadText])
     ]
 
 
+def split_steps(num_steps: int) -> list[range]:
+    """The time steps of each quarter; where four do not divide their number, some quarters have one more."""
+    return [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]
+
+
 def archive(
-    plan: Sequence[ArchivedRecording], quarters: Sequence[Sequence[AttentionMaps]], item: int
+    plan: Sequence[ArchivedRecording], quarters: Sequence[Sequence[AttentionMaps]], item: int, num_steps: int
 ) -> ArchivedAttention:
-    """Put together what was recorded of image `item` of the batch: `quarters[q][r]` are recording r's maps of it."""
+    """Put together what was recorded of image `item` of the batch in `num_steps` time steps.
+
+    `quarters[q][r]` are recording r's maps of the image in quarter q.
+    """
     cross: dict[tuple[str, int], list[Tensor]] = {}
     self_attention: dict[int, list[Tensor]] = {}
     for index, planned in enumerate(plan):
@@ -156,6 +181,7 @@ def archive(
     return ArchivedAttention(
         cross={key: torch.stack(values).float().cpu().numpy() for key, values in cross.items()},
         self_attention={side: torch.stack(values).float().cpu().numpy() for side, values in self_attention.items()},
+        quarter_steps=[len(steps) for steps in split_steps(num_steps)],
     )
 
 
@@ -179,19 +205,17 @@ def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *
     plan = plan_recordings(recorder.layers(item.image), texts)
     by_step = recorder.record_steps(item.image, item.prompt, [planned.recording for planned in plan], seed)
     num_steps = len(recorder.times)
-    steps = [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]
-    quarters = [[mean_maps([maps[step] for step in quarter]) for maps in by_step] for quarter in steps]
-    return archive(plan, quarters, item=0)
+    quarters = [[mean_maps([maps[step] for step in steps]) for maps in by_step] for steps in split_steps(num_steps)]
+    return archive(plan, quarters, item=0, num_steps=num_steps)
 
 
 class QuarterlyRecorder:
     """Within its `with` block, records each quarter of a UNet's `num_calls` calls by itself."""
 
     def __init__(self, unet: nn.Module, recordings: Sequence[Recording], num_calls: int) -> None:
-        if num_calls % QUARTERS:
-            raise ValueError(f"{num_calls} calls cannot be divided into {QUARTERS} quarters")
         self._unet = unet
         self._num_calls = num_calls
+        self._starts = [steps.start for steps in split_steps(num_calls)]
         self._calls = 0
         self._recorders = [
             [AttentionRecorder(unet, recording.layers, recording.states) for recording in recordings]
@@ -210,9 +234,9 @@ class QuarterlyRecorder:
         self._active.close()
 
     def _before_call(self, _module: nn.Module, _args: Any) -> None:
-        if self._calls * QUARTERS % self._num_calls == 0:
+        if self._calls in self._starts:
             self._active.close()
-            for recorder in self._recorders[self._calls * QUARTERS // self._num_calls]:
+            for recorder in self._recorders[self._starts.index(self._calls)]:
                 self._active.enter_context(recorder)
         self._calls += 1
 

@@ -181,14 +181,15 @@ class GeneratedImages:
         plan = plan_recordings(find_attention_layers(pipe.unet, latent_size(pipe)), texts)
         pipe.scheduler.set_timesteps(num_inference_steps)
         recordings = [planned.recording for planned in plan]
-        with QuarterlyRecorder(pipe.unet, recordings, len(pipe.scheduler.timesteps)) as recorder:
+        num_calls = len(pipe.scheduler.timesteps)
+        with QuarterlyRecorder(pipe.unet, recordings, num_calls) as recorder:
             samples = generator.sample(batch)
         for index, sample in enumerate(samples):
             sample_id = sample.prompt.sample_id
             write_atomically(self.image_path(sample_id), encode_image(sample.image))
             facts = {"class_ids": sample.prompt.class_ids, "prompt": full_texts[index]}
             write_atomically(self._folder / "facts" / f"{sample_id}.json", json.dumps(facts).encode())
-            archive(plan, recorder.quarters(index), index).write(self._attention(sample_id))
+            archive(plan, recorder.quarters(index), index, num_calls).write(self._attention(sample_id))
 
     def read(self, count: int) -> Iterator[tuple[str, ArchivedImage]]:
         """The first `count` images, each with its id."""

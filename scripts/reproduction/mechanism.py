@@ -80,7 +80,7 @@ def object_figures(scene: ArchivedImage, thresholds: Mapping[int, float]) -> Ite
         power: label_mask(make_scores(scene, Recipe(power=power)), thresholds[power], thresholds[power]).labels
         for power in POWERS
     }
-    attention = {side: scene.attention.self_attention[side].mean(axis=(0, 1)) for side in (FINE, COARSE)}
+    attention = {side: scene.attention.mean(scene.attention.self_attention[side]) for side in (FINE, COARSE)}
     for class_id in scene.class_ids:
         exact = scene.labels == class_id
         shares = {side: _share_of_positions(exact, side) for side in (FINE, COARSE)}

@@ -49,12 +49,16 @@ class ArchivedImage:
 def make_scores(item: ArchivedImage, recipe: Recipe) -> ClassScores:
     """The scores of an image's classes, by the functions that dd-generate uses."""
     size = item.image.shape[:2]
-    cross = _mean(item.attention.cross[recipe.text, recipe.cross_resolution], recipe)
+
+    def mean(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(item.attention.mean(values, recipe.layers, recipe.quarters))
+
+    cross = mean(item.attention.cross[recipe.text, recipe.cross_resolution])
     spans = [(row,) for row in range(len(cross))]  # Archived cross-attention is that of whole classes.
     # What a class that was not asked for wins is labelled IGNORE_INDEX.
     class_ids = (*item.class_ids, *[IGNORE_INDEX] * (len(cross) - len(item.class_ids)))
     evidence = [
-        class_evidence(AttentionMaps(cross, _mean(item.attention.self_attention[side], recipe)), spans, recipe.power)
+        class_evidence(AttentionMaps(cross, mean(item.attention.self_attention[side])), spans, recipe.power)
         for side in recipe.self_resolutions
     ]
     if len(evidence) > 1:
@@ -92,12 +96,3 @@ def shift_scores(scores: ClassScores, thresholds: np.ndarray, common: float) -> 
     """Scores of which `common` is the threshold, where class k's was `thresholds[k]` (indexed by label)."""
     own = torch.tensor([float(thresholds[class_id]) for class_id in scores.class_ids])
     return ClassScores((scores.scores + (common - own)[:, None, None]).clamp(0, 1), scores.class_ids)
-
-
-def _mean(values: np.ndarray, recipe: Recipe) -> torch.Tensor:
-    """The mean over the chosen layers and quarters of [L, Q, ...]."""
-    if recipe.layers is not None:
-        values = values[list(recipe.layers)]
-    if recipe.quarters is not None:
-        values = values[:, list(recipe.quarters)]
-    return torch.from_numpy(values.mean(axis=(0, 1)))

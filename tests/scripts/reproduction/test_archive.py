@@ -36,7 +36,7 @@ from scripts.reproduction.archive import (
 from tests.clip import real_clip_tokenizer
 from tests.tiny_pipeline import build_tiny_pipeline
 
-SETTINGS = SamplerSettings(num_inference_steps=8, guidance_scale=2.0)
+SETTINGS = SamplerSettings(num_inference_steps=7, guidance_scale=2.0)
 SIXTEEN = AttentionSettings(self_resolution=16, cross_resolution=16)
 WORDS = ["cat", "dog"]
 PROMPTS = [Prompt("a", "a cat", (8, 12), seed=1), Prompt("b", "a dog", (12,), seed=2)]
@@ -61,17 +61,17 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
         read_texts(pipe.tokenizer, partial(encode, pipe), None, words, seeds=[1, 2]),
     )
     plain = generator.sample(PROMPTS)
-    with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=8) as recorder:
+    with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=7) as recorder:
         samples = generator.sample(PROMPTS)
     for index, (sample, same) in enumerate(zip(samples, plain, strict=True)):
         assert np.array_equal(sample.image, same.image)
-        archived = archive(plan, recorder.quarters(index), index)
+        archived = archive(plan, recorder.quarters(index), index, num_steps=7)
         cross = archived.cross[CLASS_PROMPT, 16]
         assert cross.shape == (3, 4, len(sample.prompt.class_ids), 16, 16)
         assert archived.self_attention[8].shape == (4, 4, 64, 64)
         expected = class_attention(sample.attention.cross, class_texts[index].spans)
-        torch.testing.assert_close(torch.from_numpy(cross.mean(axis=(0, 1))), expected, atol=1e-6, rtol=1e-5)
-        mean = torch.from_numpy(archived.self_attention[16].mean(axis=(0, 1)))
+        torch.testing.assert_close(torch.from_numpy(archived.mean(cross)), expected, atol=1e-6, rtol=1e-5)
+        mean = torch.from_numpy(archived.mean(archived.self_attention[16]))
         torch.testing.assert_close(mean, sample.attention.self_attention, atol=1e-6, rtol=1e-5)
         quarters = cross.mean(axis=0)
         assert not np.allclose(quarters[0], quarters[3], atol=1e-6)
@@ -84,18 +84,18 @@ def test_a_sampling_of_another_length_is_an_error(pipe: StableDiffusionPipeline)
     plan = plan_recordings(find_attention_layers(pipe.unet, (16, 16)), texts)
     with QuarterlyRecorder(pipe.unet, [planned.recording for planned in plan], num_calls=12) as recorder:
         generator.sample(PROMPTS[:1])
-    with pytest.raises(RuntimeError, match="8 times, not 12"):
+    with pytest.raises(RuntimeError, match="7 times, not 12"):
         recorder.quarters(0)
 
 
 def test_a_labelled_images_quarters_average_to_its_recording(pipe: StableDiffusionPipeline) -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     item = LabelledImage(image, np.zeros((32, 32), np.uint8), (8, 12), ("cat", "dog"), prompt="a thing; cat dog")
-    recorder = NoisedRecorder(pipe, 8, SIXTEEN)
+    recorder = NoisedRecorder(pipe, 7, SIXTEEN)
     archived = archive_labelled(recorder, item, seed=5, appended=True)
     recorded = recorder.record(item, seed=5).attention
     spans = ((1,), (2, 3))
-    mean = archived.cross[CLASS_PROMPT, 16].mean(axis=(0, 1))
+    mean = archived.mean(archived.cross[CLASS_PROMPT, 16])
     torch.testing.assert_close(torch.from_numpy(mean), class_attention(recorded.cross, spans), atol=1e-6, rtol=1e-5)
     assert archived.cross[FULL_PROMPT, 16].shape == archived.cross[CLASS_PROMPT, 16].shape
     assert not np.allclose(archived.cross[FULL_PROMPT, 16], archived.cross[CLASS_PROMPT, 16], atol=1e-4)
@@ -105,12 +105,12 @@ def test_a_labelled_images_quarters_average_to_its_recording(pipe: StableDiffusi
 def test_words_not_asked_for_are_read_behind_those_that_were(pipe: StableDiffusionPipeline) -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     item = LabelledImage(image, np.zeros((32, 32), np.uint8), (8, 12), ("cat", "dog"), prompt="a thing; cat dog")
-    recorder = NoisedRecorder(pipe, 8, SIXTEEN)
+    recorder = NoisedRecorder(pipe, 7, SIXTEEN)
     archived = archive_labelled(recorder, item, seed=5, appended=False)
     five_words = (*item.words, *other_words(item.words, seed=5))
     text = class_prompt(pipe.tokenizer, five_words)
     expected = recorder.record(replace(item, class_ids=tuple(range(1, 6)), words=five_words), seed=5).attention
-    mean = torch.from_numpy(archived.cross[MORE_WORDS, 16].mean(axis=(0, 1)))
+    mean = torch.from_numpy(archived.mean(archived.cross[MORE_WORDS, 16]))
     torch.testing.assert_close(mean, class_attention(expected.cross, text.spans), atol=1e-6, rtol=1e-5)
     asked_alone = archived.cross[CLASS_PROMPT, 16]
     assert not np.allclose(archived.cross[MORE_WORDS, 16][:, :, :2], asked_alone, atol=1e-4)
@@ -142,6 +142,7 @@ def test_an_archive_is_read_as_it_was_written_up_to_float16(tmp_path: Path) -> N
     archived = ArchivedAttention(
         cross={(CLASS_PROMPT, 16): generator.random((2, 4, 1, 16, 16), dtype=np.float32)},
         self_attention={8: generator.random((2, 4, 64, 64), dtype=np.float32)},
+        quarter_steps=[3, 4, 4, 4],
     )
     archived.write(tmp_path / "a.npz")
     read = ArchivedAttention.read(tmp_path / "a.npz")
@@ -149,4 +150,5 @@ def test_an_archive_is_read_as_it_was_written_up_to_float16(tmp_path: Path) -> N
         assert old.keys() == new.keys()
         for key in old:
             np.testing.assert_allclose(new[key], old[key], rtol=1e-3)
+    assert read.quarter_steps == [3, 4, 4, 4]
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]

@@ -42,7 +42,7 @@ def test_the_figures_of_a_scenes_objects_have_their_size_and_the_iou_at_each_pow
     left[0, 0] = 1
     attention = {16: left[None, None], 8: np.eye(64, dtype=np.float32)[None, None]}
     scene = ArchivedImage(
-        np.zeros((32, 32, 3), np.uint8), (3, 5), ArchivedAttention({(CLASS_PROMPT, 16): cross}, attention), labels
+        np.zeros((32, 32, 3), np.uint8), (3, 5), ArchivedAttention({(CLASS_PROMPT, 16): cross}, attention, [1]), labels
     )
     large, tiny = object_figures(scene, {1: 0.5, 2: 0.5, 4: 0.5, 8: 0.0})
     assert (large.size, tiny.size) == (64, 0.25)

@@ -42,14 +42,14 @@ def archived_image(seed: int = 0) -> ArchivedImage:
     self_attention = {side: row_stochastic(generator, 2, 4, side * side, side * side) for side in (16, 8)}
     image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     labels = generator.choice(np.array([0, 3, 5], np.uint8), (64, 64))
-    return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention), labels)
+    return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention, [1, 2, 2, 2]), labels)
 
 
 def test_the_default_recipe_is_what_dd_generate_does() -> None:
     item = archived_image()
     maps = AttentionMaps(
-        torch.from_numpy(item.attention.cross[CLASS_PROMPT, 16].mean(axis=(0, 1))),
-        torch.from_numpy(item.attention.self_attention[16].mean(axis=(0, 1))),
+        torch.from_numpy(item.attention.mean(item.attention.cross[CLASS_PROMPT, 16])),
+        torch.from_numpy(item.attention.mean(item.attention.self_attention[16])),
     )
     expected = class_scores(class_evidence(maps, ((0,), (1,)), 1), (3, 5), (64, 64))
     scores = make_scores(item, Recipe())
@@ -144,7 +144,7 @@ def test_thresholds_are_those_of_the_best_masks_and_measured_on_others() -> None
         cross = np.broadcast_to(np.concatenate([left, right]), (1, 1, 1, 16, 16)).copy()
         labels = np.zeros((16, 16), np.uint8)
         labels[:, :8] = 3
-        attention = ArchivedAttention({(CLASS_PROMPT, 16): cross}, {16: np.eye(256, dtype=np.float32)[None, None]})
+        attention = ArchivedAttention({(CLASS_PROMPT, 16): cross}, {16: np.eye(256, dtype=np.float32)[None, None]}, [1])
         return ArchivedImage(np.zeros((16, 16, 3), np.uint8), (3,), attention, labels)
 
     recipe = Recipe(class_thresholds=True)

@@ -36,6 +36,7 @@ def upper_half(num_classes: int = 1) -> ArchivedAttention:
     return ArchivedAttention(
         {(CLASS_PROMPT, 16): np.stack([scores] * num_classes)[None, None]},
         {16: np.eye(256, dtype=np.float32)[None, None]},
+        [1],
     )
 
 
