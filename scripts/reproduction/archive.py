@@ -63,7 +63,7 @@ class ArchivedAttention:
             values = values[list(layers)]
         if quarters is not None:
             values, weights = values[:, list(quarters)], weights[list(quarters)]
-        return np.tensordot(weights / weights.sum(), values.mean(axis=0), axes=1)
+        return np.average(values.mean(axis=0), axis=0, weights=weights)
 
     def write(self, path: Path) -> None:
         """Write one .npz, whole or not at all."""

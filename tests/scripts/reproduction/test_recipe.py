@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from dataset_diffusion.attention.aggregate import class_evidence
@@ -21,6 +22,8 @@ from scripts.reproduction.recipe import (
     make_scores,
     shift_scores,
 )
+
+QUARTER_STEPS = [1, 2, 2, 2]
 
 
 def row_stochastic(generator: np.random.Generator, *shape: int) -> np.ndarray:
@@ -42,7 +45,15 @@ def archived_image(seed: int = 0) -> ArchivedImage:
     self_attention = {side: row_stochastic(generator, 2, 4, side * side, side * side) for side in (16, 8)}
     image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     labels = generator.choice(np.array([0, 3, 5], np.uint8), (64, 64))
-    return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention, [1, 2, 2, 2]), labels)
+    return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention, QUARTER_STEPS), labels)
+
+
+def test_a_mean_of_some_quarters_and_layers_counts_each_of_their_steps_once() -> None:
+    values = np.arange(8, dtype=np.float32).reshape(2, 4, 1)
+    attention = ArchivedAttention({}, {}, QUARTER_STEPS)
+    assert attention.mean(values).tolist() == [pytest.approx((0 + 2 * (1 + 2 + 3)) / 7 + 2)]
+    assert attention.mean(values, quarters=(0, 3)).tolist() == [pytest.approx((0 + 2 * 3) / 3 + 2)]
+    assert attention.mean(values, layers=(1,), quarters=(0, 3)).tolist() == [pytest.approx((4 + 2 * 7) / 3)]
 
 
 def test_the_default_recipe_is_what_dd_generate_does() -> None:
