@@ -123,6 +123,14 @@ def test_help_shows_the_values_of_this_command_line(
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_the_reader_of_a_help_may_stop_early() -> None:
+    command = [sys.executable, "-m", "dataset_diffusion.cli.generate", "--help"]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, dataset_diffusion.cli.generate as cli; sys.argv = ['dd-generate', '--help']\n"
     code += "try: cli.main()\nfinally: print(sorted({'torch', 'diffusers', 'transformers'} & sys.modules.keys()))"

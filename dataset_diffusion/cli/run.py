@@ -77,10 +77,18 @@ def run_command(
         overrides = check_overrides(arguments.overrides, settings_class, config_dirs, arguments.multirun)
         if arguments.help:
             cfg = _compose(config_root, own, [] if arguments.multirun else overrides)
-            print(help_text(about, settings_class, cfg, config_dirs))
+            _print_help(help_text(about, settings_class, cfg, config_dirs))
             return
         sys.argv[1:] = _hydra_arguments(name, arguments, overrides)
         hydra.main(config_path=str(config_root), config_name="config", version_base="1.3")(job)()
+
+
+def _print_help(text: str) -> None:
+    """Print a long text, of which the reader, as `head`, may want the beginning alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
 
 
 def resume_line(name: str, *added: str) -> str:

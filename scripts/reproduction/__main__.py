@@ -145,10 +145,11 @@ def positive(text: str) -> int:
 
 
 def reference_settings(model: str) -> GenerateSettings:
-    """Those of the reference of every table: `experiment=toy`."""
+    """Those of the reference of every table: `experiment=toy`, with the paper's mean over all heads and steps."""
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
         settings = to_settings(GenerateSettings, compose("config"))
-    return replace(settings, model=replace(settings.model, path=model))
+    attention = replace(settings.attention, aggregation="mean", steps=None)
+    return replace(settings, model=replace(settings.model, path=model), attention=attention)
 
 
 def weights_of(settings: GenerateSettings) -> str:
