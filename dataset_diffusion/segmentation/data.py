@@ -4,6 +4,7 @@ What is drawn, and how it is augmented, is a function of the seed and of the num
 loader processes, and not of whether the run was interrupted.
 """
 
+import bisect
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks
 from dataset_diffusion.labelled.label_names import Labels
+from dataset_diffusion.segmentation.copy_paste import paste_objects
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.settings.protocol import TestProtocol
 
@@ -95,10 +97,16 @@ class PairsDataset(BaseSegDataset):
 
 
 class TrainingDataset(PairsDataset):
-    """Images with masks, asked for by `(draw, index)`: the same draw is always augmented in the same way."""
+    """Images with masks, asked for by `(draw, index)`: the same draw is always augmented in the same way.
 
-    def __init__(self, seed: int, **settings: Any) -> None:
+    `sizes` are the numbers of images of the sources, one after the other. With the chance `copy_paste` the objects of
+    another image of the same source are pasted over an image.
+    """
+
+    def __init__(self, seed: int, sizes: Sequence[int], copy_paste: float, **settings: Any) -> None:
         self._seed = seed
+        self._ends = list(itertools.accumulate(sizes))
+        self._copy_paste = copy_paste
         super().__init__(**settings)
 
     def __getitem__(self, drawn: tuple[int, int]) -> dict[str, Any]:
@@ -107,8 +115,19 @@ class TrainingDataset(PairsDataset):
         state = np.random.SeedSequence((self._seed, draw)).generate_state(4)
         np.random.seed(state)
         random.seed(int(state[0]))
-        item: dict[str, Any] = super().__getitem__(index)
+        sample = self._augmented(index)
+        if np.random.random() < self._copy_paste:
+            source = bisect.bisect_right(self._ends, index)
+            first = self._ends[source - 1] if source else 0
+            paste_objects(self._augmented(np.random.randint(first, self._ends[source])), sample)
+        item: dict[str, Any] = self.pipeline.transforms[-1](sample)  # packs it
         return item
+
+    def _augmented(self, index: int) -> Any:
+        sample = self.get_data_info(index)
+        for transform in self.pipeline.transforms[:-1]:
+            sample = transform(sample)
+        return sample
 
 
 class DrawSampler(InfiniteSampler):
@@ -178,17 +197,17 @@ def training_loader(
     num_processes: int = 1,
     seed: int,
     num_workers: int,
+    copy_paste: float = 0.0,
     pin_memory: bool = False,
 ) -> DataLoader:
     """Endless batches of augmented images, `batch_size` for each process."""
     pairs = [pair for source in sources for pair in _pairs(source.data)]
-    dataset = TrainingDataset(
-        seed, pairs=pairs, **_dataset_settings(sources[0].data.labels, training_steps(crop_size, scale_range))
-    )
+    sizes = [len(source.data.ids) for source in sources]
+    steps = training_steps(crop_size, scale_range)
+    dataset = TrainingDataset(seed, sizes, copy_paste, pairs=pairs, **_dataset_settings(sources[0].data.labels, steps))
     if len(sources) == 1:
         sampler = DrawSampler(dataset, seed=seed)
     else:
-        sizes = [len(source.data.ids) for source in sources]
         weights = [source.share for source in sources]
         sampler = MixtureSampler(dataset, sizes, weights, batch_size * num_processes, seed)
     return DataLoader(

@@ -238,6 +238,7 @@ class _Training:
             num_processes=get_world_size(),
             seed=settings.seed,
             num_workers=settings.num_workers,
+            copy_paste=settings.copy_paste,
             pin_memory=self._device.type == "cuda",
         )
         validation = {}

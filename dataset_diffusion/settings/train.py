@@ -138,6 +138,8 @@ class TrainSettings:
     """processes that load images, for each process that trains; 0: none"""
     segmentor: SegmentorSettings
     """the network"""
+    copy_paste: float = 0.0
+    """over this share of the images the objects of another one are pasted (arXiv 2012.07177)"""
     accumulation_steps: int = 1
     """each process takes its images of an iteration in so many parts, one after the other: less memory"""
     compile: bool = False
@@ -190,6 +192,7 @@ class TrainSettings:
             scales,
             "must be the least and the largest, in 0.1 ... 10, as [0.5,2]",
         )
+        require(0 <= self.copy_paste <= 1, "copy_paste", self.copy_paste, "must lie in [0, 1]")
         require(0 < self.ema_horizon <= 1, "ema_horizon", self.ema_horizon, "must lie in (0, 1]")
         require(self.precision in PRECISIONS, "precision", self.precision, one_of(PRECISIONS))
         threshold = self.self_training_threshold

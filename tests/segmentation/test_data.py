@@ -30,11 +30,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImagesWithMasks:
 
 
 def batches(
-    data: ImagesWithMasks, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0
+    data: ImagesWithMasks, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0, copy_paste: float = 0.0
 ) -> list[torch.Tensor]:
     """Images and masks of the first batches of two, each as one tensor [2, 4, H, W]."""
     loader = training_loader(
-        [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=seed, num_workers=num_workers
+        [Source(data)],
+        crop_size=SIZE,
+        scale_range=[0.5, 2.0],
+        batch_size=2,
+        seed=seed,
+        num_workers=num_workers,
+        copy_paste=copy_paste,
     )
     loader.sampler.skip(2 * skip)
     drawn = []
@@ -49,14 +55,43 @@ def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
     return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
-def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(data: ImagesWithMasks) -> None:
-    drawn = batches(data, 4)
+@pytest.mark.parametrize("copy_paste", [0.0, 0.5])
+def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(
+    data: ImagesWithMasks, copy_paste: float
+) -> None:
+    drawn = batches(data, 4, copy_paste=copy_paste)
     np.random.seed(5)
-    assert equal(batches(data, 4), drawn)
-    assert not equal(batches(data, 4, seed=1), drawn)
+    assert equal(batches(data, 4, copy_paste=copy_paste), drawn)
+    assert not equal(batches(data, 4, copy_paste=copy_paste, seed=1), drawn)
     # A run that resumes after two batches gets the third, and so does one with other processes to load.
-    assert equal(batches(data, 2, skip=2), drawn[4:])
-    assert equal(batches(data, 4, num_workers=2), drawn)
+    assert equal(batches(data, 2, copy_paste=copy_paste, skip=2), drawn[4:])
+    assert equal(batches(data, 4, copy_paste=copy_paste, num_workers=2), drawn)
+
+
+def test_copy_paste_changes_its_share_of_the_images(data: ImagesWithMasks) -> None:
+    plain, half, all_of_them = (batches(data, 50, copy_paste=share) for share in (0.0, 0.5, 1.0))
+    pasted = [not torch.equal(a, b) for a, b in zip(plain, all_of_them, strict=True)]
+    assert np.mean(pasted) > 0.9  # the rest drew a crop of background, or themselves
+    kept = [torch.equal(a, b) or torch.equal(a, c) for a, b, c in zip(half, plain, all_of_them, strict=True)]
+    assert all(kept)
+    assert 0.35 < np.mean([not torch.equal(a, b) for a, b in zip(plain, half, strict=True)]) < 0.65
+
+
+def test_objects_are_pasted_from_the_same_folder(tmp_path: Path) -> None:
+    sources = []
+    for label in (1, 2):
+        root = write_tiny_voc(tmp_path / str(label), num_images=4)
+        for path in (root / "SegmentationClass").iterdir():
+            mask = np.array(Image.open(path))
+            Image.fromarray(np.where(mask == label, mask, 0).astype(np.uint8)).save(path)
+        sources.append(Source(opened(root), 0.5))
+    dataset = training_loader(
+        sources, crop_size=SIZE, scale_range=[1.0, 1.0], batch_size=2, seed=0, num_workers=0, copy_paste=1.0
+    ).dataset
+    for draw in range(32):
+        index = draw % 8
+        found = set(dataset[draw, index]["data_samples"].gt_sem_seg.data.unique().tolist())
+        assert found <= {0, 1 + index // 4}
 
 
 def test_the_same_image_is_augmented_anew_in_each_round(data: ImagesWithMasks) -> None:
