@@ -126,7 +126,8 @@ def test_help_shows_the_values_of_this_command_line(
 def test_the_reader_of_a_help_may_stop_early() -> None:
     command = [sys.executable, "-m", "dataset_diffusion.cli.generate", "--help"]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
 

@@ -164,7 +164,7 @@ def train_and_test(
 
 
 def training_settings(row: Row, budget: Budget, folder: Path) -> TrainSettings:
-    """Those of experiment=toy, with a smaller network and fewer iterations."""
+    """Those of experiment=toy, with a smaller network and fewer iterations: too few for copy-paste."""
     return small_training(NETWORKS[row.network], folder, row.seed, budget.iterations)
 
 
@@ -176,6 +176,7 @@ def small_training(network: Sequence[str], folder: Path, seed: int, iterations: 
         f"work_dir={folder / 'run'}",
         f"seed={seed}",
         f"crop_size={SIDE}",
+        "copy_paste=0",
         f"iterations={iterations}",
         f"checkpoint_interval={min(iterations, CHECKPOINT_INTERVAL)}",
         "resume=true",

@@ -32,7 +32,7 @@ FIRST_SCENE = 900_000
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """The judge of a study: trained on `scenes` rendered ones with the network of `experiment=toy`."""
+    """The judge of a study: `experiment=toy` on `scenes` rendered ones, without copy-paste."""
 
     folder: Path
     scenes: int
@@ -65,6 +65,7 @@ def train_judge(job: JudgeJob) -> None:
             f"dataset_dir={job.folder / 'dataset'}",
             f"work_dir={job.folder / 'run'}",
             f"iterations={job.iterations}",
+            "copy_paste=0",
             "resume=true",
         ]
         with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
