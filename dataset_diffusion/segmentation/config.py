@@ -47,6 +47,7 @@ def mmseg_config(
                 "by_epoch": False,
             }
         ],
+        "copy_paste": settings.copy_paste,
         "ema": {"momentum": ema_momentum(settings)},
         "batch_size": settings.batch_size,
         "randomness": {"seed": settings.seed},

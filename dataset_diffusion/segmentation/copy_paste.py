@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-BACKGROUND = 0
+from dataset_diffusion.types import BACKGROUND
 
 
 def paste_objects(source: dict[str, Any], target: dict[str, Any]) -> None:

@@ -139,7 +139,7 @@ class TrainSettings:
     segmentor: SegmentorSettings
     """the network"""
     copy_paste: float = 0.0
-    """over this share of the images the objects of another one are pasted (arXiv 2012.07177)"""
+    """share of the images over which the objects of another one of their folder are pasted (arXiv 2012.07177)"""
     accumulation_steps: int = 1
     """each process takes its images of an iteration in so many parts, one after the other: less memory"""
     compile: bool = False
