@@ -26,6 +26,8 @@ from mmseg.structures import SegDataSample  # noqa: E402
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Test-time augmentation, each scale of the image's own size with its mirror image (the paper's released settings)."""
+TOO_SMALL = "Kernel size can't be greater than actual input size"
+"""What torch says of an input that a convolution without enough padding does not fit on (SegFormer's first: 8 x 8)."""
 GPU_BATCH_SIZE = 8
 """Images of one size that go through the network at once on a GPU."""
 
@@ -135,7 +137,16 @@ class Segmentor:
             if mirrored:
                 meta |= {"flip": True, "flip_direction": "horizontal"}
             samples.append(SegDataSample(metainfo=meta))
-        predicted = self._model.test_step({"inputs": inputs, "data_samples": samples})
+        try:
+            predicted = self._model.test_step({"inputs": inputs, "data_samples": samples})
+        except RuntimeError as error:
+            if TOO_SMALL not in str(error):
+                raise
+            (height, width), (seen_height, seen_width) = images[0].shape[:2], resized[0].shape[:2]
+            raise InputError(
+                f"an image of {width} x {height} pixels is too small for this segmentor, which looks at it at "
+                f"{seen_width} x {seen_height}; set test_scale to a larger size, without tta, or leave such images out"
+            ) from error
         return torch.stack([sample.seg_logits.data for sample in predicted]).float().softmax(dim=1)
 
 
