@@ -65,7 +65,7 @@ def test_each_kind_trains_validates_relabels_resumes_and_is_exported(
 def test_an_image_that_is_too_small_for_a_network_is_refused(dataset_dir: Path, work_dir: Path) -> None:
     exported = train(tiny_settings(dataset_dir, work_dir, segmentor=SMALL["mmseg"], iterations=1))
     image = np.zeros((20, 48, 3), np.uint8)
-    with pytest.raises(InputError, match="48 x 20 pixels is too small .* at 24 x 10; set test_scale"):
+    with pytest.raises(InputError, match=r"48 x 20 pixels is too small .* at 24 x 10; set test_scale"):
         load_segmentor(exported, "cpu").predict([image], tta=True)
     assert load_segmentor(exported, "cpu", test_scale="128x64").predict([image])[0].shape == (20, 48)
 
