@@ -3,10 +3,11 @@
 import itertools
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ def parallel_map(
         return
     chunks = iter(lambda: list(itertools.islice(iterator, CHUNK)), [])
     # Spawned, not forked: a process that holds a GPU or threads cannot be forked safely.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         pending: deque[Future[list[Result]]] = deque()
         try:
             for chunk in chunks:
@@ -50,9 +51,27 @@ def parallel_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
+def _start_worker() -> None:
     # Ctrl-C reaches every process of a terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process, which multiprocessing started, end as soon as its parent has, however that ended.
+
+    A parent that is killed (SIGKILL, or out of memory) cannot end its processes, and an executor's wait for work for
+    ever.
+    """
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def available_cores() -> int:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
 import torch
 from tqdm import tqdm
+
+from dataset_diffusion.parallel import end_with_parent
 
 Job = TypeVar("Job")
 
@@ -32,9 +33,7 @@ def run_in_processes(
 
 def _run(work: Callable[[Job], None], jobs: Sequence[Job], at_once: int, bar: "tqdm[None]") -> None:
     threads = max(1, num_cores() // at_once)
-    with ProcessPoolExecutor(
-        at_once, mp_context=get_context("spawn"), initializer=partial(torch.set_num_threads, threads)
-    ) as pool:
+    with ProcessPoolExecutor(at_once, get_context("spawn"), _start_worker, (threads,)) as pool:
         running = [pool.submit(work, job) for job in jobs]
         try:
             for finished in as_completed(running):
@@ -43,6 +42,12 @@ def _run(work: Callable[[Job], None], jobs: Sequence[Job], at_once: int, bar: "t
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # A job that went on after its study was killed would write where the resumed study writes.
+    end_with_parent()
 
 
 def num_cores() -> int:
