@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm import tqdm
 
+from dataset_diffusion.parallel import parallel_map
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, Scene, SceneObject, render_scene
 from scripts.toy_model.recipe import IMAGE_SIZE
 
@@ -77,11 +77,10 @@ def _render(seeds: range, folder: Path) -> None:
     shape = (len(seeds), IMAGE_SIZE, IMAGE_SIZE, 3)
     images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     descriptions = []
-    with ProcessPoolExecutor() as pool:
-        rendered = pool.map(partial(render_scene, size=IMAGE_SIZE), seeds, chunksize=100)
-        for index, scene in enumerate(tqdm(rendered, total=len(seeds), desc="scenes", unit="scene")):
-            images[index] = scene.image
-            descriptions.append(([item._asdict() for item in scene.objects], scene.background))
+    rendered = parallel_map(partial(render_scene, size=IMAGE_SIZE), seeds)
+    for index, scene in enumerate(tqdm(rendered, total=len(seeds), desc="scenes", unit="scene")):
+        images[index] = scene.image
+        descriptions.append(([item._asdict() for item in scene.objects], scene.background))
     images.flush()
     (folder / "descriptions.json").write_text(json.dumps(descriptions))
 
