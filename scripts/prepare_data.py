@@ -1,7 +1,7 @@
 """Make PASCAL VOC 2012 or COCO 2017 ready for `dd-eval`.
 
-    python -m scripts.prepare_data voc data/voc       then: dd-eval dataset=voc data_root=data/voc
-    python -m scripts.prepare_data coco data/coco     then: dd-eval dataset=coco data_root=data/coco
+    python -m scripts.prepare_data voc data/voc       then: dd-eval checkpoint=... dataset=voc data_root=data/voc
+    python -m scripts.prepare_data coco data/coco     then: dd-eval checkpoint=... dataset=coco data_root=data/coco
 
 Says which archives to download into the folder, compares their checksums, unpacks them, and checks that the validation
 images and masks are all there. What is there already is not unpacked again.
@@ -126,7 +126,9 @@ def main() -> None:
     except InputError as error:
         print(f"prepare_data.py: error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"{len(dataset.ids)} images are ready: dd-eval dataset={arguments.dataset} data_root={arguments.folder}")
+    name = arguments.dataset
+    command = f"dd-eval checkpoint=runs/{name}/segmentor.pth dataset={name} data_root={arguments.folder}"
+    print(f"{len(dataset.ids)} images are ready: {command}")
 
 
 if __name__ == "__main__":

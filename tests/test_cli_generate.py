@@ -179,7 +179,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
             ["vocabulary=pets.yaml"],
             "vocabulary=pets.yaml: must be one of coco, voc; a file of your own is vocabulary.name=pets.yaml",
         ),
-        (["vocabulary.classes=cat"], "vocabulary.classes=cat: must be a list, as 'vocabulary.classes=[one,two]'"),
+        (["vocabulary.classes=cat"], "vocabulary.classes=cat: must be a list, e.g. 'vocabulary.classes=[one,two]'"),
         (["prompts=file"], "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
         (["writer=zip"], "writer=zip: must be one of voc, coco"),
         (["seed=1,2"], "seed=1,2: has several values; add -m to run once with each, or quote the whole value"),

@@ -236,7 +236,7 @@ def test_a_bad_file_ends_with_one_line(
         (["vocabulary.classes=[cat,' ']"], "vocabulary.classes: class 2: name and word must be text"),
         (
             ["vocabulary.classes=[]"],
-            "vocabulary.classes=[]: list at least one, as '[cat,hot air balloon]'",
+            "vocabulary.classes=[]: list at least one, e.g. '[cat,hot air balloon]'",
         ),
         ([f"vocabulary.classes=[{','.join(f'c{i}' for i in range(255))}]"], "vocabulary.classes: 255 classes; a mask"),
         ([f"vocabulary.classes=[cat,{'z' * 60}]"], f"class words '{'z' * 60}': 62 tokens with start and end, the text"),

@@ -109,7 +109,7 @@ def test_settings_are_found_by_name() -> None:
         ({"seed": "???"}, "seed: is missing; give it as seed=VALUE"),
         ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
         ({"vocabulary": "voc"}, "vocabulary=voc: is a group of settings, not a setting"),
-        ({"vocabulary": {"classes": []}}, "vocabulary.classes=[]: list at least one, as '[cat,hot air balloon]'"),
+        ({"vocabulary": {"classes": []}}, "vocabulary.classes=[]: list at least one, e.g. '[cat,hot air balloon]'"),
         ({"vocabulary": {"name": ""}}, "vocabulary.name=: name voc, coco or a .yaml file"),
         ({"output_dir": ""}, "output_dir=: name a folder"),
         ({"model": "x"}, "model=x: is a group of settings, not a setting"),
@@ -133,12 +133,13 @@ def test_settings_are_found_by_name() -> None:
         ({"prompts": {"template": "odd"}}, "prompts.template=odd: must be one of generic, toy"),
         (
             {"prompts": {"classes_per_image": [0, 0]}},
-            "prompts.classes_per_image=[0.0, 0.0]: must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
+            "prompts.classes_per_image=[0.0, 0.0]: must be weights of images with 1, 2, ... classes, "
+            "e.g. [0.6,0.3,0.1]",
         ),
         ({"prompts": {"source": "file"}}, "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
         ({"prompts": {"source": "images"}}, "prompts.path=null: name the folder of images (prompts.path=DIR)"),
         ({"prompts": {"source": "coco"}}, "prompts.data_root=null: name the folder of COCO's annotations/"),
-        ({"prompts": {"source": "voc", "data_root": "x"}}, "prompts.split=null: name a split, as train"),
+        ({"prompts": {"source": "voc", "data_root": "x"}}, "prompts.split=null: name a split, e.g. train"),
         ({"prompts": {"captioner": {"batch_size": 0}}}, "prompts.captioner.batch_size=0: must be 1 or more"),
         ({"sampler": {"guidance_scale": False}}, "sampler.guidance_scale=false: must be a number"),
         ({"dry_run": "perhaps"}, "dry_run=perhaps: must be true or false"),
@@ -147,19 +148,19 @@ def test_settings_are_found_by_name() -> None:
         ({"prompts": {"classes_per_image": [0.5, "a"]}}, "prompts.classes_per_image[1]=a: must be a number"),
         (
             {"prompts": {"classes_per_image": 2}},
-            "prompts.classes_per_image=2: must be a list, as 'prompts.classes_per_image=[one,two]'",
+            "prompts.classes_per_image=2: must be a list, e.g. 'prompts.classes_per_image=[one,two]'",
         ),
         ({"vocabulary": {"words": {"sofa": None}}}, "vocabulary.words.sofa=null: must have a value"),
         (
             {"vocabulary": {"words": "x"}},
-            "vocabulary.words=x: must be names with values, as 'vocabulary.words={one: 1, two: 2}'",
+            "vocabulary.words=x: must be names with values, e.g. 'vocabulary.words={one: 1, two: 2}'",
         ),
         ({"writer": "zip"}, "writer=zip: must be one of voc, coco"),
         (
             {"splits": {"train": 0.9, "val": 0.2}},
             "splits={'train': 0.9, 'val': 0.2}: add up to 1.1; the shares must add up to 1",
         ),
-        ({"splits": {"val": 1}}, "splits={'val': 1.0}: needs a split train, as '{train: 0.9, val: 0.1}'"),
+        ({"splits": {"val": 1}}, "splits={'val': 1.0}: needs a split train, e.g. '{train: 0.9, val: 0.1}'"),
         ({"splits": {"train": 1, "val": 0}}, "splits.val=0.0: must lie in (0, 1]"),
     ],
 )

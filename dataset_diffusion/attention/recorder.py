@@ -84,9 +84,9 @@ class AttentionRecorder:
     the model computes is the same to the bit.
 
     With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
-    A call of the model for which `is_recorded` is false is left out. `weighted` weighs the heads at each position by
+    A call of the model for which `is_recorded` is false is left out. `weighted` weights the heads at each position by
     what they contribute to the layer's output; of calls outside `window` nothing is recorded. In each call,
-    `weighted_layers` weighs the layers by the likeness of their self-attention to one made from what the last of them
+    `weighted_layers` weights the layers by the likeness of their self-attention to one made from what the last of them
     is given.
 
     All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32

@@ -7,7 +7,8 @@ DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segment
 Each image's latents are noised to the sampler's time steps, the model runs on them with the image's class words as its
 prompt (behind a short caption, where attention.class_prompt is appended), and masks of the recorded attention are
 compared with the exact ones. The other settings are those of dd-generate (the classes of `vocabulary` are the labels
-1, 2, ... of the masks). The last lines are what to give to it.
+1, 2, ... of the masks). The last line is what to give to it.
+It uses `vocabulary`, `model`, `sampler` and `attention`; of DIR at most 100 images of the split train.
 """
 
 import sys
@@ -27,7 +28,7 @@ def main() -> None:
     has_folder = len(sys.argv) > 1 and not sys.argv[1].startswith("-")
     has_folder = has_folder and ("=" not in sys.argv[1] or Path(sys.argv[1]).exists())
     if not has_folder and not {"-h", "--help"} & set(sys.argv[1:]):
-        print("dd-calibrate: error: first comes the folder of labelled images; --help says more", file=sys.stderr)
+        print("dd-calibrate: error: the folder of labelled images comes first; --help says more", file=sys.stderr)
         sys.exit(2)
     folder = Path(sys.argv.pop(1)) if has_folder else Path()
     run_command(

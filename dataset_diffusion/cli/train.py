@@ -9,7 +9,7 @@ dd-train trains a segmentor on what dd-generate made, on real images with masks,
   dd-train                                       what dd-generate made, on a CPU
   dd-train experiment=voc dataset_dir=datasets/mine work_dir=runs/mine self_training=true
   dd-train experiment=voc segmentor=mask2former_r50
-  dd-train experiment=voc_mixed                  real images and generated ones, half of each batch from either
+  dd-train experiment=voc_mixed                  real images and generated ones, half of each batch from each
   dd-train experiment=voc data.train.real.root=data/voc data.train.real.weight=0.3 val=voc
   dd-train experiment=voc segmentor=mmseg segmentor.config=segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512
   torchrun --nproc-per-node=2 -m dataset_diffusion.cli.train experiment=voc

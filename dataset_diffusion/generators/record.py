@@ -67,7 +67,7 @@ class RecordedAttention:
 
     def __init__(self, pipe: "DiffusionPipeline", words: Sequence[Sequence[str]], settings: AttentionSettings) -> None:
         if isinstance(words, str) or any(isinstance(entry, str) for entry in words):
-            raise InputError(f"words={words!r}: give a list of class words for each prompt, as [['cat', 'sofa']]")
+            raise InputError(f"words={words!r}: give a list of class words for each prompt, e.g. [['cat', 'sofa']]")
         self._family = family_of(pipe, settings)
         self._pipe: Any = pipe
         self._words = [list(entry) for entry in words]

@@ -18,9 +18,9 @@ REMEDIES = {
     "float": "must be a number",
     "bool": "must be true or false",
     "string": "must be text",
-    "list": "must be a list, as '{name}=[one,two]'",
-    "tuple": "must be a list, as '{name}=[one,two]'",
-    "dict": "must be names with values, as '{name}={{one: 1, two: 2}}'",
+    "list": "must be a list, e.g. '{name}=[one,two]'",
+    "tuple": "must be a list, e.g. '{name}=[one,two]'",
+    "dict": "must be names with values, e.g. '{name}={{one: 1, two: 2}}'",
     "dataclass": "is a group of settings, not a setting",
 }
 """By the beginning of pydantic's error types: "int_type", "int_parsing", "int_from_float"."""

@@ -22,7 +22,8 @@ class ExportSettings:
     output_dir: str
     """a new folder; it appears when it is complete"""
     splits: dict[str, str] | None = None
-    """which splits, as '{train: train_filtered, val: val}': the name that is written and the folder's; null: its own"""
+    """which splits, e.g. '{train: train_filtered, val: val}': the name that is written and the folder's; null: those of
+    the folder"""
     components: bool = False
     """coco: true makes a segment of each connected component, not of each class in an image"""
     shard_mb: int = 500
@@ -34,7 +35,7 @@ class ExportSettings:
         require(bool(self.folder), "folder", self.folder, "name a folder that dd-generate made")
         require(self.format in EXPORT_FORMATS, "format", self.format, one_of(EXPORT_FORMATS))
         require(bool(self.output_dir), "output_dir", self.output_dir, "name a new folder")
-        require(self.splits != {}, "splits", self.splits, "name at least one, as '{train: train_filtered}'")
+        require(self.splits != {}, "splits", self.splits, "name at least one, e.g. '{train: train_filtered}'")
         for name in self.splits or {}:
             require(bool(SPLIT_NAME.fullmatch(name)), "splits", name, "must be letters, digits, '_' and '-'")
         require(self.shard_mb >= 1, "shard_mb", self.shard_mb, "must be 1 or more")

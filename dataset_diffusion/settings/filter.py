@@ -24,21 +24,21 @@ class FilterSettings:
     output: str | None = None
     """name of the split that is written; null: <split>_filtered"""
     min: dict[str, float] | None = None
-    """leave out what scores less, as '{confidence: 0.7, margin: 0.2}'; scores are confidence, margin, edges (more is
+    """leave out what scores less, e.g. '{confidence: 0.7, margin: 0.2}'; scores are confidence, margin, edges (more is
     better), ignored, components, flatness (less is better)"""
     max: dict[str, float] | None = None
-    """leave out what scores more, as '{ignored: 0.3, flatness: 0.8, components: 20}'"""
+    """leave out what scores more, e.g. '{ignored: 0.3, flatness: 0.8, components: 20}'"""
     best_share: float | None = None
     """of each class, keep this share of its samples, the best by rank_by; a sample that is good for one of its classes
     stays"""
     rank_by: str = "confidence"
-    """the score for best_share, and for which of duplicates stays; confidence is that of the class"""
+    """the score for best_share, and to choose which duplicate to keep; with best_share, confidence is the class's"""
     duplicates: bool = False
     """true: of images that look alike keep the best"""
 
     def __post_init__(self) -> None:
         require(bool(self.folder), "folder", self.folder, "name a folder that dd-generate made")
-        require(bool(self.split), "split", self.split, "name a split, as train")
+        require(bool(self.split), "split", self.split, "name a split, e.g. train")
         output = self.output_split
         require(bool(SPLIT_NAME.fullmatch(output)), "output", output, "must be letters, digits, '_' and '-'")
         require(output != self.split, "output", output, "is the split that is filtered; name another")

@@ -20,8 +20,8 @@ PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
 PROMPT_FILLS = ("reuse", "template", "none")
 _NEEDED = {
-    "coco": {"data_root": "name the folder of COCO's annotations/", "split": "name a split, as train2017"},
-    "voc": {"data_root": "name the folder of VOCdevkit/", "split": "name a split, as train"},
+    "coco": {"data_root": "name the folder of COCO's annotations/", "split": "name a split, e.g. train2017"},
+    "voc": {"data_root": "name the folder of VOCdevkit/", "split": "name a split, e.g. train"},
     "images": {"path": "name the folder of images (prompts.path=DIR)"},
     "file": {"path": "name the JSON file of captions (prompts.path=FILE)"},
 }
@@ -37,13 +37,15 @@ class VocabularySettings:
     name: str = "voc"
     """voc, coco, or a .yaml file of your own classes"""
     classes: list[Any] | None = None
-    """a list of classes instead of the file's, as '[cat,hot air balloon,zebra]'"""
+    """a list of classes instead of the file's, e.g. '[cat,hot air balloon,zebra]'"""
     words: dict[str, str] | None = None
-    """other words for classes in prompts, as '{aeroplane: airplane}'"""
+    """other words for classes in prompts, e.g. '{aeroplane: airplane}'"""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "vocabulary.name", self.name, "name voc, coco or a .yaml file")
-        require(self.classes != [], "vocabulary.classes", self.classes, "list at least one, as '[cat,hot air balloon]'")
+        require(
+            self.classes != [], "vocabulary.classes", self.classes, "list at least one, e.g. '[cat,hot air balloon]'"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class PromptSettings:
     data_root: str | None = None
     """the folder of COCO or VOC for prompts=coco and prompts=voc"""
     split: str | None = None
-    """its split: train2017, ...; for VOC train, trainval, ... or Main/trainval, all 11,540 images with boxes"""
+    """the split of that data: train2017, ...; for VOC train, trainval, ... or Main/trainval (all 11,540 images with
+    boxes)"""
     captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
     writer: LanguageModelSettings = field(default_factory=LanguageModelSettings)
 
@@ -128,7 +131,7 @@ class PromptSettings:
             bool(weights) and all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0,
             "prompts.classes_per_image",
             weights,
-            "must be weights of images with 1, 2, ... classes, as [0.6,0.3,0.1]",
+            "must be weights of images with 1, 2, ... classes, e.g. [0.6,0.3,0.1]",
         )
         for name, remedy in _NEEDED.get(self.source, {}).items():
             require(bool(getattr(self, name)), f"prompts.{name}", getattr(self, name), remedy)
@@ -146,7 +149,7 @@ class LoraSettings:
     """how strongly it changes the model; 0: not at all"""
 
     def __post_init__(self) -> None:
-        require(math.isfinite(self.scale), "model.lora.scale", self.scale, "must be a number, as 0.8")
+        require(math.isfinite(self.scale), "model.lora.scale", self.scale, "must be a number, e.g. 0.8")
         require(self.file is None or self.path is not None, "model.lora.file", self.file, "give model.lora.path, too")
 
 
@@ -167,7 +170,7 @@ class ModelSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     """weights that adapt the model"""
     variant: str | None = None
-    """which of the model's weight files, as fp16; null: fp16 where dtype=float16 and there are such, else the plain
+    """which of the model's weight files, e.g. fp16; null: fp16 where dtype=float16 and there are such, else the plain
     ones"""
     cpu_offload: bool = False
     """true: each part of the model is on the GPU only while it works; slower, for a GPU with little memory"""
@@ -196,7 +199,7 @@ class SamplerSettings:
     negative_prompt: str = ""
     """what images should not look like"""
     image_size: list[int] | None = None
-    """height and width in pixels, as [384,512]; null: what the model was trained for"""
+    """height and width in pixels, e.g. [384,512]; null: what the model was trained for"""
 
     def __post_init__(self) -> None:
         steps = self.num_inference_steps
@@ -208,7 +211,7 @@ class SamplerSettings:
             size is None or (len(size) == 2 and min(size) >= 1),
             "sampler.image_size",
             size,
-            "must be height and width, as [384,512], or null",
+            "must be height and width, e.g. [384,512], or null",
         )
 
 
@@ -228,13 +231,13 @@ class AttentionSettings:
     features (arXiv 2603.06178)"""
     class_prompt: str | None = None
     """where class words are read: own, in a separate text that the image never sees; appended, in the prompt; null:
-    own for UNets (the paper's), appended for transformers. SD3 and Flux run twice what is recorded for own, Z-Image has
-    appended alone"""
+    own for UNets (the paper's), appended for transformers. For own, SD3 and Flux run every block up to the
+    last recorded one twice; Z-Image supports only appended"""
     blocks: list[int] | None = None
     """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
     best"""
     steps: list[float] | None = None
-    """which share of the sampler's steps is recorded, as [0.5,0.75]: 0 is the noise, 1 the image; null: all"""
+    """which share of the sampler's steps is recorded, e.g. [0.5,0.75]: 0 is the noise, 1 the image; null: all"""
     power: int = 4
     """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses cross-attention alone"""
 
@@ -247,7 +250,7 @@ class AttentionSettings:
             steps is None or (len(steps) == 2 and 0 <= steps[0] < steps[1] <= 1),
             "attention.steps",
             steps,
-            "must be two numbers of 0 to 1, the smaller one first, as [0.5,0.75], or null",
+            "must be two numbers of 0 to 1, the smaller one first, e.g. [0.5,0.75], or null",
         )
         require(self.aggregation in AGGREGATIONS, "attention.aggregation", self.aggregation, one_of(AGGREGATIONS))
         require(
@@ -256,7 +259,7 @@ class AttentionSettings:
             self.class_prompt,
             f"{one_of(CLASS_PROMPTS)}, or null",
         )
-        require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, as [9], or null")
+        require(self.blocks != [], "attention.blocks", self.blocks, "name at least one block, e.g. [9], or null")
         require(0 <= self.power <= 64, "attention.power", self.power, "must lie in 0 ... 64")
 
 
@@ -288,7 +291,7 @@ class GenerateSettings:
     output_dir: str
     """the dataset folder; a stopped run resumes in it"""
     num_images: int | None
-    """how many images it shall have (a larger number later adds to it); null: each caption of the source once"""
+    """number of images in the folder (a larger number later adds to it); null: each caption of the source once"""
     seed: int
     """another seed, other images; each sample's seed follows from it and the sample's id"""
     batch_size: int
@@ -298,7 +301,7 @@ class GenerateSettings:
     compare_with: str | None = None
     """dry_run=true: another plan (a folder, or a file of captions) whose variety is printed beside this one's"""
     shard: str | None = None
-    """i/N, i from 0: one of N processes that make one folder; torchrun, accelerate and srun say it themselves"""
+    """i/N, i from 0: one of N processes that make one folder; set automatically under torchrun, accelerate and srun"""
     verify: bool = False
     """true: compare every file of output_dir with its manifest, and make nothing; output_dir is all it needs"""
     repair: bool = False
@@ -326,8 +329,8 @@ class GenerateSettings:
     coco_components: bool = False
     """writer=coco: true makes a segment of each connected component, not of each class in an image"""
     splits: dict[str, float] | None = None
-    """shares of the splits, as '{train: 0.9, val: 0.1}'; null: all are train. The caption decides: a folder that grows
-    moves no sample, and samples of one caption are in one split"""
+    """shares of the splits, e.g. '{train: 0.9, val: 0.1}'; null: all are train. The caption decides: a folder that
+    grows moves no sample, and samples of one caption are in one split"""
 
     def __post_init__(self) -> None:
         number = self.num_images
@@ -340,7 +343,7 @@ class GenerateSettings:
             self._require_shares(self.splits)
 
     def _require_shares(self, splits: dict[str, float]) -> None:
-        require("train" in splits, "splits", splits, "needs a split train, as '{train: 0.9, val: 0.1}'")
+        require("train" in splits, "splits", splits, "needs a split train, e.g. '{train: 0.9, val: 0.1}'")
         for name, share in splits.items():
             require(bool(SPLIT_NAME.fullmatch(name)), "splits", name, "must be letters, digits, '_' and '-'")
             require(0 < share <= 1, f"splits.{name}", share, "must lie in (0, 1]")

@@ -51,7 +51,7 @@ def parse_scale(text: str) -> tuple[int, int] | None:
         longer >= shorter >= 32,
         "test_scale",
         text,
-        f"must be {OWN_SIZE}, or the longer and the shorter side that images are fitted into, as 2048x512 (32 or more)",
+        f"must be {OWN_SIZE}, or the longer and the shorter side to fit images into, e.g. 2048x512 (32 or more)",
     )
     return longer, shorter
 

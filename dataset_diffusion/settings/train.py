@@ -40,7 +40,7 @@ class SegmentorSettings:
     aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
     """deeplabv3: rates of the spatial pyramid, in positions of the feature map"""
     output_stride: int = 8
-    """deeplabv3: pixels per position of the feature map: 8, or 16: faster"""
+    """deeplabv3: pixels per position of the feature map: 8, or 16 (faster)"""
     num_queries: int = 100
     """mask2former: masks that it predicts"""
     hidden_dim: int = 256
@@ -55,7 +55,7 @@ class SegmentorSettings:
     def __post_init__(self) -> None:
         require(self.kind in SEGMENTOR_KINDS, "segmentor.kind", self.kind, one_of(SEGMENTOR_KINDS))
         if self.kind == "mmseg":
-            remedy = "name one of mmsegmentation's, as segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512, or a file"
+            remedy = "name one of mmsegmentation's, e.g. segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512, or a file"
             require(bool(self.config), "segmentor.config", self.config, remedy)
         for name in ("num_queries", "encoder_layers", "decoder_layers", "num_points"):
             require(getattr(self, name) >= 1, f"segmentor.{name}", getattr(self, name), "must be 1 or more")
@@ -67,7 +67,7 @@ class SegmentorSettings:
             bool(rates) and all(1 <= rate <= 256 for rate in rates),
             "segmentor.aspp_dilations",
             rates,
-            "must be a list of numbers in 1 ... 256, as [1,12,24,36]",
+            "must be a list of numbers in 1 ... 256, e.g. [1,12,24,36]",
         )
         width = self.base_channels
         require(8 <= width <= 256 and width % 2 == 0, "segmentor.base_channels", width, "must be even, in 8 ... 256")
@@ -87,7 +87,7 @@ class TrainingFolderSettings:
     weight: float | None = None
     """its share of the batches; null: what others leave, by numbers of images"""
     num_samples: int | None = None
-    """so many of its images, drawn by the seed; null: all"""
+    """use only this many of its images, drawn with the seed; null: all"""
     vocabulary: str | None = None
     """the labels of a folder without dataset.json: voc, coco, or a .yaml file"""
 
@@ -141,7 +141,7 @@ class TrainSettings:
     copy_paste: float = 0.0
     """share of the images over which the objects of another one of their folder are pasted (arXiv 2012.07177)"""
     accumulation_steps: int = 1
-    """each process takes its images of an iteration in so many parts, one after the other: less memory"""
+    """each process splits its images of an iteration into this many parts, run one after the other: less memory"""
     compile: bool = False
     """true: torch.compile the network: minutes at the start, faster iterations after; it needs a C++ compiler"""
     seed: int = 0
@@ -162,7 +162,7 @@ class TrainSettings:
     val_interval: int = 1000
     """iterations between validations"""
     test_scale: str = OWN_SIZE
-    """test images are fitted into LONGERxSHORTER, as 2048x512, their proportions kept; own: they stay as they are"""
+    """test images are fitted into LONGERxSHORTER, e.g. 2048x512, their proportions kept; own: they stay as they are"""
     test_mode: str = "whole"
     """slide: large test images are seen in overlapping windows of crop_size"""
     self_training: bool = False
@@ -190,7 +190,7 @@ class TrainSettings:
             len(scales) == 2 and 0.1 <= scales[0] <= scales[1] <= 10,
             "scale_range",
             scales,
-            "must be the least and the largest, in 0.1 ... 10, as [0.5,2]",
+            "must be the least and the largest, in 0.1 ... 10, e.g. [0.5,2]",
         )
         require(0 <= self.copy_paste <= 1, "copy_paste", self.copy_paste, "must lie in [0, 1]")
         require(0 < self.ema_horizon <= 1, "ema_horizon", self.ema_horizon, "must lie in (0, 1]")

@@ -113,7 +113,7 @@ def test_a_folder_that_does_not_do_is_one_line(
 def test_without_a_folder_it_is_one_line(calibrate: Calibrate, arguments: tuple[str, ...]) -> None:
     status, _, errors = calibrate(*arguments)
     assert status == 2
-    assert errors.splitlines() == ["dd-calibrate: error: first comes the folder of labelled images; --help says more"]
+    assert errors.splitlines() == ["dd-calibrate: error: the folder of labelled images comes first; --help says more"]
 
 
 def test_a_folder_with_another_split_is_told_what_is_missing(

@@ -89,7 +89,7 @@ class ParquetSource:
     """A folder that `format=huggingface` wrote."""
 
     def __init__(self, path: Path) -> None:
-        require_extra("pyarrow", "huggingface", f"folder={path}")
+        require_library("pyarrow", f"folder={path}")
         self.path = path
         self.description = require_description(path)
         names = {file.name.rsplit("-", 3)[0] for file in (path / "data").glob("*.parquet")}
@@ -113,7 +113,7 @@ class ParquetSource:
                 raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
 
 
-def require_extra(library: str, extra: str, setting: str) -> None:
+def require_library(library: str, setting: str) -> None:
     """Raise an InputError that names the pip command unless a library is installed."""
     if importlib.util.find_spec(library) is None:
-        raise InputError(f"{setting}: needs the library {library}; pip install 'dataset-diffusion[{extra}]'")
+        raise InputError(f"{setting}: needs the library {library}; pip install {library}")

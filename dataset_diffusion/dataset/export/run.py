@@ -10,7 +10,7 @@ from dataset_diffusion.dataset.coco import write_coco
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE
 from dataset_diffusion.dataset.export.huggingface import write_huggingface
 from dataset_diffusion.dataset.export.job import Exporter, ExportJob
-from dataset_diffusion.dataset.export.reading import count_samples, open_source, require_extra
+from dataset_diffusion.dataset.export.reading import count_samples, open_source, require_library
 from dataset_diffusion.dataset.export.ultralytics import write_ultralytics
 from dataset_diffusion.dataset.export.voc import write_voc
 from dataset_diffusion.dataset.export.webdataset import write_webdataset
@@ -26,7 +26,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     it is damaged, if the output folder is not empty, or if a library is missing.
     """
     if settings.format == "huggingface":
-        require_extra("datasets", "huggingface", f"format={settings.format}")
+        require_library("datasets", f"format={settings.format}")
     source = open_source(Path(settings.folder).expanduser())
     output_dir = Path(settings.output_dir).expanduser()
     _require_empty(output_dir)

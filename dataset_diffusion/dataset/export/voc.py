@@ -14,7 +14,7 @@ from dataset_diffusion.files import explaining_write_errors, write_new
 def write_voc(job: ExportJob) -> None:
     """JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt and manifest.jsonl."""
     if TRAIN not in job.splits:
-        raise InputError(f"splits: format=voc needs a split train, as '{{train:{next(iter(job.splits.values()))}}}'")
+        raise InputError(f"splits: format=voc needs a split train, e.g. '{{train:{next(iter(job.splits.values()))}}}'")
     folder = VocFolder(job.output_dir, job.labels.palette)
     folder.prepare()
     manifest_file = job.output_dir / MANIFEST_FILE

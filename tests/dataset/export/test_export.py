@@ -233,7 +233,7 @@ def test_a_missing_library_is_named_with_the_pip_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the library datasets; pip install 'dataset-diffusion\[huggingface\]'"):
+    with pytest.raises(InputError, match=r"needs the library datasets; pip install datasets"):
         run(folder, tmp_path / "out", "huggingface")
 
 
