@@ -97,7 +97,7 @@ def test_help_shows_the_settings(dd_eval):
         (("dataset=null",), "dataset=null: must be one of coco, folder, toy, voc"),
         (("tta=maybe",), "tta=maybe: must be true or false"),
         (("dataset=voc",), "data_root=null: name the folder of dataset=voc"),
-        (("dataset.split=train",), "dataset.split=train: the toy dataset has the split val alone"),
+        (("dataset.split=train",), "dataset.split=train: the toy dataset only has the split val"),
         (("chekpoint=x",), "did you mean checkpoint?"),
         (("checkpoint={voc}", "dataset=voc", "data_root=/nowhere"), "data_root=/nowhere: no such folder"),
         (("checkpoint={voc}", "dataset=voc", "data_root=."), "has no VOCdevkit/VOC2012/ImageSets/Segmentation"),

@@ -17,8 +17,8 @@ from dataset_diffusion.files import encode_json, opened_folder, write_atomically
 from dataset_diffusion.images import write_label_mask
 from dataset_diffusion.labelled.opening import EvaluationDataset, open_dataset
 from dataset_diffusion.metrics import confusion_matrix
-from dataset_diffusion.settings.evaluate import EvaluateSettings
-from dataset_diffusion.settings.protocol import OWN_SIZE
+from dataset_diffusion.settings.evaluate import USUAL_SPLIT, EvaluateSettings
+from dataset_diffusion.settings.protocol import OWN_SIZE, TRAINED
 from dataset_diffusion.versions import installed_versions
 
 NUM_OVERLAYS = 24
@@ -127,10 +127,20 @@ def require_same_labels(checkpoint: Path, label_names: Sequence[str], dataset: E
 
 
 def output_folder(settings: EvaluateSettings) -> Path:
-    """`settings.output_dir`, or the folder beside the checkpoint that is named after the dataset (and TTA)."""
+    """`settings.output_dir`, or the folder beside the checkpoint that is named after the dataset and the protocol.
+
+    What is not usual is in the name, so that two evaluations of a checkpoint do not write over each other.
+    """
     if settings.output_dir:
         return Path(settings.output_dir)
-    return Path(settings.checkpoint).parent / f"eval_{settings.dataset.name}{'_tta' if settings.tta else ''}"
+    dataset = settings.dataset
+    name = Path(str(settings.data_root)).resolve().name if dataset.name == "folder" else dataset.name
+    parts = [
+        *([dataset.split] if dataset.split != USUAL_SPLIT else []),
+        *(setting for setting in (settings.test_scale, settings.test_mode) if setting != TRAINED),
+        *(["tta"] if settings.tta else []),
+    ]
+    return Path(settings.checkpoint).parent / "_".join(["eval", name, *parts])
 
 
 def evenly_spaced(length: int, count: int) -> set[int]:

@@ -6,6 +6,7 @@ VOC-style       JPEGImages/ (or PNGs there), SegmentationClass/, ImageSets/Segme
 COCO-style      images/<id>.jpg and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,17 @@ class ImagesWithMasks:
     def require_valid(self) -> None:
         """Raise InputError, with the faults on stderr, unless all files are there and fit together."""
         require_valid_pairs(str(self.root), list(zip(self.images, self.masks, strict=True)), len(self.labels.names))
+
+    def fingerprint(self) -> str:
+        """A SHA-256 of the ids and of the sizes of their files in this folder: the same wherever it is moved to.
+
+        Masks in a cache are left out: they are made from the folder.
+        """
+        digest = hashlib.sha256()
+        for sample_id, *files in zip(self.ids, self.images, self.masks, strict=True):
+            sizes = [file.stat().st_size for file in files if file.is_relative_to(self.root)]
+            digest.update(f"{sample_id} {sizes}\n".encode())
+        return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> "ImagesWithMasks":
         """Some of them."""

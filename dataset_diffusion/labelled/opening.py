@@ -8,10 +8,11 @@ import numpy as np
 
 from dataset_diffusion.archives import find_voc
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.images import LABEL_COLOURS
 from dataset_diffusion.labelled.coco import CocoDataset
 from dataset_diffusion.labelled.coco_style import CocoStyleDataset
 from dataset_diffusion.labelled.images_with_masks import open_images_with_masks
-from dataset_diffusion.labelled.label_names import read_labels
+from dataset_diffusion.labelled.label_names import Labels, read_labels
 from dataset_diffusion.labelled.toy_scenes import toy_validation_set
 from dataset_diffusion.labelled.voc_style import VocDataset
 from dataset_diffusion.settings.evaluate import EvaluateSettings
@@ -52,6 +53,8 @@ def open_dataset(settings: EvaluateSettings, label_names_of_segmentor: Sequence[
     if name == "coco":
         return CocoDataset(data_root, split, cache_dir)
     if (data_root / "annotations" / f"semantic_{split}").is_dir() and not (data_root / "ImageSets").exists():
-        return CocoStyleDataset(name, open_images_with_masks("data_root", data_root, split, cache_dir))
+        labels = Labels(tuple(label_names_of_segmentor), LABEL_COLOURS[: len(label_names_of_segmentor)])
+        data = open_images_with_masks("data_root", data_root, split, cache_dir, otherwise=labels)
+        return CocoStyleDataset(name, data)
     described = (data_root / "dataset.json").exists()
     return VocDataset(name, data_root, split, read_labels(data_root).names if described else label_names_of_segmentor)

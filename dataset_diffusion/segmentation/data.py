@@ -49,7 +49,7 @@ def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[st
     The masks are resized to the nearest pixel: no label is ever mixed with another.
     """
     return [
-        {"type": "LoadImageFromFile"},
+        *load_image_steps(),
         *load_mask_steps(),
         {
             "type": "RandomResize",
@@ -67,7 +67,12 @@ def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[st
 def validation_steps(protocol: TestProtocol) -> list[dict[str, Any]]:
     """Images at the protocol's scale; their masks stay as they are, and scores are resized to them."""
     resizing = [] if protocol.scale is None else [{"type": "Resize", "scale": protocol.scale, "keep_ratio": True}]
-    return [{"type": "LoadImageFromFile"}, *resizing, *load_mask_steps(), {"type": "PackSegInputs"}]
+    return [*load_image_steps(), *resizing, *load_mask_steps(), {"type": "PackSegInputs"}]
+
+
+def load_image_steps() -> list[dict[str, Any]]:
+    """Images are read as they are stored: masks are drawn on those pixels, whatever an EXIF orientation says."""
+    return [{"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"}]
 
 
 def load_mask_steps() -> list[dict[str, Any]]:

@@ -113,6 +113,12 @@ class CheckpointHook(Hook):
                 write_atomically(self._folder / BEST_SCORE_FILE, record.encode())
         self._save_latest(runner, done)
 
+    def before_train(self, runner: Runner) -> None:
+        """Forget the best of a training that left no checkpoint to resume from: this one may have other settings."""
+        if runner.iter == 0 and is_main_process():
+            for name in (BEST_SCORE_FILE, BEST_CHECKPOINT_FILE):
+                (self._folder / name).unlink(missing_ok=True)
+
     def before_save_checkpoint(self, _runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leave out the history of logged values, which holds classes of mmengine and of NumPy."""
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}

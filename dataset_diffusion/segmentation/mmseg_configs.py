@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.settings.protocol import TestProtocol
@@ -18,6 +21,8 @@ from dataset_diffusion.types import IGNORE_INDEX
 SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
 BOUNDARY_HEADS = ("STDCHead",)
 """Auxiliary heads whose classes are edge and no edge, whatever the labels are."""
+PADDING = {"size_divisor": 32}
+"""For networks that only take images of some sizes: images are padded, and the scores of the padding dropped."""
 Node = dict[str, Any]
 
 
@@ -30,10 +35,21 @@ class MmsegArchitecture:
     num_labels: int
 
 
-def read_mmseg_config(name: str) -> tuple[Node, str | None]:
+@dataclass(frozen=True)
+class Published:
+    """The weights that a config names: where they are, and the type of the network that has them.
+
+    That is the backbone, or one that the backbone is built around (ICNet's ResNet).
+    """
+
+    source: str
+    part: str
+
+
+def read_mmseg_config(name: str) -> tuple[Node, Published | None]:
     """The model of a shipped config ("segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512") or of a file.
 
-    Returns it as plain values without pretrained weights, and where those of its backbone are, if it names any.
+    Returns it as plain values without pretrained weights, and which those of its backbone are, if it names any.
     Raises InputError for an unknown config and for one that cannot be trained here.
     """
     import_mmseg()
@@ -62,8 +78,14 @@ def read_mmseg_config(name: str) -> tuple[Node, str | None]:
 def fit(
     name: str, model: Node, *, num_labels: int, crop_size: int, avg_non_ignore: bool, sync_batch_norm: bool
 ) -> MmsegArchitecture:
-    """The architecture of a config for `num_labels` labels. Raises InputError where it cannot be built."""
+    """The architecture of a config for `num_labels` labels.
+
+    It is tried on two crops and on an image of an odd size, which some networks only take when it is padded. Raises
+    InputError where it cannot be built, trained or tested.
+    """
     fitted = copy.deepcopy(model)
+    if "data_preprocessor" in fitted:
+        fitted["data_preprocessor"].pop("test_cfg", None)
     _fit_heads(fitted, num_labels, avg_non_ignore)
     _fit_sizes(fitted, crop_size)
     architecture = MmsegArchitecture(name, fitted, num_labels)
@@ -77,7 +99,58 @@ def fit(
             f"segmentor.config={name}: cannot be built here ({first_line(error)}); use a config that needs neither "
             "compiled operators nor another library"
         ) from error
+    with torch.random.fork_rng(devices=[]):
+        try:
+            _try_loss(architecture, crop_size)
+        except Exception as error:
+            raise InputError(
+                f"segmentor.config={name}: cannot be trained on crops of crop_size={crop_size} ({first_line(error)}); "
+                "use another config, or larger crops"
+            ) from error
+        try:
+            _try_prediction(architecture, crop_size)
+        except Exception:
+            fitted["data_preprocessor"] = {**(fitted.get("data_preprocessor") or {}), "test_cfg": PADDING}
+            try:
+                _try_prediction(architecture, crop_size)
+            except Exception as error:
+                raise InputError(
+                    f"segmentor.config={name}: cannot be tested on images of any size ({first_line(error)}); "
+                    "use another config"
+                ) from error
     return architecture
+
+
+def _try_loss(architecture: MmsegArchitecture, crop_size: int) -> None:
+    model = _trial_model(architecture, crop_size)
+    labels = torch.randint(architecture.num_labels, (1, crop_size, crop_size))
+    images = [_trial_image(crop_size, crop_size, labels) for _ in range(2)]
+    batch = {name: [image[name] for image in images] for name in images[0]}
+    model.train()
+    model(**model.data_preprocessor(batch, True), mode="loss")
+
+
+@torch.inference_mode()
+def _try_prediction(architecture: MmsegArchitecture, crop_size: int) -> None:
+    image = _trial_image(crop_size - 3, crop_size + 29)
+    _trial_model(architecture, None).eval().test_step({name: [value] for name, value in image.items()})
+
+
+def _trial_model(architecture: MmsegArchitecture, crop_size: int | None) -> Any:
+    from dataset_diffusion.segmentation.model import build_segmentor
+
+    config = mmseg_model_config(architecture, TestProtocol(), crop_size=crop_size, sync_batch_norm=False)
+    return build_segmentor(config)
+
+
+def _trial_image(height: int, width: int, labels: Tensor | None = None) -> dict[str, Any]:
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample(metainfo={"ori_shape": (height, width), "img_shape": (height, width)})
+    if labels is not None:
+        sample.gt_sem_seg = PixelData(data=labels)
+    return {"inputs": torch.zeros(3, height, width, dtype=torch.uint8), "data_samples": sample}
 
 
 def mmseg_model_config(
@@ -91,7 +164,6 @@ def mmseg_model_config(
         if sync_batch_norm and node.get("type") == "BN":
             node["type"] = "SyncBN"
     preprocessor = dict(model.get("data_preprocessor") or {"type": "SegDataPreProcessor"})
-    preprocessor.pop("test_cfg", None)
     preprocessor |= {"type": "mmseg.SegDataPreProcessor", "seg_pad_val": IGNORE_INDEX, "size_divisor": None}
     preprocessor["size"] = (crop_size, crop_size) if crop_size else None
     model["data_preprocessor"] = preprocessor
@@ -173,18 +245,19 @@ def _heads(model: Node) -> Iterator[Node]:
         yield from heads if isinstance(heads, list | tuple) else [heads]
 
 
-def _strip_pretrained(model: Node) -> str | None:
-    """Remove what would be downloaded; return what the backbone was to start from."""
-    source = model.get("pretrained")
+def _strip_pretrained(model: Node) -> Published | None:
+    """Remove what would be downloaded; return what the backbone, or the network in it, was to start from."""
     backbone = model.get("backbone", {})
-    source = source or (backbone.get("init_cfg") or {}).get("checkpoint") or backbone.get("pretrained")
+    published = [Published(model["pretrained"], backbone["type"])] if model.get("pretrained") else []
+    inside = [id(node) for node in _nodes(backbone)]
     for node in _nodes(model):
-        if node.get("pretrained") is not None:
-            node["pretrained"] = None
         init = node.get("init_cfg")
+        sources = [node.pop("pretrained", None)]
         if isinstance(init, dict) and init.get("type") == "Pretrained":
-            del node["init_cfg"]
-    return source
+            sources.append(node.pop("init_cfg").get("checkpoint"))
+        if id(node) in inside:
+            published.extend(Published(source, node["type"]) for source in sources if source)
+    return published[0] if published else None
 
 
 def _fit_heads(model: Node, num_labels: int, avg_non_ignore: bool) -> None:

@@ -1,9 +1,11 @@
 """The networks that can be trained: from the settings to an architecture and its pretrained weights."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from dataset_diffusion.segmentation.architectures import AnyArchitecture
@@ -15,21 +17,31 @@ from dataset_diffusion.settings.train import SegmentorSettings, TrainSettings
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be trained, and the pretrained weights of its backbone, if any."""
+    """What is to be trained, and the pretrained weights of its backbone, if any.
+
+    They are those of the whole backbone, or of the network in it whose class is called `part`.
+    """
 
     architecture: AnyArchitecture
     weights: BackboneWeights | None
+    part: str | None = None
 
     def load_pretrained(self, model: Any) -> None:
         """Copy the pretrained weights into a model. Raises InputError where they do not fit."""
         if self.weights:
-            load_backbone(model.backbone, self.weights)
+            inside = (module for module in model.backbone.modules() if type(module).__name__ == self.part)
+            load_backbone(next(inside, model.backbone), self.weights)
 
     @staticmethod
-    def parts(model: Any) -> list[nn.Module]:
-        """What torch.compile is worth its time for."""
-        names = ("backbone", "decode_head", "auxiliary_head")
-        return [part for name in names if isinstance(part := getattr(model, name, None), nn.Module)]
+    def compile(model: Any) -> None:
+        """Compile the backbone and the heads in place, so that names in checkpoints stay as they are.
+
+        mmsegmentation calls the `forward` of a head by name, which `Module.compile` does not reach.
+        """
+        model.backbone.compile()
+        heads = [getattr(model, name, None) or [] for name in ("decode_head", "auxiliary_head")]
+        for head in itertools.chain(*(part if isinstance(part, list | nn.ModuleList) else [part] for part in heads)):
+            head.forward = torch.compile(head.forward)
 
 
 def plan_network(settings: TrainSettings, num_labels: int) -> Network:
@@ -79,9 +91,11 @@ def _plan_mmseg(settings: TrainSettings, segmentor: SegmentorSettings, num_label
         avg_non_ignore=settings.avg_non_ignore,
         sync_batch_norm=False,
     )
-    source = published or "none" if segmentor.pretrained == "config" else segmentor.pretrained
-    is_resnet = str(model["backbone"]["type"]).startswith("ResNet")
-    return Network(architecture, read_backbone(source, any_backbone=not is_resnet))
+    source = segmentor.pretrained
+    if source == "config":
+        source = published.source if published else "none"
+    part = published.part if published else str(model["backbone"]["type"])
+    return Network(architecture, read_backbone(source, any_backbone=not part.startswith("ResNet")), part)
 
 
 _PLANS: dict[str, Callable[[TrainSettings, SegmentorSettings, int], Network]] = {

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +14,7 @@ from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.segmentation.checkpoints import load_strictly
 
 MIN_SHARE = 0.9
+POSITIONS = "pos_embed"
 OPEN_MMLAB = "open-mmlab://"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
@@ -94,14 +96,14 @@ def _from_timm_deep_stem(name: str) -> str:
 def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
     """Copy the tensors that match the backbone's by name and shape; returns their share of all of the backbone's.
 
-    Raises InputError below a share of `MIN_SHARE`: the rest would silently stay random.
+    Position embeddings of another grid are resized. Raises InputError below a share of `MIN_SHARE`, and where a
+    parameter would silently stay random; new norms (all ones, all zeros) may be missing.
     """
     # Counters of batches matter to no one, and old files have none.
     own = {name: value for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = _with_fitting_positions(weights.state_dict, backbone)
     matching = {
-        name: weights.state_dict[name]
-        for name, tensor in own.items()
-        if name in weights.state_dict and weights.state_dict[name].shape == tensor.shape
+        name: given[name] for name, tensor in own.items() if name in given and given[name].shape == tensor.shape
     }
     share = len(matching) / len(own)
     found = f"{len(matching)} of the backbone's {len(own)} tensors ({share:.0%})"
@@ -110,9 +112,29 @@ def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
             f"segmentor.pretrained={weights.source}: has {found}, needs {MIN_SHARE:.0%}; "
             "name weights of a backbone of the segmentor's kind and size"
         )
+    random = [
+        name
+        for name, value in backbone.named_parameters()
+        if name in own and name not in matching and value.min() != value.max()
+    ]
+    if random:
+        raise InputError(
+            f"segmentor.pretrained={weights.source}: has {found}, but no {random[0]} of its shape, which would stay "
+            "random; name weights of a backbone of the segmentor's kind and size"
+        )
     backbone.load_state_dict(matching, strict=False)
     print(f"pretrained backbone: {weights.source} has {found}", flush=True)
     return share
+
+
+def _with_fitting_positions(state: Mapping[str, Tensor], backbone: nn.Module) -> Mapping[str, Tensor]:
+    """Position embeddings [1, 1 + h * w, C] of a vision transformer are resized to its grid, as mmsegmentation does."""
+    own, given = getattr(backbone, POSITIONS, None), state.get(POSITIONS)
+    resize = getattr(backbone, "resize_pos_embed", None)
+    if own is None or given is None or resize is None or given.shape == own.shape or given.ndim != 3:
+        return state
+    old, new = (isqrt(embedding.shape[1] - 1) for embedding in (given, own))
+    return {**state, POSITIONS: resize(given, (new, new), (old, old), "bicubic")}
 
 
 def _download(pretrained: str) -> Path:

@@ -48,6 +48,8 @@ from dataset_diffusion.segmentation.self_training import relabel
 from dataset_diffusion.settings.train import TrainSettings
 
 SETTINGS_FILE = "training.json"
+IMAGES = "images"
+"""What SETTINGS_FILE says, beside the settings, of each folder that is trained on."""
 RELABELLED_DIR = "SegmentationClassSelfTrained"
 LOG_INTERVAL = 10
 # What a resumed run may have otherwise: it changes where and how fast it runs, not what comes out.
@@ -66,11 +68,11 @@ def train(settings: TrainSettings) -> Path:
     with ExitStack() as stack:
         # Before the others are joined: a process that ends while they wait for it ends them without a word.
         if int(os.environ.get("RANK", "0")) == 0:
-            _prepare(settings)
+            record = _prepare(settings)
             work_dir = settings.work_dir
             complaint = f"work_dir={work_dir}: another dd-train is writing in it; wait for it, or name another"
             stack.enter_context(held_by_one_process(Path(work_dir), complaint))
-            write_atomically(Path(work_dir) / SETTINGS_FILE, encode_json(asdict(settings)))
+            write_atomically(Path(work_dir) / SETTINGS_FILE, encode_json(record))
         device = stack.enter_context(joined_processes(settings.device))
         exported = _Training(settings, device).run()
         if is_main_process():
@@ -78,24 +80,30 @@ def train(settings: TrainSettings) -> Path:
         return exported
 
 
-def _prepare(settings: TrainSettings) -> None:
-    """Check everything that can be checked before a model is built, and make the work folder."""
+def _prepare(settings: TrainSettings) -> dict[str, Any]:
+    """Check everything that can be checked before a model is built, and make the work folder.
+
+    Returns what to record of the training: its settings, and which images it has.
+    """
     find_device(settings.device)
     settings.images_per_process(int(os.environ.get("WORLD_SIZE", "1")))
     sources = open_sources(settings)
     for source in sources:
         source.data.require_valid()
-    _require_usable_work_dir(settings)
     labels = sources[0].data.labels
+    record = asdict(settings)
+    record[IMAGES] = {name: source.data.fingerprint() for name, source in zip(settings.folders(), sources, strict=True)}
+    _require_usable_work_dir(settings, record)
     if validation := open_validation(settings, labels):
         validation.require_valid()
     plan_network(settings, len(labels.names))
     work_dir = Path(settings.work_dir)
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
+    return record
 
 
-def _require_usable_work_dir(settings: TrainSettings) -> None:
+def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) -> None:
     """Raise InputError if the folder holds a training that is not to be resumed, or not with these settings."""
     work_dir = Path(settings.work_dir)
     step_dirs = (work_dir, *work_dir.glob("*_training"))
@@ -109,7 +117,14 @@ def _require_usable_work_dir(settings: TrainSettings) -> None:
         old = json.loads((work_dir / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; train anew in another work_dir") from error
-    new = json.loads(encode_json(asdict(settings)))
+    new = json.loads(encode_json(record))
+    # Trainings of earlier versions did not record their images.
+    for name, images in new.pop(IMAGES).items():
+        if old.get(IMAGES, {}).get(name, images) != images:
+            raise InputError(
+                f"{settings.root_setting(name)}={settings.folders()[name].root}: other images or masks than those that "
+                f"the training in {work_dir} began with; resume with those, or name another work_dir"
+            )
     for name, value in new.items():
         before, now = (_without_roots(content) if name == "data" else content for content in (old.get(name), value))
         if name not in FREE_ON_RESUME and before != now:
@@ -199,9 +214,7 @@ class _Training:
         init_weights(model)
         network.load_pretrained(model)
         if self._settings.compile:
-            # In place: names in checkpoints stay as they are. The rest of the model is bookkeeping.
-            for part in network.parts(model):
-                part.compile()
+            network.compile(model)
         self._runner(model, config, sources, folder, name).train()
         if is_main_process():
             self._export(folder, network.architecture, config.pretty_text)

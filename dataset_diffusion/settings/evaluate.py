@@ -9,6 +9,7 @@ from dataset_diffusion.settings.checks import require
 from dataset_diffusion.settings.protocol import TRAINED, require_protocol
 
 DATASETS = ("toy", "voc", "coco", "folder")
+USUAL_SPLIT = "val"
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class EvaluationDatasetSettings:
 
     name: str = "toy"
     """set by dataset=NAME"""
-    split: str = "val"
+    split: str = USUAL_SPLIT
     """which of its splits"""
 
     def __post_init__(self) -> None:
         require(self.name in DATASETS, "dataset.name", self.name, f"must be one of {', '.join(DATASETS)}")
         require(bool(self.split), "dataset.split", self.split, "name a split, such as val")
-        fixed = self.name == "toy" and self.split != "val"
-        require(not fixed, "dataset.split", self.split, "the toy dataset has the split val alone")
+        fixed = self.name == "toy" and self.split != USUAL_SPLIT
+        require(not fixed, "dataset.split", self.split, "the toy dataset only has the split val")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class EvaluateSettings:
     """for voc the folder of VOCdevkit/; for coco that of annotations/ and val2017/; for folder that of JPEGImages/,
     SegmentationClass/ and ImageSets/Segmentation/"""
     output_dir: str | None = None
-    """null: beside the checkpoint, eval_<dataset>, with tta eval_<dataset>_tta"""
+    """null: beside the checkpoint, eval_<dataset>, for dataset=folder eval_<name of data_root>; with the split (unless
+    it is val), test_scale, test_mode and tta where they are given"""
     cache_dir: str = "runs/cache"
     """keeps what is made once from a dataset: the toy scenes, COCO's semantic masks"""
     tta: bool = False

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.evaluation.evaluate import evaluate, evenly_spaced, measure, require_same_labels
+from dataset_diffusion.evaluation.evaluate import evaluate, evenly_spaced, measure, output_folder, require_same_labels
 from dataset_diffusion.evaluation.prediction import IMAGES_AHEAD, predict_dataset
 from dataset_diffusion.labelled.opening import open_dataset
 from dataset_diffusion.labelled.voc_style import VocDataset
@@ -175,7 +175,7 @@ def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions
     record = evaluate(settings, load_segmentor)
 
     printed = capsys.readouterr().out
-    output_dir = tmp_path / "eval_folder"
+    output_dir = tmp_path / "eval_own"
     assert json.loads((output_dir / "metrics.json").read_text()) == record
     assert f"mIoU {100 * record['miou']:.1f} over" in printed
     assert str(output_dir / "metrics.json") in printed
@@ -196,6 +196,16 @@ def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions
 
     again = evaluate(settings, load_segmentor)
     assert again == record, "nothing in the record depends on the time or the run"
+
+
+def test_each_protocol_and_split_has_its_folder(tmp_path):
+    def folder(name: str = "voc", split: str = "val", **more: object) -> str:
+        data = EvaluationDatasetSettings(name, split)
+        return output_folder(EvaluateSettings(str(tmp_path / "segmentor.pth"), data, "some/photos", **more)).name
+
+    assert folder() == "eval_voc"
+    assert folder(test_scale="own", test_mode="slide") == "eval_voc_own_slide"
+    assert folder("folder", "test", tta=True) == "eval_photos_test_tta"
 
 
 def test_predictions_of_another_dataset_are_not_mixed_with_these(tmp_path, own_folder):

@@ -31,6 +31,13 @@ def test_an_export_is_evaluated_as_the_folder_that_it_was_made_from(exported: Pa
         assert all(np.array_equal(*pair) for pair in zip(first.load(index), second.load(index), strict=True))
 
 
+def test_without_a_description_labels_are_those_of_the_segmentor(exported: Path) -> None:
+    names = open_dataset(settings(exported), ()).label_names
+    (exported / "dataset.json").unlink()
+    others = tuple(f"label {number}" for number in range(len(names)))
+    assert open_dataset(settings(exported), others).label_names == others
+
+
 def test_a_wrong_mask_is_found_when_it_is_opened(exported: Path) -> None:
     mask = next((exported / "annotations/semantic_val").iterdir())
     Image.fromarray(np.full((48, 40), 99, np.uint8)).save(mask)

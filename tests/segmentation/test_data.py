@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_diffusion.images import read_image
 from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks, open_images_with_masks
 from dataset_diffusion.segmentation.data import (
     DrawSampler,
@@ -207,6 +208,18 @@ def test_validation_sees_each_image_once_as_it_is(data: ImagesWithMasks) -> None
         # In OpenCV's order of colours, which the model's preprocessor turns; decoders of JPEG differ a little.
         image = np.array(Image.open(images[sample_id]).convert("RGB"))[..., ::-1]
         np.testing.assert_allclose(batch["inputs"][0].permute(1, 2, 0), image, atol=8)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_exif_orientation_turns_neither_image_nor_mask(tmp_path: Path, orientation: int) -> None:
+    turned = opened(write_tiny_voc(tmp_path / "voc", num_images=1))
+    with Image.open(turned.images[0]) as image:
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        image.crop((0, 0, SIZE, SIZE - 16)).save(turned.images[0], exif=exif)
+    (item,) = validation_loader(turned, protocol=TestProtocol(), num_workers=0)
+    seen = item["inputs"][0].numpy()[::-1].transpose(1, 2, 0)
+    assert np.array_equal(seen, read_image(turned.images[0]))
 
 
 def test_augmentation_is_the_usual_one() -> None:

@@ -1,5 +1,6 @@
 """Segmentors other than DeepLabV3: configs of mmsegmentation, and transformers' Mask2Former."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from dataset_diffusion.segmentation.architectures import describe_architecture, 
 from dataset_diffusion.segmentation.checkpoints import load_strictly
 from dataset_diffusion.segmentation.mask2former import Mask2FormerArchitecture, Mask2FormerSegmentor
 from dataset_diffusion.segmentation.mask2former_loss import ValidPixelsLoss, is_valid
-from dataset_diffusion.segmentation.mmseg_configs import fit, read_mmseg_config
-from dataset_diffusion.segmentation.model import build_segmentor
-from dataset_diffusion.segmentation.segmentor import load_segmentor
+from dataset_diffusion.segmentation.mmseg_configs import Published, fit, read_mmseg_config
+from dataset_diffusion.segmentation.model import build_segmentor, segmentor_config
+from dataset_diffusion.segmentation.networks import Network
+from dataset_diffusion.segmentation.pretrained import BackboneWeights
+from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import train
+from dataset_diffusion.settings.protocol import TestProtocol
 from dataset_diffusion.settings.train import SegmentorSettings
-from tests.segmentation.tiny_voc import tiny_settings
+from tests.segmentation.tiny_voc import TINY, random_model, tiny_settings
 
 SEGFORMER = "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512"
 SMALL_MASK2FORMER: dict[str, Any] = {
@@ -77,6 +81,7 @@ def test_an_image_that_is_too_small_for_a_network_is_refused(dataset_dir: Path, 
         ("mask2former/mask2former_r50_8xb2-160k_ade20k-512x512", r"needs mmdet\.MSDeformAttnPixelDecoder"),
         ("convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512", r"needs mmpretrain\.ConvNeXt"),
         ("point_rend/pointrend_r50_4xb4-160k_ade20k-512x512", r"cannot be built here \(.*point_sample"),
+        ("pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes", r"cannot be trained on crops of crop_size=64 \(.*gt_edge"),
         ("vpd/vpd_sd_4xb8-25k_nyu-512x512", r"is a DepthEstimator, not an encoder with a segmentation head"),
     ],
 )
@@ -93,7 +98,7 @@ def test_configs_that_cannot_be_trained_are_refused_by_name(config: str, complai
 
 def test_a_config_is_fitted_to_the_labels(tmp_path: Path) -> None:
     model, published = read_mmseg_config("deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-769x769")
-    assert published == "open-mmlab://resnet18_v1c"
+    assert published == Published("open-mmlab://resnet18_v1c", "ResNetV1c")
     fitted = fit("r18", model, num_labels=3, crop_size=64, avg_non_ignore=True, sync_batch_norm=False)
     built: Any = build_segmentor(model_config(fitted, crop_size=64))
     for head in (built.decode_head, built.auxiliary_head):
@@ -102,6 +107,46 @@ def test_a_config_is_fitted_to_the_labels(tmp_path: Path) -> None:
         assert head.loss_decode.avg_non_ignore
     assert built.data_preprocessor.size == (64, 64)
     assert read_architecture(describe_architecture(fitted)) == fitted
+
+
+def test_weights_go_to_the_network_in_the_backbone_that_the_config_names() -> None:
+    _, published = read_mmseg_config("bisenetv1/bisenetv1_r18-d32-in1k-pre_4xb4-160k_cityscapes-1024x1024")
+    assert published == Published("open-mmlab://resnet18_v1c", "ResNet")
+    model: Any = build_segmentor(segmentor_config(TINY))
+    inner = model.backbone
+    state = {name: torch.full_like(value, 3) for name, value in inner.state_dict().items()}
+    model.backbone = torch.nn.ModuleDict({"context": inner, "spatial": torch.nn.Linear(2, 2)})
+    Network(TINY, BackboneWeights("file", state, deep_stem=True), type(inner).__name__).load_pretrained(model)
+    assert (inner.layer4[1].conv2.weight == 3).all()
+
+
+def test_a_network_of_fixed_sizes_sees_padded_images() -> None:
+    name = "ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024"
+    model, _ = read_mmseg_config(name)
+    fitted = fit(name, model, num_labels=3, crop_size=64, avg_non_ignore=False, sync_batch_norm=False)
+    segmentor = Segmentor(
+        build_segmentor(model_config(fitted)), ("a", "b", "c"), ((0, 0, 0),) * 3, TestProtocol(), torch.device("cpu")
+    )
+    assert segmentor.predict([np.zeros((62, 94, 3), np.uint8)])[0].shape == (62, 94)
+
+
+def test_compiling_reaches_backbone_and_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    model = random_model()
+    Network.compile(model)
+    with torch.no_grad():
+        features = model.extract_feat(torch.zeros(1, 3, 64, 64))
+        for head in (None, model.decode_head, model.auxiliary_head):
+            if head is not None:
+                head.predict(features, [{"img_shape": (64, 64)}], {})
+            assert compiled
+            compiled.clear()
 
 
 def test_a_file_cannot_name_what_is_no_part_of_mmsegmentation() -> None:

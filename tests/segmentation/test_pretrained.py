@@ -10,8 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 from dataset_diffusion.segmentation.model import Architecture, build_segmentor, segmentor_config
-from dataset_diffusion.segmentation.pretrained import load_backbone, read_backbone
+from dataset_diffusion.segmentation.pretrained import BackboneWeights, load_backbone, read_backbone
+
+import_mmseg()
+from mmseg.registry import MODELS  # noqa: E402
 
 
 def backbone(depth: int = 18, deep_stem: bool = True, seed: int = 0) -> Any:
@@ -80,7 +84,7 @@ def test_safetensors_are_read_as_timm_gives_them(tmp_path: Path) -> None:
         read_backbone(str(path))
 
 
-def test_a_small_gap_is_said_and_a_large_one_refused(tmp_path: Path, capsys) -> None:
+def test_a_gap_of_norms_is_said_and_a_larger_one_refused(tmp_path: Path, capsys) -> None:
     state = backbone().state_dict()
     counted = [name for name in state if "num_batches" not in name]
     few = set(counted[:5])
@@ -88,11 +92,16 @@ def test_a_small_gap_is_said_and_a_large_one_refused(tmp_path: Path, capsys) -> 
     # Without its first tensors nothing says what kind of stem it was: keep that one.
     with pytest.raises(InputError, match="holds no ResNet"):
         read_backbone(str(tmp_path / "most.pth"))
-    few = set(counted[-5:])
+    few = set(counted[-4:])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
     share = load_backbone(backbone(), read_backbone(str(tmp_path / "most.pth")))
-    assert share == (len(counted) - 5) / len(counted)
-    assert f"has {len(counted) - 5} of the backbone's {len(counted)} tensors ({share:.0%})" in capsys.readouterr().out
+    assert share == (len(counted) - 4) / len(counted)
+    assert f"has {len(counted) - 4} of the backbone's {len(counted)} tensors ({share:.0%})" in capsys.readouterr().out
+
+    few = set(counted[-5:])
+    torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "random.pth")
+    with pytest.raises(InputError, match=r"random\.pth: has .* but no layer4\.1\.conv2\.weight of its shape"):
+        load_backbone(backbone(), read_backbone(str(tmp_path / "random.pth")))
 
     tenth = set(counted[-(len(counted) // 10 + 1) :])
     torch.save({name: tensor for name, tensor in state.items() if name not in tenth}, tmp_path / "less.pth")
@@ -101,6 +110,18 @@ def test_a_small_gap_is_said_and_a_large_one_refused(tmp_path: Path, capsys) -> 
     with pytest.raises(InputError, match=r"less\.pth: has .* needs 90%"):
         load_backbone(target, read_backbone(str(tmp_path / "less.pth")))
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
+
+
+def test_position_embeddings_of_another_grid_are_resized() -> None:
+    def transformer(size: int) -> Any:
+        sizes = {"patch_size": 16, "embed_dims": 16, "num_layers": 1, "num_heads": 2}
+        return MODELS.build({"type": "VisionTransformer", "img_size": (size, size), **sizes})
+
+    small, large = transformer(64), transformer(128)
+    torch.nn.init.constant_(small.pos_embed, 0.5)
+    torch.nn.init.normal_(large.pos_embed)
+    assert load_backbone(large, BackboneWeights("vit", small.state_dict(), deep_stem=False)) == 1.0
+    torch.testing.assert_close(large.pos_embed.data, torch.full((1, 1 + 8 * 8, 16), 0.5))
 
 
 def test_another_depth_is_refused(tmp_path: Path) -> None:

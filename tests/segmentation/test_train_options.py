@@ -1,6 +1,8 @@
 """What can be asked of a training beside its schedule, and what ends it early."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from dataset_diffusion.segmentation.checkpoints import load_strictly, read_segme
 from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import RELABELLED_DIR, train
 from tests.segmentation.outcome import require_equal, scalars
-from tests.segmentation.tiny_voc import tiny_settings, write_tiny_voc
+from tests.segmentation.tiny_voc import LABEL_NAMES, tiny_settings, write_tiny_voc
 
 
 def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -103,6 +105,25 @@ def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeyp
         "iteration 12: mIoU 30.00",
     ]
     assert scalars(work_dir)["mIoU"] == {4: 20.0, 8: 70.0, 12: 30.0}
+
+
+def test_a_best_that_left_no_checkpoint_is_forgotten(dataset_dir: Path, work_dir: Path) -> None:
+    work_dir.mkdir()
+    (work_dir / "best.json").write_text('{"iteration": 1, "mIoU": 100.0}')
+    (work_dir / "best.pth").write_bytes(b"of a training with other settings")
+    settings = tiny_settings(dataset_dir, work_dir, iterations=1, val=str(dataset_dir), val_split="train")
+    assert load_segmentor(train(settings), "cpu").label_names == LABEL_NAMES
+
+
+def test_other_images_than_at_the_start_are_refused(dataset_dir: Path, tmp_path: Path) -> None:
+    settings = tiny_settings(dataset_dir, tmp_path / "run", iterations=1, checkpoint_interval=1)
+    train(settings)
+    moved = shutil.copytree(dataset_dir, tmp_path / "moved")
+    train(replace(settings, dataset_dir=str(moved), resume=True))
+    masks = sorted((moved / "SegmentationClass").iterdir())
+    shutil.copy(masks[0], masks[1])
+    with pytest.raises(InputError, match=r"moved: other images or masks than those that the training in .* began with"):
+        train(replace(settings, dataset_dir=str(moved), resume=True))
 
 
 def test_validation_measures_the_averaged_weights(dataset_dir: Path, work_dir: Path) -> None:
