@@ -3,8 +3,10 @@
 import importlib.util
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, parse_record
 from dataset_diffusion.dataset.source import FolderSource, Labels, Source, StoredSample, labels_of, require_description
@@ -12,6 +14,9 @@ from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.files import parse_json, read_bytes
 from dataset_diffusion.images import decode_labels, encode_mask
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 
 def open_source(path: Path) -> Source:
@@ -97,20 +102,44 @@ class ParquetSource:
 
     def samples(self, split: str) -> Iterator[StoredSample]:
         """See Source."""
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import ParquetFile
+        # Exports of older versions have no positions: theirs are the numbers of the rows, over all splits.
+        earlier = [file for name in self.splits[: self._index(split)] for file in self._files(name)]
+        number = sum(map(_count_rows, earlier))
+        for path in self._files(split):
+            with _opened_parquet(path) as file:
+                for batch in file.iter_batches(batch_size=16, columns=["image", "label", "record"]):
+                    for row in batch.to_pylist():
+                        content = json.loads(row["record"])
+                        position = content.pop("position", number)
+                        image, mask = row["image"]["bytes"], row["label"]["bytes"]
+                        yield ParquetSample(position, parse_record(content), image, mask)
+                        number += 1
 
-        position = 0
-        for path in sorted((self.path / "data").glob(f"{split}-?????-of-?????.parquet")):
-            try:
-                with ParquetFile(path) as file:
-                    for batch in file.iter_batches(batch_size=16, columns=["image", "label", "record"]):
-                        for row in batch.to_pylist():
-                            record = parse_record(json.loads(row["record"]))
-                            yield ParquetSample(position, record, row["image"]["bytes"], row["label"]["bytes"])
-                            position += 1
-            except (ArrowInvalid, OSError) as error:
-                raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
+    def _index(self, split: str) -> int:
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise InputError(f"splits: {self.path} has no split {split}; the splits of this folder are {known}")
+        return self.splits.index(split)
+
+    def _files(self, split: str) -> list[Path]:
+        return sorted((self.path / "data").glob(f"{split}-?????-of-?????.parquet"))
+
+
+def _count_rows(path: Path) -> int:
+    with _opened_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _opened_parquet(path: Path) -> Iterator["ParquetFile"]:
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            yield file
+    except (ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
 
 
 def require_library(library: str, setting: str) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,21 @@ def test_the_data_card_is_yaml_and_counts(folder: Path, tmp_path: Path) -> None:
     assert "| `sampler.guidance_scale` | `7.5` |" in text
     assert "contact_sheet.png" in text
     assert (exported / "contact_sheet.png").is_file()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_parquet_files_give_each_image_its_own_id_in_coco(folder: Path, tmp_path: Path, older: bool) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    exported = run(folder, tmp_path / "hf", "huggingface")
+    for path in (exported / "data").iterdir() if older else ():
+        table = parquet.read_table(path)
+        lines = [re.sub(r', "position": \d+', "", line) for line in table["record"].to_pylist()]
+        parquet.write_table(table.set_column(table.column_names.index("record"), "record", [lines]), path)
+    coco = run(exported, tmp_path / "coco", "coco")
+    annotations = [json.loads(path.read_bytes()) for path in (coco / "annotations").glob("instances_*.json")]
+    ids = {image["file_name"]: image["id"] for content in annotations for image in content["images"]}
+    assert sorted(ids.values()) == list(range(1, 11))
+    assert older or all(name == f"{image_id - 1:06d}.jpg" for name, image_id in ids.items())
 
 
 def test_parquet_files_are_split_by_size(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
