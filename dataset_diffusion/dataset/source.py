@@ -83,7 +83,7 @@ class FolderSource:
                 f"folder={path}: is not finished (it has no {self._folder.split_file.relative_to(path)}); "
                 "start the dd-generate that made it again, with the same settings"
             )
-        self.splits = tuple(shares_of(self.description))
+        self.splits = splits_of(self.description)
 
     def samples(self, split: str) -> Iterator[StoredSample]:
         """See Source. The ids of a split file stand in the order of the manifest, so both are read side by side."""
@@ -152,6 +152,11 @@ def shares_of(description: Mapping[str, Any]) -> dict[str, float]:
     """The splits of a dataset and their shares; folders of older versions have train alone."""
     shares = description["settings"].get("splits") or {TRAIN: 1.0}
     return {TRAIN: shares[TRAIN], **shares} if TRAIN in shares else dict(shares)
+
+
+def splits_of(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """The splits of a dataset, "train" first; an export has those that were written, not those of its settings."""
+    return tuple(description.get("splits") or shares_of(description))
 
 
 def _read_unchanged(path: Path, sha256: str, folder: Path) -> bytes:

@@ -1,10 +1,12 @@
 """Finished datasets to export: folders of dd-generate, and exports that are read back."""
 
+import heapq
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +34,24 @@ def open_source(path: Path) -> Source:
     return FolderSource(path)
 
 
-def count_samples(source: Source, split: str) -> int:
-    """How many samples a split has. Raises InputError as `source.samples` does."""
-    return sum(1 for _ in source.samples(split))
+def each_once(source: Source, splits: Mapping[str, str]) -> Iterator[tuple[SampleRecord, list[str]]]:
+    """Each sample of the splits once, in the order of the whole dataset, and the names of the splits that it is in.
+
+    `splits` gives the source's split for each name. Raises InputError as `source.samples` does.
+    """
+    # The samples of a split are in the order of their positions, so nothing has to be kept to merge the splits.
+    merged = heapq.merge(*(_of_split(source, *names) for names in splits.items()), key=_place)
+    for _, group in groupby(merged, _place):
+        entries = list(group)
+        yield entries[0][0].record, [name for _, name in entries]
+
+
+def _of_split(source: Source, name: str, split: str) -> Iterator[tuple[StoredSample, str]]:
+    return ((sample, name) for sample in source.samples(split))
+
+
+def _place(entry: tuple[StoredSample, str]) -> tuple[int, str]:
+    return entry[0].position, entry[0].record.id
 
 
 @dataclass(frozen=True)

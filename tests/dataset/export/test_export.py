@@ -14,7 +14,9 @@ import yaml
 from PIL import Image
 
 from dataset_diffusion.dataset.export.run import export
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
+from dataset_diffusion.dataset.report.write import write_report
 from dataset_diffusion.dataset.source import FolderSource
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.export import ExportSettings
@@ -62,7 +64,7 @@ def test_a_folder_comes_back_as_it_was(folder: Path, tmp_path: Path, name: str) 
     # A finished folder with the right hashes: it can be exported anew.
     assert [sample.read() for sample in FolderSource(again).samples("val")]
     old, new = (json.loads((path / "dataset.json").read_bytes()) for path in (folder, again))
-    assert new == {**old, "format": "voc"}
+    assert new == {**old, "format": "voc", "splits": ["train", "val"]}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -169,6 +171,28 @@ def test_a_split_of_choice_is_written_under_another_name(folder: Path, tmp_path:
     exported = run(folder, tmp_path / "yolo", "ultralytics", splits={"train": "val"})
     assert sorted(path.stem for path in (exported / "images/train").iterdir()) == split_ids(folder, "val")
     assert yaml.safe_load((exported / "data.yaml").read_text())["val"] == "images/train"
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "huggingface"])
+def test_an_export_of_some_splits_that_overlap_is_a_dataset_of_its_own(tmp_path: Path, name: str) -> None:
+    made = make_folder(tmp_path / "made", 8, splits=SPLITS)
+    best = ["000001", "000003", "000004"]
+    VocFolder(tmp_path / "made", ()).write_split(best, "best")
+    train = split_ids(tmp_path / "made", "train")
+    assert set(train) & set(best)
+    there = run(tmp_path / "made", tmp_path / "there", name, splits={"train": "best", "rest": "train"})
+    # By default, the splits that were written: not those of the settings that made the source.
+    again = run(there, tmp_path / "again", "voc")
+    assert (split_ids(again, "train"), split_ids(again, "rest")) == (best, train)
+    written = [record for record in made if record.id in {*best, *train}]
+    assert list(records(again).values()) == written
+    assert [sample.record.id for sample in FolderSource(again).samples("rest")] == train
+    for folder in (there, again):
+        counts = json.loads((folder / "dataset.json").read_bytes())["counts"]
+        assert counts["images"] == len(written)
+        assert sum(counts["images_per_class"].values()) == sum(len(record.classes) for record in written)
+    write_report(again)
+    assert json.loads((again / "report.json").read_bytes())["splits"] == {"train": len(best), "rest": len(train)}
 
 
 def test_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
