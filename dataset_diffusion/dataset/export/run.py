@@ -28,7 +28,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     """Write the export and return what there is to say about it.
 
     The output folder appears when everything is in it. Raises InputError if the folder is not finished or a file of
-    it is damaged, if the output folder is not empty, or if a library is missing.
+    it is damaged, if a split has no sample, if the output folder is not empty, or if a library is missing.
     """
     if settings.format == "huggingface":
         require_library("datasets", f"format={settings.format}")
@@ -42,9 +42,8 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
         in_split, counts = _count(source, splits)
+        _require_samples(source, splits, in_split)
         total = sum(in_split.values())
-        if not total:
-            raise InputError(f"splits: {source.path} has no sample in {', '.join(splits.values())}; nothing to export")
         with tqdm(total=total, unit="sample", desc=settings.format, disable=not progress, dynamic_ncols=True) as bar:
             _WRITERS[settings.format](ExportJob(source, unfinished, splits, settings, bar.update))
         # What it says of the whole source would be wrong of an export of some splits.
@@ -70,6 +69,18 @@ def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dic
         total += 1
     class_names = labels_of(source.path, source.description).names[1:]
     return in_split, {"images": total, "images_per_class": {name: per_class[name] for name in class_names}}
+
+
+def _require_samples(source: Source, splits: Mapping[str, str], in_split: Counter[str]) -> None:
+    """Raise an InputError naming the splits without samples: some formats would list files that are not there."""
+    empty = ", ".join(split for name, split in splits.items() if not in_split[name])
+    others = ", ".join(f"{name}: {split}" for name, split in splits.items() if in_split[name])
+    if not others:
+        raise InputError(f"splits: {source.path} has no sample in {empty}; nothing to export")
+    if empty:
+        raise InputError(
+            f"splits: {source.path} has no sample in {empty}; name splits that have some, e.g. splits='{{{others}}}'"
+        )
 
 
 def _require_empty(output_dir: Path) -> None:

@@ -262,6 +262,16 @@ def test_a_setting_that_cannot_be_is_named(folder: Path, tmp_path: Path, setting
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["huggingface", "ultralytics"])
+def test_an_empty_split_is_named_with_those_to_write(tmp_path: Path, name: str) -> None:
+    make_folder(tmp_path / "made", 4, splits=SPLITS)
+    VocFolder(tmp_path / "made", ()).write_split([], "val")
+    message = r"splits: .*made has no sample in val; name splits that have some, e\.g\. splits='\{train: train\}'$"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "made", tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
 def test_a_folder_with_something_in_it_is_not_written_over(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"output_dir=.*: is not empty; name a new folder"):
