@@ -65,9 +65,10 @@ class FolderSample:
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
         folder = self.image_path.parents[1]
+        remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
         return (
-            _read_unchanged(self.image_path, self.record.image_sha256, folder),
-            _read_unchanged(self.mask_path, self.record.mask_sha256, folder),
+            read_unchanged(self.image_path, self.record.image_sha256, remedy),
+            read_unchanged(self.mask_path, self.record.mask_sha256, remedy),
         )
 
 
@@ -159,12 +160,17 @@ def splits_of(description: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(description.get("splits") or shares_of(description))
 
 
-def _read_unchanged(path: Path, sha256: str, folder: Path) -> bytes:
-    remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
+def read_unchanged(path: Path, sha256: str, remedy: str) -> bytes:
+    """The content of a sample's file. Raises InputError with `remedy` where it cannot be read or is another."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    return require_unchanged(f"{path}:", content, sha256, remedy)
+
+
+def require_unchanged(what: str, content: bytes, sha256: str, remedy: str) -> bytes:
+    """The content of an image or a mask. Raises InputError with `remedy` unless it has the SHA-256 of its record."""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path}: is damaged (its SHA-256 is not that of {MANIFEST_FILE}); {remedy}")
+        raise InputError(f"{what} is damaged (its SHA-256 is not that of its record); {remedy}")
     return content

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, parse_record
-from dataset_diffusion.dataset.source import FolderSource, Labels, Source, StoredSample, labels_of, require_description
+from dataset_diffusion.dataset.source import (
+    FolderSource,
+    Labels,
+    Source,
+    StoredSample,
+    labels_of,
+    read_unchanged,
+    require_description,
+    require_unchanged,
+)
 from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.files import parse_json, read_bytes
@@ -19,6 +28,9 @@ from dataset_diffusion.images import decode_labels, encode_mask
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
+
+REMEDY = "fetch it again, or export it again"
+"""What to do about a damaged file of an export."""
 
 
 def open_source(path: Path) -> Source:
@@ -66,8 +78,9 @@ class CocoSample:
 
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
+        image = read_unchanged(self.image_path, self.record.image_sha256, REMEDY)
         labels = decode_labels(read_bytes(self.grey_path), str(self.grey_path))
-        return read_bytes(self.image_path), encode_mask(labels, self.labels.palette)
+        return image, encode_mask(labels, self.labels.palette)
 
 
 class CocoSource:
@@ -95,8 +108,9 @@ class CocoSource:
 
 @dataclass(frozen=True)
 class ParquetSample:
-    """A row of a Hugging Face export."""
+    """A row of a Hugging Face export, in the file `path`."""
 
+    path: Path
     position: int
     record: SampleRecord
     image: bytes
@@ -104,7 +118,11 @@ class ParquetSample:
 
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
-        return self.image, self.mask
+        record = self.record
+        return (
+            require_unchanged(f"{self.path}: the image of {record.id}", self.image, record.image_sha256, REMEDY),
+            require_unchanged(f"{self.path}: the mask of {record.id}", self.mask, record.mask_sha256, REMEDY),
+        )
 
 
 class ParquetSource:
@@ -129,7 +147,7 @@ class ParquetSource:
                         content = json.loads(row["record"])
                         position = content.pop("position", number)
                         image, mask = row["image"]["bytes"], row["label"]["bytes"]
-                        yield ParquetSample(position, parse_record(content), image, mask)
+                        yield ParquetSample(path, position, parse_record(content), image, mask)
                         number += 1
 
     def _index(self, split: str) -> int:

@@ -245,6 +245,39 @@ def test_a_folder_that_cannot_be_exported_is_named_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
+def cut_coco_image(exported: Path) -> None:
+    image = exported / "images/000003.jpg"
+    image.write_bytes(image.read_bytes()[:-7])
+
+
+def change_parquet_mask(exported: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (path,) = (exported / "data").iterdir()
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    rows[3]["label"]["bytes"] = rows[2]["label"]["bytes"]
+    parquet.write_table(table.from_pylist(rows, table.schema), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("coco", cut_coco_image, r"images/000003\.jpg: is damaged \(.*\); fetch it again, or export it again"),
+        (
+            "huggingface",
+            change_parquet_mask,
+            r"data/train-.*parquet: the mask of 000003 is damaged \(.*; fetch it again",
+        ),
+    ],
+)
+def test_a_damaged_file_of_an_export_is_named(tmp_path: Path, name: str, spoil: Any, message: str) -> None:
+    make_folder(tmp_path / "made", 4)
+    spoil(run(tmp_path / "made", tmp_path / "exported", name))
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "exported", tmp_path / "out", "voc")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
