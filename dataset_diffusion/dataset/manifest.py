@@ -135,11 +135,6 @@ class Manifest:
         write_atomically(self._path, lines)
 
 
-def encode_records(records: Iterable[SampleRecord]) -> bytes:
-    """Lines of manifest.jsonl."""
-    return b"".join(map(encode_record, records))
-
-
 def encode_record(record: SampleRecord) -> bytes:
     """The line of a record, with its end."""
     content = asdict(record)

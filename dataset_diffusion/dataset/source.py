@@ -65,9 +65,10 @@ class FolderSample:
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
         folder = self.image_path.parents[1]
+        remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
         return (
-            _read_unchanged(self.image_path, self.record.image_sha256, folder),
-            _read_unchanged(self.mask_path, self.record.mask_sha256, folder),
+            read_unchanged(self.image_path, self.record.image_sha256, remedy),
+            read_unchanged(self.mask_path, self.record.mask_sha256, remedy),
         )
 
 
@@ -83,7 +84,7 @@ class FolderSource:
                 f"folder={path}: is not finished (it has no {self._folder.split_file.relative_to(path)}); "
                 "start the dd-generate that made it again, with the same settings"
             )
-        self.splits = tuple(shares_of(self.description))
+        self.splits = splits_of(self.description)
 
     def samples(self, split: str) -> Iterator[StoredSample]:
         """See Source. The ids of a split file stand in the order of the manifest, so both are read side by side."""
@@ -154,12 +155,22 @@ def shares_of(description: Mapping[str, Any]) -> dict[str, float]:
     return {TRAIN: shares[TRAIN], **shares} if TRAIN in shares else dict(shares)
 
 
-def _read_unchanged(path: Path, sha256: str, folder: Path) -> bytes:
-    remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
+def splits_of(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """The splits of a dataset, "train" first; an export has those that were written, not those of its settings."""
+    return tuple(description.get("splits") or shares_of(description))
+
+
+def read_unchanged(path: Path, sha256: str, remedy: str) -> bytes:
+    """The content of a sample's file. Raises InputError with `remedy` where it cannot be read or is another."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    return require_unchanged(f"{path}:", content, sha256, remedy)
+
+
+def require_unchanged(what: str, content: bytes, sha256: str, remedy: str) -> bytes:
+    """The content of an image or a mask. Raises InputError with `remedy` unless it has the SHA-256 of its record."""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path}: is damaged (its SHA-256 is not that of {MANIFEST_FILE}); {remedy}")
+        raise InputError(f"{what} is damaged (its SHA-256 is not that of its record); {remedy}")
     return content

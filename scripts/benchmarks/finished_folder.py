@@ -24,7 +24,7 @@ from dataset_diffusion.dataset.export.run import export
 from dataset_diffusion.dataset.filter import filter_split
 from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.layout import write_layout
-from dataset_diffusion.dataset.manifest import MANIFEST_FILE, ClassRecord, SampleRecord, encode_records
+from dataset_diffusion.dataset.manifest import MANIFEST_FILE, ClassRecord, SampleRecord, encode_record
 from dataset_diffusion.dataset.quality import Quality, count_components, perceptual_hash
 from dataset_diffusion.dataset.report.write import write_report
 from dataset_diffusion.files import encode_json
@@ -130,7 +130,7 @@ def make_folder(path: Path, num_samples: int) -> None:
             for name_of in (folder.image_path, folder.mask_path):
                 if not name_of(sample_id).exists():
                     os.link(name_of(record.id), name_of(sample_id))
-            manifest.write(encode_records([_vary(record, sample_id, rng)]))
+            manifest.write(encode_record(_vary(record, sample_id, rng)))
     plan = PlanFacts(num_samples, 0, 0, {})
     description = describe_dataset(settings, vocabulary, {"id": "rendered scenes", "revision": ""}, plan, scenes)
     (path / DESCRIPTION_FILE).write_bytes(encode_json(description))

@@ -1,7 +1,7 @@
 """Parquet files with Image columns, id2label.json and a data card: a folder that `datasets.load_dataset` reads.
 
 A row has id, image, label (the mask: a palette PNG of the labels, 255 ignored), caption, classes (names) and record
-(JSON: the sample's line of the manifest).
+(JSON: the sample's line of the manifest, and its position there).
 """
 
 import json
@@ -51,7 +51,8 @@ def _row(sample: StoredSample) -> dict[str, Any]:
         "label": {"bytes": mask, "path": f"{record.id}.png"},
         "caption": record.caption,
         "classes": [entry.name for entry in record.classes],
-        "record": json.dumps(asdict(record), ensure_ascii=False),
+        # The rows of a split do not tell where its samples stand among those of the others.
+        "record": json.dumps({**asdict(record), "position": sample.position}, ensure_ascii=False),
     }
 
 

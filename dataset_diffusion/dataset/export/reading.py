@@ -1,17 +1,36 @@
 """Finished datasets to export: folders of dd-generate, and exports that are read back."""
 
+import heapq
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, parse_record
-from dataset_diffusion.dataset.source import FolderSource, Labels, Source, StoredSample, labels_of, require_description
+from dataset_diffusion.dataset.source import (
+    FolderSource,
+    Labels,
+    Source,
+    StoredSample,
+    labels_of,
+    read_unchanged,
+    require_description,
+    require_unchanged,
+)
 from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.files import parse_json, read_bytes
 from dataset_diffusion.images import decode_labels, encode_mask
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
+REMEDY = "fetch it again, or export it again"
+"""What to do about a damaged file of an export."""
 
 
 def open_source(path: Path) -> Source:
@@ -27,9 +46,24 @@ def open_source(path: Path) -> Source:
     return FolderSource(path)
 
 
-def count_samples(source: Source, split: str) -> int:
-    """How many samples a split has. Raises InputError as `source.samples` does."""
-    return sum(1 for _ in source.samples(split))
+def each_once(source: Source, splits: Mapping[str, str]) -> Iterator[tuple[SampleRecord, list[str]]]:
+    """Each sample of the splits once, in the order of the whole dataset, and the names of the splits that it is in.
+
+    `splits` gives the source's split for each name. Raises InputError as `source.samples` does.
+    """
+    # The samples of a split are in the order of their positions, so nothing has to be kept to merge the splits.
+    merged = heapq.merge(*(_of_split(source, *names) for names in splits.items()), key=_place)
+    for _, group in groupby(merged, _place):
+        entries = list(group)
+        yield entries[0][0].record, [name for _, name in entries]
+
+
+def _of_split(source: Source, name: str, split: str) -> Iterator[tuple[StoredSample, str]]:
+    return ((sample, name) for sample in source.samples(split))
+
+
+def _place(entry: tuple[StoredSample, str]) -> tuple[int, str]:
+    return entry[0].position, entry[0].record.id
 
 
 @dataclass(frozen=True)
@@ -44,8 +78,9 @@ class CocoSample:
 
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
+        image = read_unchanged(self.image_path, self.record.image_sha256, REMEDY)
         labels = decode_labels(read_bytes(self.grey_path), str(self.grey_path))
-        return read_bytes(self.image_path), encode_mask(labels, self.labels.palette)
+        return image, encode_mask(labels, self.labels.palette)
 
 
 class CocoSource:
@@ -73,8 +108,9 @@ class CocoSource:
 
 @dataclass(frozen=True)
 class ParquetSample:
-    """A row of a Hugging Face export."""
+    """A row of a Hugging Face export, in the file `path`."""
 
+    path: Path
     position: int
     record: SampleRecord
     image: bytes
@@ -82,7 +118,11 @@ class ParquetSample:
 
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
-        return self.image, self.mask
+        record = self.record
+        return (
+            require_unchanged(f"{self.path}: the image of {record.id}", self.image, record.image_sha256, REMEDY),
+            require_unchanged(f"{self.path}: the mask of {record.id}", self.mask, record.mask_sha256, REMEDY),
+        )
 
 
 class ParquetSource:
@@ -97,20 +137,44 @@ class ParquetSource:
 
     def samples(self, split: str) -> Iterator[StoredSample]:
         """See Source."""
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import ParquetFile
+        # Exports of older versions have no positions: theirs are the numbers of the rows, over all splits.
+        earlier = [file for name in self.splits[: self._index(split)] for file in self._files(name)]
+        number = sum(map(_count_rows, earlier))
+        for path in self._files(split):
+            with _opened_parquet(path) as file:
+                for batch in file.iter_batches(batch_size=16, columns=["image", "label", "record"]):
+                    for row in batch.to_pylist():
+                        content = json.loads(row["record"])
+                        position = content.pop("position", number)
+                        image, mask = row["image"]["bytes"], row["label"]["bytes"]
+                        yield ParquetSample(path, position, parse_record(content), image, mask)
+                        number += 1
 
-        position = 0
-        for path in sorted((self.path / "data").glob(f"{split}-?????-of-?????.parquet")):
-            try:
-                with ParquetFile(path) as file:
-                    for batch in file.iter_batches(batch_size=16, columns=["image", "label", "record"]):
-                        for row in batch.to_pylist():
-                            record = parse_record(json.loads(row["record"]))
-                            yield ParquetSample(position, record, row["image"]["bytes"], row["label"]["bytes"])
-                            position += 1
-            except (ArrowInvalid, OSError) as error:
-                raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
+    def _index(self, split: str) -> int:
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise InputError(f"splits: {self.path} has no split {split}; the splits of this folder are {known}")
+        return self.splits.index(split)
+
+    def _files(self, split: str) -> list[Path]:
+        return sorted((self.path / "data").glob(f"{split}-?????-of-?????.parquet"))
+
+
+def _count_rows(path: Path) -> int:
+    with _opened_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def _opened_parquet(path: Path) -> Iterator["ParquetFile"]:
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            yield file
+    except (ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); fetch it again") from error
 
 
 def require_library(library: str, setting: str) -> None:

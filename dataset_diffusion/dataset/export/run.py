@@ -1,8 +1,11 @@
 """Write a finished dataset in the layout of another tool: whole or not at all."""
 
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -10,10 +13,12 @@ from dataset_diffusion.dataset.coco import write_coco
 from dataset_diffusion.dataset.description import DESCRIPTION_FILE
 from dataset_diffusion.dataset.export.huggingface import write_huggingface
 from dataset_diffusion.dataset.export.job import Exporter, ExportJob
-from dataset_diffusion.dataset.export.reading import count_samples, open_source, require_library
+from dataset_diffusion.dataset.export.reading import each_once, open_source, require_library
 from dataset_diffusion.dataset.export.ultralytics import write_ultralytics
 from dataset_diffusion.dataset.export.voc import write_voc
 from dataset_diffusion.dataset.export.webdataset import write_webdataset
+from dataset_diffusion.dataset.source import Source, labels_of
+from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import TEMPORARY_SUFFIX, encode_json, explaining_write_errors, write_atomically
 from dataset_diffusion.settings.export import ExportSettings
@@ -23,7 +28,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     """Write the export and return what there is to say about it.
 
     The output folder appears when everything is in it. Raises InputError if the folder is not finished or a file of
-    it is damaged, if the output folder is not empty, or if a library is missing.
+    it is damaged, if a split has no sample, if the output folder is not empty, or if a library is missing.
     """
     if settings.format == "huggingface":
         require_library("datasets", f"format={settings.format}")
@@ -36,12 +41,15 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
         with explaining_write_errors(f"output_dir={output_dir}"):
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
-        total = sum(count_samples(source, split) for split in splits.values())
-        if not total:
-            raise InputError(f"splits: {source.path} has no sample in {', '.join(splits.values())}; nothing to export")
+        in_split, counts = _count(source, splits)
+        _require_samples(source, splits, in_split)
+        total = sum(in_split.values())
         with tqdm(total=total, unit="sample", desc=settings.format, disable=not progress, dynamic_ncols=True) as bar:
             _WRITERS[settings.format](ExportJob(source, unfinished, splits, settings, bar.update))
-        description = {**source.description, "format": settings.format}
+        # What it says of the whole source would be wrong of an export of some splits.
+        names = sorted(splits, key=lambda name: name != TRAIN)
+        written = {"format": settings.format, "splits": names, "counts": counts}
+        description = {**source.description, **written}
         write_atomically(unfinished / DESCRIPTION_FILE, encode_json(description))
         with explaining_write_errors(f"output_dir={output_dir}"):
             with suppress(FileNotFoundError):
@@ -50,6 +58,29 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return f"{total} samples ({', '.join(splits)}) in {output_dir}"
+
+
+def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dict[str, Any]]:
+    """How many samples each split has, and the counts of dataset.json, where a sample of several splits counts once."""
+    in_split, per_class, total = Counter[str](), Counter[str](), 0
+    for record, names in each_once(source, splits):
+        in_split.update(names)
+        per_class.update(entry.name for entry in record.classes)
+        total += 1
+    class_names = labels_of(source.path, source.description).names[1:]
+    return in_split, {"images": total, "images_per_class": {name: per_class[name] for name in class_names}}
+
+
+def _require_samples(source: Source, splits: Mapping[str, str], in_split: Counter[str]) -> None:
+    """Raise an InputError naming the splits without samples: some formats would list files that are not there."""
+    empty = ", ".join(split for name, split in splits.items() if not in_split[name])
+    others = ", ".join(f"{name}: {split}" for name, split in splits.items() if in_split[name])
+    if not others:
+        raise InputError(f"splits: {source.path} has no sample in {empty}; nothing to export")
+    if empty:
+        raise InputError(
+            f"splits: {source.path} has no sample in {empty}; name splits that have some, e.g. splits='{{{others}}}'"
+        )
 
 
 def _require_empty(output_dir: Path) -> None:

@@ -3,35 +3,35 @@
 from functools import partial
 
 from dataset_diffusion.dataset.export.job import ExportJob
+from dataset_diffusion.dataset.export.reading import each_once
 from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.manifest import MANIFEST_FILE, SampleRecord, encode_records
+from dataset_diffusion.dataset.manifest import Manifest
 from dataset_diffusion.dataset.source import StoredSample
 from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import explaining_write_errors, write_new
+from dataset_diffusion.files import write_atomically, write_new
 
 
 def write_voc(job: ExportJob) -> None:
-    """JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt and manifest.jsonl."""
+    """JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt and manifest.jsonl.
+
+    The manifest is in the source's order, not split after split: a split may have samples of another, and is later
+    read side by side with the manifest, which takes one order for all.
+    """
     if TRAIN not in job.splits:
         raise InputError(f"splits: format=voc needs a split train, e.g. '{{train:{next(iter(job.splits.values()))}}}'")
     folder = VocFolder(job.output_dir, job.labels.palette)
     folder.prepare()
-    manifest_file = job.output_dir / MANIFEST_FILE
-    with explaining_write_errors(manifest_file), manifest_file.open("wb") as manifest:
-        for split in job.splits:
-            with folder.split_file.with_name(f"{split}.txt").open("w", encoding="utf-8") as lines:
-                for record, is_new in job.converted(split, partial(_write, folder)):
-                    lines.write(f"{record.id}\n")
-                    if is_new:
-                        manifest.write(encode_records([record]))
+    for split in job.splits:
+        lines = (f"{sample_id}\n".encode() for sample_id in job.converted(split, partial(_write, folder)))
+        write_atomically(folder.split_file.with_name(f"{split}.txt"), lines)
+    Manifest(job.output_dir).write(record for record, _ in each_once(job.source, job.splits))
 
 
-def _write(folder: VocFolder, sample: StoredSample) -> tuple[SampleRecord, bool]:
-    """Write a sample's files; the second value says that no other split had it before."""
+def _write(folder: VocFolder, sample: StoredSample) -> str:
+    """Write a sample's files; returns its id."""
     image, mask = sample.read()
     sample_id = sample.record.id
-    is_new = not folder.has(sample_id)
     write_new(folder.image_path(sample_id), image)
     write_new(folder.mask_path(sample_id), mask)
-    return sample.record, is_new
+    return sample_id

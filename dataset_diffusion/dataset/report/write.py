@@ -60,7 +60,7 @@ def write_report(path: Path) -> None:
         _describe(record, draw_thumbnail(folder, record.id, labels), record.id in is_even) for record in shown.values()
     ]
     maps = mean_maps(folder, _map_ids(path, statistics.num_samples), len(labels.names))
-    splits = _count_splits(path, shares_of(description))
+    splits = _count_splits(folder, description)
     left_out = _read_filters(folder)
     num_planned = _count_lines(path / PLAN_FILE)
     duplicates = {"groups": len(groups), "samples": sum(map(len, groups))}
@@ -108,8 +108,13 @@ def _map_ids(path: Path, count: int) -> Iterable[str]:
     return (record.id for record in islice(Manifest(path).stream(), 0, None, step))
 
 
-def _count_splits(path: Path, shares: Mapping[str, float]) -> dict[str, int]:
-    counts = Counter(split_of(record.caption, shares) for record in Manifest(path).stream())
+def _count_splits(folder: VocFolder, description: Mapping[str, Any]) -> dict[str, int]:
+    if names := description.get("splits"):
+        # An export: its splits are those that were chosen, whatever the captions.
+        return {name: _count_lines(folder.split_file.with_name(f"{name}.txt")) for name in names}
+    # A folder of dd-generate: its split files are written last of all, after this.
+    shares = shares_of(description)
+    counts = Counter(split_of(record.caption, shares) for record in Manifest(folder.path).stream())
     return {name: counts[name] for name in shares}
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import yaml
 from PIL import Image
 
 from dataset_diffusion.dataset.export.run import export
+from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
+from dataset_diffusion.dataset.report.write import write_report
 from dataset_diffusion.dataset.source import FolderSource
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.export import ExportSettings
@@ -61,7 +64,7 @@ def test_a_folder_comes_back_as_it_was(folder: Path, tmp_path: Path, name: str) 
     # A finished folder with the right hashes: it can be exported anew.
     assert [sample.read() for sample in FolderSource(again).samples("val")]
     old, new = (json.loads((path / "dataset.json").read_bytes()) for path in (folder, again))
-    assert new == {**old, "format": "voc"}
+    assert new == {**old, "format": "voc", "splits": ["train", "val"]}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -93,6 +96,21 @@ def test_the_data_card_is_yaml_and_counts(folder: Path, tmp_path: Path) -> None:
     assert "| `sampler.guidance_scale` | `7.5` |" in text
     assert "contact_sheet.png" in text
     assert (exported / "contact_sheet.png").is_file()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_parquet_files_give_each_image_its_own_id_in_coco(folder: Path, tmp_path: Path, older: bool) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    exported = run(folder, tmp_path / "hf", "huggingface")
+    for path in (exported / "data").iterdir() if older else ():
+        table = parquet.read_table(path)
+        lines = [re.sub(r', "position": \d+', "", line) for line in table["record"].to_pylist()]
+        parquet.write_table(table.set_column(table.column_names.index("record"), "record", [lines]), path)
+    coco = run(exported, tmp_path / "coco", "coco")
+    annotations = [json.loads(path.read_bytes()) for path in (coco / "annotations").glob("instances_*.json")]
+    ids = {image["file_name"]: image["id"] for content in annotations for image in content["images"]}
+    assert sorted(ids.values()) == list(range(1, 11))
+    assert older or all(name == f"{image_id - 1:06d}.jpg" for name, image_id in ids.items())
 
 
 def test_parquet_files_are_split_by_size(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +173,28 @@ def test_a_split_of_choice_is_written_under_another_name(folder: Path, tmp_path:
     assert yaml.safe_load((exported / "data.yaml").read_text())["val"] == "images/train"
 
 
+@pytest.mark.parametrize("name", ["voc", "coco", "huggingface"])
+def test_an_export_of_some_splits_that_overlap_is_a_dataset_of_its_own(tmp_path: Path, name: str) -> None:
+    made = make_folder(tmp_path / "made", 8, splits=SPLITS)
+    best = ["000001", "000003", "000004"]
+    VocFolder(tmp_path / "made", ()).write_split(best, "best")
+    train = split_ids(tmp_path / "made", "train")
+    assert set(train) & set(best)
+    there = run(tmp_path / "made", tmp_path / "there", name, splits={"train": "best", "rest": "train"})
+    # By default, the splits that were written: not those of the settings that made the source.
+    again = run(there, tmp_path / "again", "voc")
+    assert (split_ids(again, "train"), split_ids(again, "rest")) == (best, train)
+    written = [record for record in made if record.id in {*best, *train}]
+    assert list(records(again).values()) == written
+    assert [sample.record.id for sample in FolderSource(again).samples("rest")] == train
+    for folder in (there, again):
+        counts = json.loads((folder / "dataset.json").read_bytes())["counts"]
+        assert counts["images"] == len(written)
+        assert sum(counts["images_per_class"].values()) == sum(len(record.classes) for record in written)
+    write_report(again)
+    assert json.loads((again / "report.json").read_bytes())["splits"] == {"train": len(best), "rest": len(train)}
+
+
 def test_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataset_diffusion.parallel.FEW", 4)
     make_folder(tmp_path / "made", 40)
@@ -205,6 +245,39 @@ def test_a_folder_that_cannot_be_exported_is_named_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
+def cut_coco_image(exported: Path) -> None:
+    image = exported / "images/000003.jpg"
+    image.write_bytes(image.read_bytes()[:-7])
+
+
+def change_parquet_mask(exported: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (path,) = (exported / "data").iterdir()
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    rows[3]["label"]["bytes"] = rows[2]["label"]["bytes"]
+    parquet.write_table(table.from_pylist(rows, table.schema), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("coco", cut_coco_image, r"images/000003\.jpg: is damaged \(.*\); fetch it again, or export it again"),
+        (
+            "huggingface",
+            change_parquet_mask,
+            r"data/train-.*parquet: the mask of 000003 is damaged \(.*; fetch it again",
+        ),
+    ],
+)
+def test_a_damaged_file_of_an_export_is_named(tmp_path: Path, name: str, spoil: Any, message: str) -> None:
+    make_folder(tmp_path / "made", 4)
+    spoil(run(tmp_path / "made", tmp_path / "exported", name))
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "exported", tmp_path / "out", "voc")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -220,6 +293,16 @@ def test_a_setting_that_cannot_be_is_named(folder: Path, tmp_path: Path, setting
     with pytest.raises(InputError, match=message):
         run(folder, tmp_path / "out", **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["huggingface", "ultralytics"])
+def test_an_empty_split_is_named_with_those_to_write(tmp_path: Path, name: str) -> None:
+    make_folder(tmp_path / "made", 4, splits=SPLITS)
+    VocFolder(tmp_path / "made", ()).write_split([], "val")
+    message = r"splits: .*made has no sample in val; name splits that have some, e\.g\. splits='\{train: train\}'$"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "made", tmp_path / "out", name)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(folder: Path, tmp_path: Path) -> None:
