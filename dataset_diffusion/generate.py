@@ -328,7 +328,8 @@ def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
     if not settings.repair:
         raise InputError(f"output_dir={path}: is not sound; repair=true makes again what is missing or damaged")
     for file in found.damaged:
-        file.unlink(missing_ok=True)
+        with explaining_write_errors(file):
+            file.unlink(missing_ok=True)
     generate(settings, progress)
     return verify_folder(folder, Ledger(folder, StoredPlan(path)), len(vocabulary.palette), progress)
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.cli import generate as cli
+from dataset_diffusion.dataset import verify as verify_module
+from dataset_diffusion.dataset.ledger import Ledger
 from dataset_diffusion.errors import InputError
 from tests.test_generate import tree
 from tests.tiny_pipeline import build_tiny_pipeline
@@ -117,6 +119,52 @@ def test_a_mask_with_labels_beyond_the_vocabulary_is_damaged(
     with pytest.raises(SystemExit):
         dd_generate("output_dir=data", "verify=true")
     assert "000001.png: has labels that are not in the vocabulary: [77]" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_read_is_damaged(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    dd_generate("make", "num_images=2")
+    whole = tree(Path("data"))
+    damaged = [Path("data/JPEGImages/000000.jpg"), Path("data/SegmentationClass/000001.png")]
+    for path in damaged:
+        path.unlink()
+        path.symlink_to("nowhere")
+    with pytest.raises(SystemExit) as end:
+        dd_generate("output_dir=data", "verify=true")
+    assert end.value.code == 2
+    out = capsys.readouterr().out
+    for path in damaged:
+        assert f"damaged: {path}: cannot be read (No such file or directory)" in out
+    dd_generate("output_dir=data", "repair=true")
+    assert tree(Path("data")) == whole
+
+
+def test_samples_are_verified_a_few_at_a_time(dd_generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all are read before the first is checked: a million records do not fit into memory."""
+    dd_generate("make", "num_images=5")
+    events, read = [], Ledger.record
+    monkeypatch.setattr(verify_module, "AT_ONCE", 2)
+    monkeypatch.setattr(verify_module, "_faults", lambda *_: events.append("checked") or [])
+    monkeypatch.setattr(Ledger, "record", lambda *at: events.append("read") or read(*at))
+    dd_generate("output_dir=data", "verify=true")
+    assert events.count("checked") == 5
+    assert all(events[:end].count("read") - events[:end].count("checked") <= 2 for end in range(len(events)))
+
+
+def test_a_damaged_image_ends_a_run_with_what_makes_it_again(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dd_generate("make", "num_images=2")
+    whole = tree(Path("data"))
+    Path("data/JPEGImages/000001.jpg").write_bytes(b"junk")
+    Path("data/ImageSets/Segmentation/train.txt").unlink()
+    with pytest.raises(SystemExit) as end:
+        dd_generate("output_dir=data")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "error: data/JPEGImages/000001.jpg: cannot be read as an image" in error
+    assert "; dd-generate output_dir=data repair=true makes it again" in error
+    dd_generate("output_dir=data", "repair=true")
+    assert tree(Path("data")) == whole
 
 
 def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
