@@ -637,7 +637,7 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
 def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> None:
     """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
     vocabulary, folder, records = dataset.vocabulary, dataset.folder, ledger.records()
-    # The ledger has all its files open by now, and still reads the records from the old ones.
+    # The ledger has the old one open by now, and still reads its records.
     Manifest(dataset.path).write_lines(ledger.manifest_lines())
     if ledger.num_failed:
         write_atomically(dataset.path / FAILED_FILE, ledger.failed_lines())
