@@ -45,7 +45,16 @@ from dataset_diffusion.dataset.resume import (
 )
 from dataset_diffusion.dataset.verify import Verification, verify_folder
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import encode_json, explaining_write_errors, is_temporary, opened_folder, write_atomically
+from dataset_diffusion.files import (
+    TEMPORARY_SUFFIX,
+    encode_json,
+    explaining_write_errors,
+    is_temporary,
+    opened_folder,
+    read_bytes,
+    this_process,
+    write_atomically,
+)
 from dataset_diffusion.generators.generator import Generator
 from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
 from dataset_diffusion.hardware import describe_device
@@ -213,6 +222,8 @@ def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
     old, description = VocFolder(source, vocabulary.palette), read_description(source) if source.is_dir() else None
     if description is None or not old.is_complete() or "plan" not in description:
         raise InputError(f"remask={source}: is no finished dataset; start its dd-generate again first")
+    if path.exists() and path.samefile(source):
+        raise InputError(f"output_dir={path}: is the folder of remask; name another one for the new masks")
     stopwatch = Stopwatch()
     with StopSignals() as stop, opened_folder(path, "dd-generate", exclusive=False):
         dataset = Dataset(settings, vocabulary, share, VocFolder(path, vocabulary.palette))
@@ -241,9 +252,16 @@ def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
 
 
 def _begin_remasking(dataset: Dataset, source: Path, description: Mapping[str, Any]) -> None:
-    path, settings = dataset.path, dataset.settings
+    """Write the source's plan into the folder, unless it is there. Raises InputError if samples of another are."""
+    path, settings, plan = dataset.path, dataset.settings, StoredPlan(source)
     previous = require_continuable(path, settings, dataset.vocabulary)
-    if stored_plan(path, previous, settings, dataset.vocabulary) is None:
+    begun = previous if is_begun(path, previous) else None
+    if begun:
+        require_same_model(path, begun["model"], description["model"])
+        require_same_beginning(path, settings, len(plan), (line + b"\n" for line in plan.lines()))
+    # Also where it was complete: samples may be missing in it now.
+    dataset.folder.remove_split()
+    if not begun or stored_plan(path, begun, settings, dataset.vocabulary) is None:
         facts, made_with = plan_facts(description), description["versions"]
         unfinished = describe_dataset(settings, dataset.vocabulary, description["model"], facts, None, made_with)
         dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
@@ -273,12 +291,21 @@ def _remask_sample(dataset: Dataset, source: Path, before: Ledger, position: int
 
 
 def _link(source: Path, target: Path) -> None:
+    """Make a file another name of `source`, or its copy, in one step: whenever it fails, the old one is still there."""
+    # No name that write_atomically uses: what it writes into must never be the source.
+    temporary = target.with_name(f".{target.name}.{this_process()}.link{TEMPORARY_SUFFIX}")
     with explaining_write_errors(target):
-        target.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         try:
-            os.link(source, target)
+            os.link(source, temporary)
         except OSError:  # Another file system, or one without links.
-            write_atomically(target, source.read_bytes(), make_folder=False)
+            write_atomically(target, read_bytes(source), make_folder=False)
+            return
+        try:
+            os.replace(temporary, target)
+        finally:
+            # Where both are the same file already, renaming does nothing.
+            temporary.unlink(missing_ok=True)
 
 
 def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
@@ -301,7 +328,8 @@ def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
     if not settings.repair:
         raise InputError(f"output_dir={path}: is not sound; repair=true makes again what is missing or damaged")
     for file in found.damaged:
-        file.unlink(missing_ok=True)
+        with explaining_write_errors(file):
+            file.unlink(missing_ok=True)
     generate(settings, progress)
     return verify_folder(folder, Ledger(folder, StoredPlan(path)), len(vocabulary.palette), progress)
 
@@ -609,7 +637,7 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
 def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> None:
     """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
     vocabulary, folder, records = dataset.vocabulary, dataset.folder, ledger.records()
-    # The ledger has all its files open by now, and still reads the records from the old ones.
+    # The ledger has the old one open by now, and still reads its records.
     Manifest(dataset.path).write_lines(ledger.manifest_lines())
     if ledger.num_failed:
         write_atomically(dataset.path / FAILED_FILE, ledger.failed_lines())

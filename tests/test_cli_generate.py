@@ -115,7 +115,7 @@ def test_help_shows_the_values_of_this_command_line(
     Path("experiment/mine.yaml").write_text("# @package _global_\ndefaults: [voc]\nseed: 7\n")
     assert run(monkeypatch, "--help", "--config-dir", ".", "experiment=mine", "num_images=12") == []
     text = capsys.readouterr().out
-    assert "  num_images=12                     how many" in text
+    assert "  num_images=12                     number of images" in text
     assert "  seed=7  " in text
     assert "  experiment=coco|mine|toy|voc" in text
     assert "  sampler.guidance_scale=7.5  " in text

@@ -11,6 +11,9 @@ from PIL import Image
 
 from dataset_diffusion import generate as generate_module
 from dataset_diffusion.cli import generate as cli
+from dataset_diffusion.dataset import verify as verify_module
+from dataset_diffusion.dataset.ledger import Ledger
+from dataset_diffusion.errors import InputError
 from tests.test_generate import tree
 from tests.tiny_pipeline import build_tiny_pipeline
 
@@ -118,6 +121,52 @@ def test_a_mask_with_labels_beyond_the_vocabulary_is_damaged(
     assert "000001.png: has labels that are not in the vocabulary: [77]" in capsys.readouterr().out
 
 
+def test_a_file_that_cannot_be_read_is_damaged(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    dd_generate("make", "num_images=2")
+    whole = tree(Path("data"))
+    damaged = [Path("data/JPEGImages/000000.jpg"), Path("data/SegmentationClass/000001.png")]
+    for path in damaged:
+        path.unlink()
+        path.symlink_to("nowhere")
+    with pytest.raises(SystemExit) as end:
+        dd_generate("output_dir=data", "verify=true")
+    assert end.value.code == 2
+    out = capsys.readouterr().out
+    for path in damaged:
+        assert f"damaged: {path}: cannot be read (No such file or directory)" in out
+    dd_generate("output_dir=data", "repair=true")
+    assert tree(Path("data")) == whole
+
+
+def test_samples_are_verified_a_few_at_a_time(dd_generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all are read before the first is checked: a million records do not fit into memory."""
+    dd_generate("make", "num_images=5")
+    events, read = [], Ledger.record
+    monkeypatch.setattr(verify_module, "AT_ONCE", 2)
+    monkeypatch.setattr(verify_module, "_faults", lambda *_: events.append("checked") or [])
+    monkeypatch.setattr(Ledger, "record", lambda *at: events.append("read") or read(*at))
+    dd_generate("output_dir=data", "verify=true")
+    assert events.count("checked") == 5
+    assert all(events[:end].count("read") - events[:end].count("checked") <= 2 for end in range(len(events)))
+
+
+def test_a_damaged_image_ends_a_run_with_what_makes_it_again(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dd_generate("make", "num_images=2")
+    whole = tree(Path("data"))
+    Path("data/JPEGImages/000001.jpg").write_bytes(b"junk")
+    Path("data/ImageSets/Segmentation/train.txt").unlink()
+    with pytest.raises(SystemExit) as end:
+        dd_generate("output_dir=data")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "error: data/JPEGImages/000001.jpg: cannot be read as an image" in error
+    assert "; dd-generate output_dir=data repair=true makes it again" in error
+    dd_generate("output_dir=data", "repair=true")
+    assert tree(Path("data")) == whole
+
+
 def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         dd_generate("output_dir=nowhere", "verify=true")
@@ -151,6 +200,52 @@ def test_masks_of_other_settings_need_no_model(
     assert made[mask] != tree(Path("data"))[mask]
     settings = json.loads(Path("other/dataset.json").read_text())["settings"]
     assert (settings["mask"]["threshold"], settings["attention"]["power"], settings["seed"]) == (0.5, 1, 5)
+
+
+def test_a_folder_of_other_images_is_not_masked_again(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, captions in (("data", ["a cat", "a dog"]), ("unlike", ["a dog", "a cat"])):
+        Path(f"{name}.json").write_text(json.dumps([{"caption": caption} for caption in captions]))
+        dd_generate("make", "num_images=2", f"output_dir={name}", "prompts=file", f"prompts.path={name}.json")
+    dd_generate("remask=data", "output_dir=masks")
+    Path("data/SegmentationClass/000001.png").unlink()
+    before = tree(Path())
+    for source, target, message in (
+        ("unlike", "masks", "output_dir=masks: line 1 of its prompts.jsonl differs from that of remask=unlike; name"),
+        ("data", "data", "output_dir=data: is the folder of remask; name another one"),
+    ):
+        with pytest.raises(SystemExit):
+            dd_generate(f"remask={source}", f"output_dir={target}")
+        assert message in capsys.readouterr().err
+        assert tree(Path()) == before
+
+
+def test_masks_of_a_folder_that_has_grown_are_not_complete_meanwhile(
+    dd_generate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dd_generate("make", "num_images=2")
+    dd_generate("remask=data", "output_dir=masks")
+    dd_generate("output_dir=data", "num_images=4")
+    split = Path("masks/ImageSets/Segmentation/train.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "_remask_sample", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            dd_generate("remask=data", "output_dir=masks")
+    assert not split.exists()
+    dd_generate("remask=data", "output_dir=masks")
+    assert split.read_text().split() == [f"{index:06d}" for index in range(4)]
+
+
+def test_a_link_replaces_a_file_in_one_step(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    target.write_bytes(b"old")
+    with pytest.raises(InputError, match="source: cannot be read"):
+        generate_module._link(source, target)
+    assert target.read_bytes() == b"old"
+    source.write_bytes(b"new")
+    for _ in range(2):  # The second time both are one file already.
+        generate_module._link(source, target)
+        assert target.samefile(source)
+    assert sorted(tmp_path.iterdir()) == [source, target]
 
 
 @pytest.mark.parametrize(

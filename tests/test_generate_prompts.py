@@ -40,7 +40,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dd_generate(model: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs the command on the small model; the later of two values of a setting counts."""
+    """Runs the command on the small model; the later of two values counts, and "SETTING=default" leaves it out."""
 
     def run(*overrides: str) -> None:
         defaults = {
@@ -54,7 +54,8 @@ def dd_generate(model: Path, monkeypatch: pytest.MonkeyPatch):
             "sampler.scheduler": "ddim",
         }
         chosen = defaults | dict(override.split("=", 1) for override in overrides)
-        monkeypatch.setattr(sys, "argv", ["dd-generate", *(f"{key}={value}" for key, value in chosen.items())])
+        given = [f"{key}={value}" for key, value in chosen.items() if value != "default"]
+        monkeypatch.setattr(sys, "argv", ["dd-generate", *given])
         cli.main()
 
     return run
@@ -73,7 +74,7 @@ REPEATED = ("JPEGImages/", "SegmentationClass/", "ImageSets/", "prompts.jsonl", 
 
 @pytest.mark.parametrize(("fill", "num_images"), [("template", 26), ("none", 7)])
 def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: int) -> None:
-    """Another seed and another number of images change nothing: template captions, the file's, repeated ones."""
+    """All of it, though an experiment has another number of images: template captions, the file's, repeated ones."""
     Path("captions.json").write_text(json.dumps(CAPTIONS))
     dd_generate(
         "prompts=file", "prompts.path=captions.json", f"prompts.fill={fill}", f"num_images={num_images}", "seed=3"
@@ -82,12 +83,31 @@ def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: i
     assert any(line["source"] == "captions.json: entry 2" for line in plan)
     assert any(line["source"] == "template" for line in plan) == (fill == "template")
     assert any(line["id"].endswith("_r1") for line in plan) == (fill == "none")
-    dd_generate("prompts=file", "prompts.path=data/prompts.jsonl", "num_images=500", "seed=0", "output_dir=again")
+    dd_generate("prompts=file", "prompts.path=data/prompts.jsonl", "num_images=default", "output_dir=again")
     first, again = files("data"), files("again")
     assert first.keys() == again.keys()
     same = [name for name in first if name.startswith(REPEATED)]
     assert len(same) == 2 * num_images + 4
     assert [name for name in same if first[name] != again[name]] == []
+
+
+def test_a_plan_is_used_whole_and_with_its_own_seeds(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is longer than the experiment's 500; one shorter than the number that is given is refused."""
+    plan = "".join(f'{{"id": "{index}", "caption": "a cat", "seed": {index}}}\n' for index in range(501))
+    Path("plan.jsonl").write_text(plan)
+    arguments = ("prompts=file", "prompts.path=plan.jsonl")
+    dd_generate(*arguments, "num_images=default", "dry_run=true")
+    assert "dd-generate: prompts.path=plan.jsonl is a plan: all its 501 images are made" in capsys.readouterr().err
+    assert [line["seed"] for line in lines("data/prompts.jsonl")] == list(range(501))
+    for override, message in (
+        ("seed=0", "seed=0: cannot change the images of prompts.path=plan.jsonl, whose lines all have a seed; leave"),
+        ("num_images=502", "num_images=502: prompts.path=plan.jsonl is a plan of 501; give that or fewer, or null"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            dd_generate(*arguments, "dry_run=true", "output_dir=refused", override)
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err
+        assert not Path("refused").exists()
 
 
 @pytest.mark.parametrize("mode", ["simple", "caption", "classes", "caption_and_classes"])

@@ -1,5 +1,6 @@
 """`dd-generate`: a dataset folder of images and masks from class names."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,18 +70,47 @@ def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> Gen
         return _of_remasked_folder(settings, settings.remask, given)
     folder = Path(settings.output_dir).expanduser()
     if "output_dir" not in given or not given <= OF_A_RUN or not folder.is_dir():
-        return settings
+        return _of_a_plan(settings, given)
     # Imported only now: it imports torch, for which a wrong setting should not wait.
     from dataset_diffusion.dataset.description import read_description
 
     description = read_description(folder)
     if description is None:
-        return settings
+        return _of_a_plan(settings, given)
     stored = to_settings(GenerateSettings, OmegaConf.create(description["settings"]))
     now = {name: getattr(settings, name) for name in given if "." not in name}
     if "model.device" in given:
         now["model"] = replace(stored.model, device=settings.model.device)
     return replace(stored, **now)
+
+
+def _of_a_plan(settings: GenerateSettings, given: set[str]) -> GenerateSettings:
+    """The settings that repeat the run of a plan, where the captions are one: with all its images, and with its seeds.
+
+    The experiment's number of images is for captions that come again and again, and would cut a longer plan.
+    """
+    path = Path(settings.prompts.path or "").expanduser()
+    if settings.prompts.source != "file" or not path.is_file():
+        return settings
+    # Imported only now: it imports numpy, for which a wrong setting should not wait.
+    from dataset_diffusion.prompts.caption_file import plan_length
+
+    length = plan_length(path)
+    if length is None:
+        return settings
+    if "seed" in given:
+        raise InputError(
+            f"seed={settings.seed}: cannot change the images of prompts.path={path}, whose lines all have a seed; "
+            "leave it out, or take the seeds out of the file"
+        )
+    if "num_images" in given:
+        return settings
+    if length != settings.num_images:
+        print(
+            f"dd-generate: prompts.path={path} is a plan: all its {length} images are made; num_images=N makes fewer",
+            file=sys.stderr,
+        )
+    return replace(settings, num_images=None)
 
 
 def _of_remasked_folder(settings: GenerateSettings, folder: str, given: set[str]) -> GenerateSettings:

@@ -44,9 +44,11 @@ class Panels:
 
 
 def draw_panels(folder: VocFolder, sample_id: str, palette: Palette, side: int) -> Panels:
-    """Read a finished sample from the folder and draw it with a longer side of `side` pixels."""
-    with Image.open(folder.image_path(sample_id)) as image_file, Image.open(folder.mask_path(sample_id)) as mask_file:
-        image, labels = shrink(np.asarray(image_file), np.asarray(mask_file), side)
+    """Read a finished sample from the folder and draw it with a longer side of `side` pixels.
+
+    Raises InputError that names the file if it is damaged.
+    """
+    image, labels = shrink(*folder.read(sample_id), side)
     return Panels(image, draw_overlay(image, labels, palette), draw_mask(labels, palette), labels)
 
 

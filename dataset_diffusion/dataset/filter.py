@@ -45,9 +45,12 @@ def scores_of(record: SampleRecord) -> dict[str, float]:
 def filter_split(settings: FilterSettings) -> str:
     """Write the split and its reasons, and return what there is to say.
 
-    Raises InputError if the folder is not finished, has no such split, or has no scores, or if nothing would be left.
+    Raises InputError if the folder is not finished, has no such split, or has no scores, if the split to be written is
+    one that the folder was made with, or if nothing would be left.
     """
     source = FolderSource(Path(settings.folder).expanduser())
+    if settings.output_split in source.splits:
+        raise InputError(f"output={settings.output_split}: is a split that the folder was made with; name another")
     samples = _read(source, settings)
     if settings.best_share is not None:
         _leave_out_worst(samples, settings.best_share, settings.rank_by)

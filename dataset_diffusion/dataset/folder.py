@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from dataset_diffusion.dataset.splits import TRAIN
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors, is_temporary, write_atomically
-from dataset_diffusion.images import encode_image, encode_mask
+from dataset_diffusion.images import encode_image, encode_mask, read_image, read_label_mask, require_same_size
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ class VocFolder:
         content = encode_mask(labels, self._palette)
         write_atomically(self.mask_path(sample_id), content, make_folder=False)
         return hashlib.sha256(content).hexdigest()
+
+    def read(self, sample_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """A sample's image [H, W, 3] uint8 RGB and its mask [H, W] uint8. Raises InputError where one is damaged."""
+        image_path, mask_path = self.image_path(sample_id), self.mask_path(sample_id)
+        try:
+            image, labels = read_image(image_path), read_label_mask(mask_path, len(self._palette))
+            require_same_size(image_path, image, str(mask_path), labels)
+        except InputError as error:
+            raise InputError(f"{error}; dd-generate output_dir={self.path} repair=true makes it again") from error
+        return image, labels
 
     def sample_files(self) -> list[Path]:
         """All files beside images and masks, whatever they are; without those of running processes."""

@@ -31,6 +31,8 @@ except ImportError:  # Windows has none: the same share started twice is then no
 PARTS_FOLDER = "manifest.parts"
 FAILED_FILE = "failed.jsonl"
 """Samples that could not be made, and are left out: a line for each; there is no such file where all were made."""
+OPEN_PARTS = 64
+"""Of more parts, those that were read last are open: systems allow a process 256 or 1,024 files."""
 _POSITION = re.compile(rb'\{"position": (\d+), ')
 
 
@@ -165,13 +167,24 @@ class Ledger:
 
     def line(self, position: int) -> bytes:
         """The line of the manifest, with its end, for the finished sample at a position of the plan."""
-        number = int(self._file_of[position])
-        if number not in self._streams:
-            self._streams[number] = self._files[number].open("rb")
-        stream, offset = self._streams[number], int(self._offset_of[position])
+        stream, offset = self._stream(int(self._file_of[position])), int(self._offset_of[position])
         if stream.tell() != offset:
             stream.seek(offset)
         return _POSITION.sub(b"{", stream.readline(), count=1)
+
+    def _stream(self, number: int) -> BinaryIO:
+        """A file of records. The manifest stays open: it is replaced while the old one is still read."""
+        if number not in self._streams:
+            parts = [other for other in self._streams if self._files[other].name != MANIFEST_FILE]
+            if len(parts) >= OPEN_PARTS:
+                self._streams.pop(parts[0]).close()
+            try:
+                self._streams[number] = self._files[number].open("rb")
+            except OSError as error:
+                raise InputError(f"{self._files[number]}: cannot be read ({error.strerror}); start again") from error
+        # A dict keeps the order of insertion: the first is the one that was not read for the longest time.
+        self._streams[number] = self._streams.pop(number)
+        return self._streams[number]
 
     def _read_manifest(self, there: set[str]) -> None:
         path = self._folder / MANIFEST_FILE

@@ -169,6 +169,11 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
         old = StoredPlan(path)
     except FileNotFoundError:  # Killed before it was written.
         return
+    if len(old) > num_prompts and settings.remask:
+        raise InputError(
+            f"remask={settings.remask}: is planned with {num_prompts} images, and {path} with {len(old)}; name another "
+            "output_dir"
+        )
     if len(old) > num_prompts:
         raise InputError(
             f"num_images={num_prompts}: {path} is planned with {len(old)}; give at least that, or name another "
@@ -177,9 +182,11 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
     for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
         # Versions before 0.3 wrote spaces.
         if old_line != new_line.rstrip(b"\n") and not _same_json(old_line, new_line):
+            other = f"what prompts={settings.prompts.source} gives now; restore the captions, or"
+            if settings.remask:
+                other = f"that of remask={settings.remask};"
             raise InputError(
-                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from what prompts="
-                f"{settings.prompts.source} gives now; restore the captions, or name another output_dir"
+                f"output_dir={path}: line {number} of its {PLAN_FILE} differs from {other} name another output_dir"
             )
 
 

@@ -18,6 +18,9 @@ from dataset_diffusion.dataset.manifest import SampleRecord
 from dataset_diffusion.images import IMAGE_ERRORS
 from dataset_diffusion.types import IGNORE_INDEX
 
+AT_ONCE = 1024
+"""Samples that are handed to the threads at a time: a pool keeps all that it is given in memory."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -56,10 +59,15 @@ def verify_folder(folder: VocFolder, ledger: Ledger, num_labels: int, progress: 
     missing = [plan.sample_id(position) for position, finished in enumerate(ledger.finished) if not finished]
     records = ledger.records()
     damaged: dict[Path, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checks = pool.map(partial(_faults, folder, num_labels), records)
-        for faults in tqdm(checks, total=len(records), unit="sample", desc="verifying", disable=not progress):
-            damaged.update(faults)
+    check = partial(_faults, folder, num_labels)
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(records), unit="sample", desc="verifying", disable=not progress) as bar,
+    ):
+        for start in range(0, len(records), AT_ONCE):
+            for faults in pool.map(check, records[start : start + AT_ONCE]):
+                damaged.update(faults)
+                bar.update()
     known = {plan.sample_id(position) for position in range(len(plan))}
     foreign = [path for path in folder.sample_files() if path.stem not in known]
     return Verification(len(plan), missing, damaged, foreign)
@@ -71,14 +79,14 @@ def _faults(folder: VocFolder, num_labels: int, record: SampleRecord) -> list[tu
 
 def _image_faults(folder: VocFolder, record: SampleRecord) -> Iterator[tuple[Path, str]]:
     path = folder.image_path(record.id)
-    if sha256(path.read_bytes()).hexdigest() != record.image_sha256:
-        yield path, "is not the file that was written"
+    if fault := _content_fault(path, record.image_sha256):
+        yield path, fault
 
 
 def _mask_faults(folder: VocFolder, num_labels: int, record: SampleRecord) -> Iterator[tuple[Path, str]]:
     path = folder.mask_path(record.id)
-    if sha256(path.read_bytes()).hexdigest() != record.mask_sha256:
-        yield path, "is not the file that was written"
+    if fault := _content_fault(path, record.mask_sha256):
+        yield path, fault
         return
     try:
         with Image.open(path) as mask, Image.open(folder.image_path(record.id)) as image:
@@ -89,3 +97,11 @@ def _mask_faults(folder: VocFolder, num_labels: int, record: SampleRecord) -> It
         yield path, f"has {mask_size[0]}x{mask_size[1]} pixels, its image {image_size[0]}x{image_size[1]}"
     if wrong := [int(label) for label in labels if label >= num_labels and label != IGNORE_INDEX]:
         yield path, f"has labels that are not in the vocabulary: {wrong}"
+
+
+def _content_fault(path: Path, digest: str) -> str | None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if sha256(content).hexdigest() == digest else "is not the file that was written"

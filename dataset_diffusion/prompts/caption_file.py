@@ -43,6 +43,19 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
     return entries
 
 
+def plan_length(path: str | Path) -> int | None:
+    """The number of entries of a file in which each has a seed, as in a run's plan; None if any has none.
+
+    Raises InputError as read_caption_file does for what is not JSON.
+    """
+    length = 0
+    for _, record in _records(Path(path)):
+        if not isinstance(record, dict) or record.get("seed") is None:
+            return None
+        length += 1
+    return length
+
+
 def _records(path: Path) -> Iterator[tuple[str, object]]:
     """What the file lists, each with its place ("entry 3" of a list, "line 3" of JSON Lines), counted from 1."""
     try:

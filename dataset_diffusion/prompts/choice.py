@@ -25,8 +25,9 @@ def choose_entries(
 ) -> Iterator[Entry]:
     """The entries of `num_images` images; None takes each of them once. Those that are to be written have no caption.
 
-    What is used again has another id, and so another seed and another image. Raises InputError if there are no
-    entries (it begins with `where`, their source), or if `num_images` is None for captions that are to be written.
+    What is used again has another id, and so another seed and another image. Entries that all have a seed, a plan, are
+    used once and in their order. Raises InputError if there are no entries (it begins with `where`, their source), if
+    a plan has fewer than `num_images`, or if `num_images` is None for captions that are to be written.
     """
     if settings.source in ("template", "llm"):
         if num_images is None:
@@ -38,6 +39,10 @@ def choose_entries(
             "add synonyms to the vocabulary file"
         )
     if all(entry.seed is not None for entry in entries):
+        if num_images is not None and num_images > len(entries):
+            raise InputError(
+                f"num_images={num_images}: {where} is a plan of {len(entries)}; give that or fewer, or null"
+            )
         return islice(entries, num_images)
     order = _in_balance(entries, settings, vocabulary, num_images)
     return islice(order, len(entries) if num_images is None else num_images)

@@ -61,8 +61,8 @@ def plan_prompts(
     The plan of n images is the beginning of the plan of more, so that a dataset can be grown. A file that is the plan
     of a run (each line has a seed) is taken as it stands, up to `num_images`: that run is repeated. `write_caption`
     writes template captions; None is a TemplateWriter. `fits` says whether the text encoder reads a whole prompt.
-    Raises InputError if the source cannot be used, or if `num_images` is None for captions that are written from the
-    class words.
+    Raises InputError if the source cannot be used, if it is a plan of fewer images, or if `num_images` is None for
+    captions that are written from the class words.
     """
     setting = "path" if settings.source in ("file", "images") else "data_root"
     where = f"prompts.{setting}={getattr(settings, setting)}"

@@ -22,7 +22,7 @@ class FilterSettings:
     split: str = "train"
     """the split to choose from"""
     output: str | None = None
-    """name of the split that is written; null: <split>_filtered"""
+    """name of the split that is written, none that the folder was made with; null: <split>_filtered"""
     min: dict[str, float] | None = None
     """leave out what scores less, e.g. '{confidence: 0.7, margin: 0.2}'; scores are confidence, margin, edges (more is
     better), ignored, components, flatness (less is better)"""

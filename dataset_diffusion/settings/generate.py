@@ -291,7 +291,8 @@ class GenerateSettings:
     output_dir: str
     """the dataset folder; a stopped run resumes in it"""
     num_images: int | None
-    """number of images in the folder (a larger number later adds to it); null: each caption of the source once"""
+    """number of images in the folder (a larger number later adds to it); null: each caption of the source once.
+    A plan is used whole, unless a smaller number is given"""
     seed: int
     """another seed, other images; each sample's seed follows from it and the sample's id"""
     batch_size: int

@@ -103,6 +103,18 @@ def test_what_cannot_be_filtered_is_named(folder: Path, settings: dict[str, Any]
     assert not reasons_file(folder).exists()
 
 
+def test_a_split_that_the_folder_was_made_with_is_not_written_over(tmp_path: Path) -> None:
+    make_folder(tmp_path, 12, splits={"train": 0.5, "val": 0.5})
+    splits = tmp_path / "ImageSets/Segmentation"
+    before = {path: path.read_bytes() for path in splits.iterdir()}
+    filter_split(FilterSettings(str(tmp_path), output="best", duplicates=True))
+    filter_split(FilterSettings(str(tmp_path), output="best", best_share=1.0))
+    for split, output in (("train", "val"), ("best", "train")):
+        with pytest.raises(InputError, match=f"output={output}: is a split that the folder was made with; name anothe"):
+            filter_split(FilterSettings(str(tmp_path), split=split, output=output, duplicates=True))
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_folder_without_scores_is_named(folder: Path) -> None:
     rewrite_manifest(folder, [replace(record, quality=None) for record in Manifest(folder).read().values()])
     with pytest.raises(InputError, match=r"000000: its line of manifest\.jsonl has no quality scores"):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,32 @@ def test_what_parts_were_added_to_is_read_again_and_what_was_merged_needs_a_new_
     ledger = Ledger(folder, plan)
     assert list(ledger.records()) == [RECORDS[1], RECORDS[4], RECORDS[5]]
     part.close()
+
+
+def test_more_parts_than_files_that_may_be_open_are_merged(tmp_path: Path) -> None:
+    """And the records of the old manifest can still be read when it is replaced."""
+    resource = pytest.importorskip("resource")
+    prompts = [PROMPTS[0]._replace(sample_id=f"{index:06d}") for index in range(300)]
+    records = [replace(RECORDS[0], id=prompt.sample_id) for prompt in prompts]
+    (tmp_path / "prompts.jsonl").write_bytes(b"".join(plan_lines(prompts, load_vocabulary("voc"))))
+    Manifest(tmp_path).write(records[-1:])
+    for index, record in enumerate(records[:-1]):
+        part = Part(tmp_path, Share(index, len(records)))
+        part.append([(index, record)])
+        part.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        folder = VocFolder(tmp_path, ())
+        folder.prepare()
+        for record in records:
+            folder.image_path(record.id).touch()
+            folder.mask_path(record.id).touch()
+        ledger = Ledger(folder, StoredPlan(tmp_path))
+        Manifest(tmp_path).write_lines(ledger.manifest_lines())
+        assert list(ledger.records()) == list(Manifest(tmp_path).read().values()) == records
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 LINE = encode_record(RECORDS[1]).decode().strip()

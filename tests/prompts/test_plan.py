@@ -174,11 +174,13 @@ def write_plan(folder: Path, prompts: tuple[Prompt, ...], vocabulary: Vocabulary
 
 @pytest.mark.parametrize("fill", ["reuse", "template", "none"])
 def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: str) -> None:
-    """Order, ids, seeds, classes and sources, whatever the seed, and however many images are asked for."""
+    """Order, ids, seeds, classes and sources, whatever the seed; it has no more images than its own."""
     first = plan_prompts(replace(captions, fill=fill), VOC, 30, seed=7).prompts
     settings = write_plan(tmp_path, first, VOC)
-    for seed, num_images in ((7, None), (0, 30), (0, 500)):
+    for seed, num_images in ((7, None), (0, 30)):
         assert plan_prompts(settings, VOC, num_images, seed).prompts == first
+    with pytest.raises(InputError, match=r"num_images=31: prompts\.path=.*prompts\.jsonl is a plan of 30; give that"):
+        plan_prompts(settings, VOC, 31, seed=7)
     assert plan_prompts(settings, VOC, 4, seed=0).prompts == first[:4]
 
 

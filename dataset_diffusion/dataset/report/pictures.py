@@ -12,7 +12,7 @@ from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.dataset.source import Labels
 from dataset_diffusion.drawing import draw_overlay, shrink
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.images import read_image, read_label_mask
+from dataset_diffusion.images import read_label_mask
 
 THUMBNAIL_SIDE = 160
 MAP_SIDE = 24
@@ -22,8 +22,7 @@ MAP_COLOURS = ((255, 255, 255), (72, 120, 168), (12, 34, 66))
 
 def draw_thumbnail(folder: VocFolder, sample_id: str, labels: Labels) -> str:
     """A data URI: the image, and the image under its mask, side by side."""
-    mask = read_label_mask(folder.mask_path(sample_id), len(labels.names))
-    image, small = shrink(read_image(folder.image_path(sample_id)), mask, THUMBNAIL_SIDE)
+    image, small = shrink(*folder.read(sample_id), THUMBNAIL_SIDE)
     return data_uri(np.concatenate([image, draw_overlay(image, small, labels.palette)], axis=1), "JPEG")
 
 
