@@ -85,11 +85,18 @@ class UNetFamily(Family):
         return states
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """The latents, scaled as the pipeline scales them."""
+        """The latents, scaled as the pipeline scales them, in the denoiser's dtype."""
         vae = self.pipe.vae
-        return (
-            vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
-        )
+        # SDXL's overflows in float16: as in diffusers' own image-to-image, it computes in float32 meanwhile.
+        overflows = vae.dtype == torch.float16 and vae.config.force_upcast
+        if overflows:
+            vae.to(torch.float32)
+        try:
+            mean = vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean
+        finally:
+            if overflows:
+                vae.to(torch.float16)
+        return (mean * vae.config.scaling_factor).to(self.pipe.unet.dtype)
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
         """The time steps of the pipeline's scheduler."""
