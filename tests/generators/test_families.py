@@ -160,6 +160,20 @@ def test_pooled_self_attention_is_the_mean_of_rows_and_the_sum_of_columns(pipes,
 
 
 @pytest.mark.parametrize("family", JOINT)
+def test_an_attention_that_calls_other_functions_is_refused(
+    pipes, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As other attention backends do: what has rotary embeddings or two texts cannot be computed again."""
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    with pytest.raises(InputError, match="cannot be recorded: it does not call torch's scaled_dot_product_attention"):
+        generator(pipes, family).sample(PROMPTS[:1])
+
+
+@pytest.mark.parametrize("family", JOINT)
 def test_a_block_that_is_not_there_is_named(pipes, family: str) -> None:
     with pytest.raises(InputError, match=r"attention\.blocks=\[0, 9\]: this model has blocks 0 to "):
         generator(pipes, family, blocks=[0, 9])
