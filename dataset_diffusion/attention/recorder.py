@@ -74,6 +74,18 @@ class StepWindow:
         """Whether the middle of a step lies within."""
         return self.begin <= (step + 0.5) / self.num_steps() < self.end
 
+    def check(self) -> None:
+        """Raise InputError, which proposes another window, if the middle of no step lies within."""
+        number = self.num_steps()
+        if any(map(self.has, range(number))):
+            return
+        nearest = min(int((self.begin + self.end) / 2 * number), number - 1)
+        begin, end = (round(step / number, 4) for step in (nearest, nearest + 1))
+        raise InputError(
+            f"attention.steps=[{self.begin:g},{self.end:g}]: the middle of none of the sampler's {number} steps lies "
+            f"there; give [{begin:g},{end:g}], or null"
+        )
+
 
 class AttentionRecorder:
     """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
@@ -167,6 +179,8 @@ class AttentionRecorder:
 
     def maps(self) -> list[AttentionMaps]:
         """The means so far, one AttentionMaps for each sample of the batch, on the model's device."""
+        if self._window is not None and self._calls:
+            self._window.check()
         self._weigh_layers()
         cross = self._cross.mean().transpose(1, 2).unflatten(2, self._cross_size).contiguous()
         if isinstance(self._text, JointText):

@@ -82,7 +82,10 @@ class NoisedRecorder:
         attention: AttentionSettings,
         image_size: Sequence[int] | None = None,
     ) -> None:
-        """`image_size`: height and width of images with as many pixels as the model is given; None: its own."""
+        """`image_size`: height and width of images with as many pixels as the model is given; None: its own.
+
+        Raises InputError if `attention` asks for steps that the sampler has not.
+        """
         self.pipe = pipe
         self.family = family_of(pipe, replace(attention, steps=None))
         self._attention = attention
@@ -90,6 +93,7 @@ class NoisedRecorder:
         times = self.family.noise_times(num_inference_steps, self._native_size)
         begin, end = attention.steps or (0.0, 1.0)
         window = StepWindow(begin, end, lambda: len(times))
+        window.check()
         self.times = times[[window.has(step) for step in range(len(times))]]
         """Those of the sampler's time steps [S] that are recorded, most noise first."""
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder, PromptText
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
 from dataset_diffusion.prompts.tokens import class_prompt, prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings
@@ -34,6 +35,11 @@ class UNetFamily(Family):
 
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
         """One resolution for cross-attention and one for self-attention; see select_layers."""
+        if settings.blocks is not None:
+            raise InputError(
+                f"attention.blocks={settings.blocks}: only transformers are recorded by blocks; give null, and a UNet "
+                "attention.cross_resolution and attention.self_resolution"
+            )
         height, width = (side // self.pipe.vae_scale_factor for side in image_size)
         return self.select(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
 

@@ -39,6 +39,11 @@ def test_recorded_attention_sums_to_one_and_depends_on_the_seed(pipe) -> None:
     assert {p for span in first.spans for p in span} <= set(range(len(first.attention.cross)))
 
 
+def test_a_window_without_a_step_is_refused(pipe) -> None:
+    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* give \[0\.3333,0\.6667\]"):
+        NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
+
+
 def test_noised_latents_and_times_are_those_of_the_pipelines_sampling(pipe) -> None:
     """What the denoiser is given last in sampling is what an image is noised to at the last time step."""
     family = family_of(pipe)
