@@ -139,7 +139,8 @@ class NoisedRecorder:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)
         noisy = self.family.add_noise(latents.expand_as(noise), noise, self.times)
         by_step: list[list[list[AttentionMaps]]] = []
-        for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // image[..., 0].size)):
+        height, width = self._pixel_size(image)
+        for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // (height * width))):
             with ExitStack() as stack:
                 active = [stack.enter_context(recorder) for recorder in recorders(len(steps))]
                 self.family.denoise(noisy[steps], self.times[steps], prompt)
