@@ -35,7 +35,7 @@ class Generator:
     ) -> None:
         """`pipe` is a pipeline of one of FAMILIES; `prompt_mode`: see prompts.tokens.full_text.
 
-        Raises InputError if the model has no such attention, or the sampler no such steps, as `attention` asks for.
+        Raises InputError if the model has no such attention as `attention` asks for, or the sampler no such steps.
         """
         self.family = family_of(pipe, attention)
         self._pipe = pipe
@@ -45,9 +45,9 @@ class Generator:
         self.image_size = self.family.checked_size(sampler.image_size)
         """Height and width of the images, in pixels."""
         self._layers = self.family.attention_layers(self.image_size, attention)
+        times = self.family.noise_times(sampler.num_inference_steps, self.image_size)
         if attention.steps is not None:
             begin, end = attention.steps
-            times = self.family.noise_times(sampler.num_inference_steps, self.image_size)
             StepWindow(begin, end, lambda: len(times)).check()
 
     @property

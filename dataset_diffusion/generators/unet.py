@@ -105,9 +105,19 @@ class UNetFamily(Family):
         return (mean * vae.config.scaling_factor).to(self.pipe.unet.dtype)
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        """The time steps of the pipeline's scheduler."""
-        self.pipe.scheduler.set_timesteps(num_inference_steps)
-        return self.pipe.scheduler.timesteps.to(self.pipe._execution_device).long()
+        """The time steps of the pipeline's scheduler. Raises InputError where it has not so many."""
+        scheduler = self.pipe.scheduler
+        most = scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)  # of LCM and TCD
+        try:
+            scheduler.set_timesteps(num_inference_steps)
+        except ValueError as error:
+            if num_inference_steps <= most:
+                raise
+            raise InputError(
+                f"sampler.num_inference_steps={num_inference_steps}: a {type(scheduler).__name__} has at most {most}; "
+                "give no more, or another sampler.scheduler"
+            ) from error
+        return scheduler.timesteps.to(self.pipe._execution_device).long()
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """By the scheduler's cumulative products (DDPM)."""
