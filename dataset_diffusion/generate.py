@@ -56,7 +56,7 @@ from dataset_diffusion.files import (
     write_atomically,
 )
 from dataset_diffusion.generators.generator import Generator
-from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint
+from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint, out_of_memory
 from dataset_diffusion.hardware import describe_device
 from dataset_diffusion.images import read_image
 from dataset_diffusion.masks import class_scores, label_mask
@@ -521,9 +521,8 @@ class _Maker:
         try:
             return self.generator.sample(batch)
         except torch.OutOfMemoryError as error:
-            size = self.dataset.settings.batch_size
-            remedy = f"batch_size={size // 2} resumes" if size > 1 else "try model.dtype=float16"
-            raise InputError(f"batch_size={size}: the device is out of memory; {remedy}") from error
+            settings = self.dataset.settings
+            raise out_of_memory(settings.model, settings.batch_size) from error
 
     def _label_and_write(self, sample: Sample, attempt: int) -> SampleRecord:
         settings = self.dataset.settings

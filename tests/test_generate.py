@@ -362,6 +362,9 @@ def test_a_full_device_is_explained_and_the_work_kept(
         generate(settings, progress=False)
     (part,) = Path("data/manifest.parts").glob("*.jsonl")
     assert len(lines(str(part))) == 4
+    # One by one there is another remedy, which the begun folder takes.
+    with pytest.raises(InputError, match=r"the device is out of memory; give model\.cpu_offload=true"):
+        generate(replace(settings, batch_size=1), progress=False)
 
 
 class UnluckyGenerator(FakeGenerator):

@@ -43,11 +43,7 @@ def test_the_toy_experiment_is_the_default() -> None:
 def test_experiment_voc_has_the_released_settings() -> None:
     settings = to_settings(GenerateSettings, composed("experiment=voc"))
     assert (settings.sampler.num_inference_steps, settings.sampler.guidance_scale) == (100, 7.5)
-    assert (settings.attention.cross_resolution, settings.attention.self_resolution, settings.attention.power) == (
-        16,
-        32,
-        4,
-    )
+    assert settings.attention.power == 4
     assert (settings.mask.threshold, settings.mask.uncertainty_threshold) == (0.6, 0.5)
     assert settings.num_images == 40000
 

@@ -74,6 +74,18 @@ class StepWindow:
         """Whether the middle of a step lies within."""
         return self.begin <= (step + 0.5) / self.num_steps() < self.end
 
+    def check(self) -> None:
+        """Raise InputError, which proposes another window, if the middle of no step lies within."""
+        number = self.num_steps()
+        if any(map(self.has, range(number))):
+            return
+        nearest = min(int((self.begin + self.end) / 2 * number), number - 1)
+        begin, end = (round(step / number, 4) for step in (nearest, nearest + 1))
+        raise InputError(
+            f"attention.steps=[{self.begin:g},{self.end:g}]: the middle of none of the sampler's {number} steps lies "
+            f"there; give [{begin:g},{end:g}], or null"
+        )
+
 
 class AttentionRecorder:
     """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
@@ -167,6 +179,8 @@ class AttentionRecorder:
 
     def maps(self) -> list[AttentionMaps]:
         """The means so far, one AttentionMaps for each sample of the batch, on the model's device."""
+        if self._window is not None and self._calls:
+            self._window.check()
         self._weigh_layers()
         cross = self._cross.mean().transpose(1, 2).unflatten(2, self._cross_size).contiguous()
         if isinstance(self._text, JointText):
@@ -200,7 +214,7 @@ class AttentionRecorder:
             watch = self._end_watch()
             if watch is None or output is None:  # not to be recorded, or the module raised an exception
                 return
-            call = watch.call or _projected(module, args, kwargs)
+            call = watch.call or self._unseen(module, args, kwargs)
             rows = self._conditional_rows(len(call.query))
             call = call.rows(rows)
             block = block_of(name)
@@ -242,6 +256,15 @@ class AttentionRecorder:
         if watch is not None:
             watch.__exit__(None, None, None)
         return watch
+
+    def _unseen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Call":
+        """A call that the watch has not seen: a UNet's is computed again; others rotate, or join texts."""
+        if isinstance(self._text, JointText):
+            raise InputError(
+                "the attention of this model cannot be recorded: it does not call torch's "
+                "scaled_dot_product_attention; leave attention backends and slicing as they are by default"
+            )
+        return _projected(module, args, kwargs)
 
     def _conditional_rows(self, num_rows: int) -> slice:
         if num_rows not in (self._batch, 2 * self._batch):
@@ -374,11 +397,6 @@ def _head_weights(module: Any, call: _Call) -> Tensor:
 
 def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
     """The call of a UNet's module that computes its attention by other functions, as with attention slicing."""
-    if not hasattr(module, "head_to_batch_dim"):
-        raise InputError(
-            "the attention of this model cannot be recorded: it does not call torch's scaled_dot_product_attention; "
-            "leave attention backends and slicing as they are by default"
-        )
     hidden = args[0] if args else kwargs["hidden_states"]
     if module.group_norm is not None:
         hidden = module.group_norm(hidden.transpose(1, 2)).transpose(1, 2)

@@ -8,6 +8,7 @@ made the image. Masks of that attention are made by the same functions as in gen
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder, StepWindow
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.unet import UNetFamily
 from dataset_diffusion.settings.generate import AttentionSettings
@@ -80,7 +82,10 @@ class NoisedRecorder:
         attention: AttentionSettings,
         image_size: Sequence[int] | None = None,
     ) -> None:
-        """`image_size`: height and width of images with as many pixels as the model is given; None: its own."""
+        """`image_size`: height and width of images with as many pixels as the model is given; None: its own.
+
+        Raises InputError if `attention` asks for steps that the sampler has not.
+        """
         self.pipe = pipe
         self.family = family_of(pipe, replace(attention, steps=None))
         self._attention = attention
@@ -88,6 +93,7 @@ class NoisedRecorder:
         times = self.family.noise_times(num_inference_steps, self._native_size)
         begin, end = attention.steps or (0.0, 1.0)
         window = StepWindow(begin, end, lambda: len(times))
+        window.check()
         self.times = times[[window.has(step) for step in range(len(times))]]
         """Those of the sampler's time steps [S] that are recorded, most noise first."""
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
@@ -128,16 +134,29 @@ class NoisedRecorder:
         self, image: np.ndarray, prompt: str, recorders: Callable[[int], list[AttentionRecorder]], seed: int
     ) -> list[list[AttentionMaps]]:
         latents = self._encode_image(image)
+        self._require_finite([latents], "latents")
         shape = (len(self.times), *latents.shape[1:])
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(latents)
         noisy = self.family.add_noise(latents.expand_as(noise), noise, self.times)
         by_step: list[list[list[AttentionMaps]]] = []
-        for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // image[..., 0].size)):
+        height, width = self._pixel_size(image)
+        for steps in torch.arange(len(self.times)).split(max(1, PIXELS_AT_ONCE // (height * width))):
             with ExitStack() as stack:
                 active = [stack.enter_context(recorder) for recorder in recorders(len(steps))]
                 self.family.denoise(noisy[steps], self.times[steps], prompt)
             by_step.append([recorder.maps() for recorder in active])
+            for maps in chain(*by_step[-1]):
+                self._require_finite([maps.cross, maps.self_attention], "attention maps")
         return [[maps for step in by_step for maps in step[index]] for index in range(len(by_step[0]))]
+
+    def _require_finite(self, tensors: Sequence[Tensor], what: str) -> None:
+        """From what is not finite, masks and proposals would be made all the same."""
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            dtype = str(self.family.denoiser.dtype).removeprefix("torch.")
+            raise InputError(
+                f"model.dtype={dtype}: the {what} of an image are not finite numbers; give bfloat16 or float32, "
+                "or another model.path"
+            )
 
     def encode_text(self, text: str) -> Tensor:
         """The states [1, T, C] that a UNet's pipeline makes of a text."""

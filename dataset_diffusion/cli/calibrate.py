@@ -43,12 +43,13 @@ def main() -> None:
 
 def work(settings: GenerateSettings, folder: Path) -> None:
     """Record the images once, then compare settings of the masks."""
+    import torch
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.choice import bands, best_band, best_of_each_power
     from dataset_diffusion.calibration.examples import labelled_images, with_captions
     from dataset_diffusion.calibration.recording import NoisedRecorder
-    from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+    from dataset_diffusion.generators.loading import load_pipeline, out_of_memory, silence_libraries
     from dataset_diffusion.vocabulary import choose_vocabulary
 
     silence_libraries()
@@ -60,7 +61,11 @@ def work(settings: GenerateSettings, folder: Path) -> None:
     )
     if recorder.family.class_prompt == "appended":
         images = with_captions(images, recorder.family.tokenizer)
-    recorded = [recorder.record(item, seed) for seed, item in enumerate(tqdm(images, unit="image"))]
+    try:
+        with tqdm(images, unit="image") as progress:  # closed before an error is printed
+            recorded = [recorder.record(item, seed) for seed, item in enumerate(progress)]
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(settings.model) from error
 
     num_labels = len(vocabulary.label_names)
     powers = best_of_each_power(recorded, num_labels)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dataset_diffusion.attention.recorder import require_not_compiled
+from dataset_diffusion.attention.recorder import StepWindow, require_not_compiled
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.family import Spans
 from dataset_diffusion.prompts.tokens import merge_repeats, prompt_text
@@ -35,7 +35,7 @@ class Generator:
     ) -> None:
         """`pipe` is a pipeline of one of FAMILIES; `prompt_mode`: see prompts.tokens.full_text.
 
-        Raises InputError if the model has no such attention as `attention` asks for.
+        Raises InputError if the model has no such attention as `attention` asks for, or the sampler no such steps.
         """
         self.family = family_of(pipe, attention)
         self._pipe = pipe
@@ -45,6 +45,10 @@ class Generator:
         self.image_size = self.family.checked_size(sampler.image_size)
         """Height and width of the images, in pixels."""
         self._layers = self.family.attention_layers(self.image_size, attention)
+        times = self.family.noise_times(sampler.num_inference_steps, self.image_size)
+        if attention.steps is not None:
+            begin, end = attention.steps
+            StepWindow(begin, end, lambda: len(times)).check()
 
     @property
     def device(self) -> torch.device:

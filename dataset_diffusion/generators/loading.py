@@ -55,8 +55,8 @@ def silence_libraries() -> None:
 def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.DiffusionPipeline":
     """Load the pipeline that `model` names on its device, with the scheduler that `sampler` names.
 
-    Raises InputError if there is no such folder or hub model, if it is none of FAMILIES, or if the device, the dtype on
-    it, or the scheduler does not exist.
+    Raises InputError if there is no such folder or hub model, if it is none of FAMILIES, if the device, the dtype on
+    it, or the scheduler does not exist, or if the device has too little memory.
     """
     device = _choose_device(model)
     if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
@@ -78,6 +78,8 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         )
         if not model.cpu_offload:
             pipe.to(device)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(model) from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model.path={model.path}: cannot be loaded: {first_line(error)}") from error
     _require_tokenizers(pipe, model)
@@ -88,6 +90,18 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
         pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def out_of_memory(model: ModelSettings, batch_size: int = 1) -> InputError:
+    """The error for a device whose memory is full, with a remedy that a begun folder takes."""
+    problem = f"model.path={model.path}"
+    if batch_size > 1:
+        problem, remedy = f"batch_size={batch_size}", f"batch_size={batch_size // 2} resumes"
+    elif not model.cpu_offload:
+        remedy = "give model.cpu_offload=true: one part at a time is then on it"
+    else:
+        remedy = "take a smaller model or sampler.image_size, or a larger GPU"
+    return InputError(f"{problem}: the device is out of memory; {remedy}")
 
 
 def _save_memory(pipe: "diffusers.DiffusionPipeline", model: ModelSettings, device: torch.device) -> None:

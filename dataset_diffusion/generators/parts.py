@@ -65,7 +65,9 @@ def add_lora(pipe: "diffusers.DiffusionPipeline", lora: LoraSettings) -> None:
         raise InputError(f"{where}: cannot be loaded: {first_line(error)}") from error
     if not pipe.get_list_adapters():
         raise InputError(f"{where}: has no weights for a {type(pipe).__name__}; is it a LoRA of another model?")
-    pipe.fuse_lora(lora_scale=lora.scale)
+    # Without their names, Flux's text encoder would be left out.
+    parts = [part for part in pipe._lora_loadable_modules if getattr(pipe, part, None) is not None]
+    pipe.fuse_lora(components=parts, lora_scale=lora.scale)
     pipe.unload_lora_weights()
 
 

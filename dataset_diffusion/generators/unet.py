@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder, PromptText
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.family import Family, MakeRecorder, Spans
 from dataset_diffusion.prompts.tokens import class_prompt, prompt_tokens
 from dataset_diffusion.settings.generate import AttentionSettings
@@ -34,6 +35,11 @@ class UNetFamily(Family):
 
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
         """One resolution for cross-attention and one for self-attention; see select_layers."""
+        if settings.blocks is not None:
+            raise InputError(
+                f"attention.blocks={settings.blocks}: only transformers are recorded by blocks; give null, and a UNet "
+                "attention.cross_resolution and attention.self_resolution"
+            )
         height, width = (side // self.pipe.vae_scale_factor for side in image_size)
         return self.select(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
 
@@ -85,16 +91,33 @@ class UNetFamily(Family):
         return states
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """The latents, scaled as the pipeline scales them."""
+        """The latents, scaled as the pipeline scales them, in the denoiser's dtype."""
         vae = self.pipe.vae
-        return (
-            vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean * vae.config.scaling_factor
-        )
+        # SDXL's overflows in float16: as in diffusers' own image-to-image, it computes in float32 meanwhile.
+        overflows = vae.dtype == torch.float16 and vae.config.force_upcast
+        if overflows:
+            vae.to(torch.float32)
+        try:
+            mean = vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean
+        finally:
+            if overflows:
+                vae.to(torch.float16)
+        return (mean * vae.config.scaling_factor).to(self.pipe.unet.dtype)
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        """The time steps of the pipeline's scheduler."""
-        self.pipe.scheduler.set_timesteps(num_inference_steps)
-        return self.pipe.scheduler.timesteps.to(self.pipe._execution_device).long()
+        """The time steps of the pipeline's scheduler. Raises InputError where it has not so many."""
+        scheduler = self.pipe.scheduler
+        most = scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)  # of LCM and TCD
+        try:
+            scheduler.set_timesteps(num_inference_steps)
+        except ValueError as error:
+            if num_inference_steps <= most:
+                raise
+            raise InputError(
+                f"sampler.num_inference_steps={num_inference_steps}: a {type(scheduler).__name__} has at most {most}; "
+                "give no more, or another sampler.scheduler"
+            ) from error
+        return scheduler.timesteps.to(self.pipe._execution_device).long()
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """By the scheduler's cumulative products (DDPM)."""

@@ -97,19 +97,23 @@ def prompt_tokens(
 def class_word_ranges(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     """The characters [start, end) of class words in a prompt: those appended at its end, or else their last mentions.
 
-    Raises InputError for a word that the text has not.
+    A word inside a longer one is no mention of it: "hot dog" mentions no "dog" where both are asked for. Raises
+    InputError for a word that the text has not.
     """
     appended = " ".join(words)
-    if text.endswith(appended):
+    if re.search(rf"(?<!\w){re.escape(appended)}\Z", text):
         starts = accumulate((len(word) + 1 for word in words), initial=len(text) - len(appended))
         return [(start, start + len(word)) for start, word in zip(starts, words, strict=False)]
-    ranges = []
-    for word in words:
-        mentions = list(re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
-        if not mentions:
+    taken: list[tuple[int, int]] = []
+    ranges: dict[str, tuple[int, int]] = {}
+    for word in sorted(dict.fromkeys(words), key=len, reverse=True):
+        mentions = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)]
+        free = [(start, end) for start, end in mentions if all(end <= first or last <= start for first, last in taken)]
+        if not free:
             raise InputError(f"class word {word!r}: not in the prompt {text!r}; append it: {f'{text}; {appended}'!r}")
-        ranges.append(mentions[-1].span())
-    return ranges
+        taken += free
+        ranges[word] = free[-1]
+    return [ranges[word] for word in words]
 
 
 def merge_repeats(words: Sequence[str], spans: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

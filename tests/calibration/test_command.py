@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataset_diffusion.cli import calibrate as calibrate_module
+from dataset_diffusion.generators.unet import UNetFamily
 from dataset_diffusion.labelled.toy_scenes import write_scenes
 from dataset_diffusion.toy.scenes import VALIDATION_SEEDS
 from tests.tiny_families import BUILDERS
@@ -107,6 +109,20 @@ def test_a_folder_that_does_not_do_is_one_line(
     last = errors.strip().splitlines()[-1]
     assert last.startswith("dd-calibrate: error: ")
     assert message in errors
+
+
+def test_a_full_device_is_one_line(
+    tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "labelled", label=1)
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(UNetFamily, "denoise", fail)
+    status, _, errors = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
+    assert status == 2
+    assert "the device is out of memory; give model.cpu_offload=true" in errors.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import family_of
 from dataset_diffusion.generators.loading import load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -36,6 +37,11 @@ def test_recorded_attention_sums_to_one_and_depends_on_the_seed(pipe) -> None:
     positions = len(first.attention.self_attention)
     torch.testing.assert_close(first.attention.self_attention.sum(dim=1), torch.ones(positions), atol=1e-4, rtol=0)
     assert {p for span in first.spans for p in span} <= set(range(len(first.attention.cross)))
+
+
+def test_a_window_without_a_step_is_refused(pipe) -> None:
+    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* give \[0\.3333,0\.6667\]"):
+        NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
 
 
 def test_noised_latents_and_times_are_those_of_the_pipelines_sampling(pipe) -> None:
@@ -75,3 +81,27 @@ def test_encoding_is_undone_by_decoding_as_the_pipeline_does_it(pipe) -> None:
         mean = pipe.vae.encode(pixels).latent_dist.mean
     shift = 0 if family_of(pipe).takes_schedulers else pipe.vae.config.shift_factor
     torch.testing.assert_close(latents / pipe.vae.config.scaling_factor + shift, mean, atol=1e-5, rtol=1e-5)
+
+
+def test_an_autoencoder_that_overflows_in_float16_encodes_in_float32(tmp_path: Path) -> None:
+    """As SDXL's: its activations have no room in float16, which its configuration says."""
+    pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
+    pipe.vae.encoder.conv_in.weight.data *= 1e5  # normalised away later on
+    pixels = torch.from_numpy(ITEM.image).permute(2, 0, 1)[None] / 127.5 - 1
+    pipe.vae.half().float()
+    with torch.no_grad():
+        expected = family_of(pipe).encode_images(pixels)
+        pipe.vae.half()
+        pipe.unet.half()
+        latents = family_of(pipe).encode_images(pixels)
+    assert latents.dtype == pipe.vae.dtype == torch.float16
+    torch.testing.assert_close(latents.float(), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("what", ["latents", "attention maps"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, what: str) -> None:
+    pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
+    broken = pipe.vae.encoder if what == "latents" else pipe.unet
+    broken.conv_in.bias.data += torch.nan
+    with pytest.raises(InputError, match=rf"model\.dtype=float32: the {what} .* not finite numbers; give bfloat16"):
+        NoisedRecorder(pipe, STEPS, AttentionSettings(), IMAGE_SIZE).record(ITEM, 0)

@@ -65,6 +65,17 @@ def test_the_mean_over_the_time_steps_is_that_of_a_loop_by_hand(
     assert recorded.class_ids == (2,)
 
 
+def test_time_steps_go_together_by_the_size_that_the_model_is_given(
+    pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small image is given to the model at 32 x 32 pixels: two of them at once, not as many as of the image's own."""
+    monkeypatch.setattr(recording, "PIXELS_AT_ONCE", 2 * 32 * 32)
+    sizes: list[int] = []
+    with pipe.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0]))):
+        NoisedRecorder(pipe, STEPS, SETTINGS).record(labelled(8, 8), seed=0)
+    assert sizes == [2, 2, 1]
+
+
 def test_another_seed_is_another_noise(pipe: StableDiffusionPipeline) -> None:
     recorder = NoisedRecorder(pipe, STEPS, SETTINGS)
     first, again, other = (recorder.record(labelled(32, 32), seed).attention.cross for seed in (0, 0, 1))

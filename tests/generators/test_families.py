@@ -13,7 +13,7 @@ from torch import nn
 
 from dataset_diffusion import record_attention
 from dataset_diffusion.attention.aggregate import class_attention
-from dataset_diffusion.attention.recorder import _Call, _head_weights
+from dataset_diffusion.attention.recorder import StepWindow, _Call, _head_weights
 from dataset_diffusion.cli import generate as cli
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.families import FAMILIES
@@ -157,6 +157,20 @@ def test_pooled_self_attention_is_the_mean_of_rows_and_the_sum_of_columns(pipes,
     torch.testing.assert_close(pooled.attention.self_attention, expected, atol=1e-6, rtol=1e-5)
     with pytest.raises(InputError, match=r"attention\.self_resolution=3: this model has attention at 8, 4, 2, 1;"):
         generator(pipes, family, image_size=(32, 64), self_resolution=3)
+
+
+@pytest.mark.parametrize("family", JOINT)
+def test_an_attention_that_calls_other_functions_is_refused(
+    pipes, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As other attention backends do: what has rotary embeddings or two texts cannot be computed again."""
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    with pytest.raises(InputError, match="cannot be recorded: it does not call torch's scaled_dot_product_attention"):
+        generator(pipes, family).sample(PROMPTS[:1])
 
 
 @pytest.mark.parametrize("family", JOINT)
@@ -334,3 +348,33 @@ def test_steps_outside_the_window_are_not_recorded(pipes, family: str) -> None:
             generator=[torch.Generator().manual_seed(PROMPTS[0].seed)],
         )
     assert torch.equal(recorded.maps[0].cross, parts[2])
+
+
+@pytest.mark.parametrize("family", ["sdxl", "flux"])
+def test_a_window_without_a_step_is_refused_before_an_image_is_made(pipes, family: str) -> None:
+    message = (
+        r"attention\.steps=\[0\.25,0\.3\]: the middle of none of the sampler's 4 steps .* give \[0\.25,0\.5\], or null"
+    )
+    sampler = SamplerSettings(num_inference_steps=4, image_size=list(IMAGE_SIZE))
+    with pytest.raises(InputError, match=message):
+        Generator(pipes[family], sampler, AttentionSettings(steps=[0.25, 0.3]), VOCABULARY)
+    Generator(pipes[family], sampler, AttentionSettings(steps=[0.25, 0.5]), VOCABULARY)
+    with record_attention(pipes[family], [["cat", "dog"]], steps=[0.25, 0.3]) as recorded:
+        pipes[family]("a cat with a dog; cat dog", num_inference_steps=4, height=32, width=32, output_type="latent")
+    with pytest.raises(InputError, match=message):
+        _ = recorded.maps
+
+
+@pytest.mark.parametrize("number", [1, 3, 28, 999, 1000, 1001])
+def test_the_proposed_window_has_a_step(number: int) -> None:
+    for begin in (0.0, 0.1003, 0.7004, 1 - 1e-6):
+        with pytest.raises(InputError) as refused:
+            StepWindow(begin, begin + 1e-7, lambda: number).check()
+        found = re.search(r"give \[(.+),(.+)\]", str(refused.value))
+        assert found
+        StepWindow(float(found[1]), float(found[2]), lambda: number).check()
+
+
+def test_blocks_of_a_unet_are_refused(pipes) -> None:
+    with pytest.raises(InputError, match=r"attention\.blocks=\[15, 99\]: only transformers .* give null"):
+        generator(pipes, "sdxl", blocks=[15, 99])

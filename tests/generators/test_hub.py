@@ -7,6 +7,7 @@ import httpx2
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from dataset_diffusion.errors import InputError
@@ -73,6 +74,15 @@ def test_channels_last_changes_rounding_alone(folder, expected):
 def test_offloading_needs_a_gpu(folder):
     with pytest.raises(InputError, match=r"^model\.cpu_offload=true: needs a GPU"):
         load(folder, cpu_offload=True)
+
+
+def test_a_model_too_large_for_the_device_is_told_to_be_offloaded(folder, monkeypatch):
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 72.00 MiB.")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "to", fail)
+    with pytest.raises(InputError, match=r"the device is out of memory; give model\.cpu_offload=true"):
+        load(folder)
 
 
 @pytest.mark.gpu

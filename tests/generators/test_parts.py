@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import FluxPipeline, StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 
 from dataset_diffusion.errors import InputError
@@ -48,6 +48,27 @@ def test_a_lora_is_added_to_the_weights(folder: Path, lora, scale: float) -> Non
     adapted = load(path=str(folder), lora=LoraSettings(str(path), scale=scale))
     torch.testing.assert_close(weight(adapted), weight(load(path=str(folder))) + scale * change, atol=1e-6, rtol=1e-5)
     assert not [name for name, _ in adapted.unet.named_modules() if "lora" in name]
+
+
+def test_a_lora_of_flux_is_added_to_its_text_encoder_as_well(tmp_path: Path) -> None:
+    folder = build_tiny_flux(tmp_path / "flux")
+    pipe = load(path=str(folder))
+    layers = {}
+    for part, name in (("transformer", "to_q"), ("text_encoder", "q_proj")):
+        model = getattr(pipe, part)
+        model.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=[name], init_lora_weights=False))
+        layers[part] = next(layer for layer in model.modules() if hasattr(layer, "lora_A"))
+    FluxPipeline.save_lora_weights(
+        tmp_path / "lora",
+        transformer_lora_layers=get_peft_model_state_dict(pipe.transformer),
+        text_encoder_lora_layers=get_peft_model_state_dict(pipe.text_encoder),
+    )
+    adapted = load(path=str(folder), lora=LoraSettings(str(tmp_path / "lora"), scale=0.5))
+    for part, layer in layers.items():
+        name = next(name for name, module in getattr(pipe, part).named_modules() if module is layer)
+        expected = layer.weight + 0.5 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+        found = getattr(adapted, part).get_submodule(name).weight
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_lora_may_be_a_file_and_is_part_of_the_fingerprint(folder: Path, lora, tmp_path: Path) -> None:

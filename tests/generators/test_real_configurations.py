@@ -4,6 +4,7 @@ They are built on torch's meta device, which takes no memory. Flux's and Z-Image
 classes; those of SDXL and Stable Diffusion 3.5 are written down here, and no checkpoint was at hand to compare with.
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from diffusers import (
     UNet2DConditionModel,
     ZImageTransformer2DModel,
 )
+from hydra import compose, initialize_config_dir
 from torch import nn
 
 from dataset_diffusion.errors import InputError
@@ -22,8 +24,12 @@ from dataset_diffusion.generators.family import Family
 from dataset_diffusion.generators.flux import Flux
 from dataset_diffusion.generators.sd3 import StableDiffusion3
 from dataset_diffusion.generators.sdxl import StableDiffusionXL
+from dataset_diffusion.generators.stable_diffusion import StableDiffusion
 from dataset_diffusion.generators.z_image import ZImage
-from dataset_diffusion.settings.generate import AttentionSettings
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.settings.convert import to_settings
+from dataset_diffusion.settings.generate import AttentionSettings, GenerateSettings
+from scripts.benchmarks.random_models import ARCHITECTURES, make_unet
 from tests.clip import real_clip_tokenizer
 from tests.tiny_families import qwen_tokenizer, t5_tokenizer
 
@@ -94,6 +100,15 @@ def z_image() -> Family:
     return ZImage(pipeline(transformer=make(ZImageTransformer2DModel, {}), tokenizer=qwen_tokenizer()))
 
 
+def stable_diffusion() -> Family:
+    with torch.device("meta"):
+        return StableDiffusion(pipeline(unet=make_unet(ARCHITECTURES["sd21"])))
+
+
+def sdxl() -> Family:
+    return StableDiffusionXL(pipeline(unet=make(UNet2DConditionModel, SDXL)))
+
+
 def names(family: Family, size=(1024, 1024), **settings: Any) -> tuple[list[str], set[Any]]:
     layers = family.attention_layers(size, AttentionSettings(**settings))
     for layer in layers:
@@ -110,7 +125,7 @@ def test_the_denoisers_have_the_sizes_that_the_documentation_names() -> None:
 
 
 def test_stable_diffusion_xl() -> None:
-    family = StableDiffusionXL(pipeline(unet=make(UNet2DConditionModel, SDXL)))
+    family = sdxl()
     assert family.image_size == (1024, 1024)
     found, sizes = names(family)
     assert len(found) == 60
@@ -154,3 +169,32 @@ def test_z_image() -> None:
     assert found == [f"layers.{block}.attention" for block in range(10, 20)]
     assert sizes == {(True, (64, 64)), (False, (32, 32))}
     assert family.starts((33, 33)) == (0, 1120)  # 1089 positions, padded to a multiple of 32
+
+
+@pytest.mark.parametrize(
+    ("experiment", "make_family", "side", "cross", "self_attention"),
+    [
+        ("voc", stable_diffusion, 512, 16, 32),
+        ("voc_fast", stable_diffusion, 512, 16, 32),
+        ("coco", stable_diffusion, 512, 16, 32),
+        ("voc_sdxl", sdxl, 1024, 32, 32),
+        ("voc_sd35", lambda: sd3(SD35_MEDIUM), 1024, 64, 32),
+        ("voc_flux", flux, 1024, 64, 32),
+    ],
+)
+def test_experiments_record_the_usual_sizes_and_take_images_of_any_shape(
+    experiment: str, make_family: Callable[[], Family], side: int, cross: int, self_attention: int
+) -> None:
+    with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
+        settings = to_settings(GenerateSettings, compose("config", [f"experiment={experiment}"])).attention
+    family = make_family()
+
+    def sizes(height: int, width: int) -> set[Any]:
+        layers = family.attention_layers((height, width), settings)
+        return {(layer.is_cross, layer.size) for layer in layers}
+
+    assert sizes(side, side) == {(True, (cross, cross)), (False, (self_attention, self_attention))}
+    # 768 x 1024 as in the documentation, and what dd-calibrate makes of a photograph of 375 x 500.
+    for height, width in [(side * 3 // 4, side), (side * 7 // 8, side * 9 // 8), (side * 9 // 8, side * 7 // 8)]:
+        assert {is_cross for is_cross, _ in sizes(height, width)} == {True, False}
+        assert all(size[0] / size[1] == height / width for _, size in sizes(height, width))

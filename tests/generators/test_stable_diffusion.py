@@ -184,6 +184,17 @@ def test_attention_settings_choose_the_resolutions(pipe):
         make_generator(pipe, AttentionSettings(cross_resolution=5))
 
 
+@pytest.mark.parametrize("scheduler", ["lcm", "tcd"])
+def test_more_steps_than_a_scheduler_has_are_refused(folder, scheduler):
+    """The default is 100; these were distilled from 50."""
+    pipe = load(folder, scheduler)
+    with pytest.raises(
+        InputError, match=r"sampler\.num_inference_steps=100: a \w+Scheduler has at most 50; give no more"
+    ):
+        make_generator(pipe, num_inference_steps=100)
+    make_generator(pipe, num_inference_steps=50)
+
+
 def test_images_and_maps_of_a_non_square_model(folder):
     pipe = load(folder)
     pipe.register_modules(unet=tiny_unet(sample_size=(16, 24)))

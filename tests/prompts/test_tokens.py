@@ -8,7 +8,14 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.prompts.tokens import class_prompt, count_shortened, full_text, merge_repeats, prompt_text
+from dataset_diffusion.prompts.tokens import (
+    class_prompt,
+    class_word_ranges,
+    count_shortened,
+    full_text,
+    merge_repeats,
+    prompt_text,
+)
 from dataset_diffusion.vocabulary import load_vocabulary
 from scripts.clip_vocabulary import clip_tokenizer
 from tests.clip import CLIP_BPE, real_clip_tokenizer
@@ -268,6 +275,35 @@ def test_a_simple_prompt_that_does_not_fit_is_refused() -> None:
     # The class words fit; with their articles they do not.
     with pytest.raises(InputError, match="the text encoder reads 77"):
         count_shortened(real_clip_tokenizer(), [""], [list("abcdefghijklmnopqrstuvwxyz")], "simple")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "found"),
+    [
+        ("a photo of a dog and a hot dog", ["dog", "hot dog"], [(13, 16), (23, 30)]),
+        ("a photo of a dog and a hot dog", ["hot dog", "dog"], [(23, 30), (13, 16)]),
+        ("two dogs, a hot dog, a dog and a hot dog by a sofa", ["dog", "hot dog"], [(23, 26), (33, 40)]),
+        ("a photo of a person and a sofa", ["person", "sofa", "person"], [(13, 19), (26, 30), (13, 19)]),
+        ("a streetcar; car", ["car"], [(13, 16)]),
+        ("a hot dog; dog hot dog", ["dog", "hot dog"], [(11, 14), (15, 22)]),
+    ],
+)
+def test_class_words_are_found_apart_from_longer_ones(
+    text: str, words: list[str], found: list[tuple[int, int]]
+) -> None:
+    assert class_word_ranges(text, words) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "missing"),
+    [
+        ("a hot dog on a table", ["dog", "hot dog"], "dog"),
+        ("a family rides in a streetcar", ["car"], "car"),
+    ],
+)
+def test_a_class_word_that_is_only_part_of_another_is_refused(text: str, words: list[str], missing: str) -> None:
+    with pytest.raises(InputError, match=f"class word '{missing}': not in the prompt '{text}'; append it"):
+        class_word_ranges(text, words)
 
 
 def test_a_class_that_comes_again_has_one_span_of_all_its_mentions() -> None:
