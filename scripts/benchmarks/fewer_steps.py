@@ -39,11 +39,13 @@ from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings,
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 from dataset_diffusion.types import IGNORE_INDEX
 from scripts.benchmarks.toy_table import (
+    MEAN_MASKS,
     SIDE,
     Budget,
     generated_items,
     markdown_row,
     small_training,
+    split_file,
     train_and_test,
 )
 from scripts.reproduction.judge import likeliest
@@ -163,7 +165,10 @@ class Study:
         validation = self._shared / f"validation_{self._sizes.training.validation}"
         self._write_scenes(validation, VALIDATION_SEEDS[: self._sizes.training.validation], "val")
         budget = self._sizes.training
-        path = self._work / f"segmentor_{case.name}_{budget.images}_{budget.iterations}_seed{seed}.json"
+        path = (
+            self._work
+            / f"segmentor_{case.name}_{budget.images}_{budget.iterations}_{budget.validation}_seed{seed}.json"
+        )
         if not path.exists():
             work = self._work / path.stem
             folder = self._images(case)
@@ -198,6 +203,7 @@ class Study:
             f"output_dir={self._work / 'images' / case.name}",
             f"model.path={self._model}",
             f"num_images={self._sizes.images}",
+            *MEAN_MASKS,
             f"sampler.scheduler={case.scheduler}",
             f"sampler.num_inference_steps={case.steps}",
         ]
@@ -272,7 +278,7 @@ class Study:
         return self._loaded
 
     def _write_scenes(self, folder: Path, seeds: Sequence[int], split: str) -> None:
-        if not (folder / "ImageSets" / "Segmentation" / f"{split}.txt").exists():
+        if not split_file(folder, split).exists():
             write_folder(folder, rendered_items(seeds), split, SIDE)
 
 

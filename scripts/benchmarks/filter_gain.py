@@ -27,11 +27,13 @@ from dataset_diffusion.settings.filter import FilterSettings
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.scenes import VALIDATION_SEEDS
 from scripts.benchmarks.toy_table import (
+    MEAN_MASKS,
     NETWORKS,
     SIDE,
     generated_items,
     markdown_row,
     small_training,
+    split_file,
     train_and_test,
 )
 from scripts.reproduction.statistics import interval, paired_difference
@@ -71,7 +73,7 @@ def main() -> None:
     work = args.work / f"{args.images}_{args.iterations}_{args.validation}"
     study = Study(work, args.images, args.iterations, args.validation)
     work.mkdir(parents=True, exist_ok=True)
-    if not study.validation.exists():
+    if not split_file(study.validation, "val").exists():
         write_folder(study.validation, rendered_items(VALIDATION_SEEDS[: study.num_validation]), "val", SIDE)
     results = [result for seed in range(args.seeds) for result in seed_results(study, seed)]
     text = format_table(study, results)
@@ -101,7 +103,7 @@ def seed_results(study: Study, seed: int) -> Iterator[dict[str, Any]]:
 def make_folder(study: Study, seed: int) -> Path:
     """The seed's folder, made and filtered."""
     folder = study.work / f"generated_seed{seed}"
-    overrides = [f"output_dir={folder}", f"num_images={study.num_images}", f"seed={seed}"]
+    overrides = [f"output_dir={folder}", f"num_images={study.num_images}", f"seed={seed}", *MEAN_MASKS]
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
         generate(to_settings(GenerateSettings, compose("config", overrides)))
     if not split_path(folder, BEST).exists():

@@ -103,6 +103,8 @@ def measured(step: Callable[[], object]) -> tuple[float, float]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(step, sender))
     process.start()
+    # Only the process may hold it, or its end would not be seen.
+    sender.close()
     result: tuple[float, float] = receiver.recv()
     process.join()
     return result

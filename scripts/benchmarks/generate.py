@@ -107,7 +107,6 @@ def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: i
 
 def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> Cost:
     """The pipeline alone, on the same prompts and seeds."""
-    import torch
 
     from dataset_diffusion.generate import plan_dataset
     from dataset_diffusion.generators.generator import Generator
@@ -122,20 +121,11 @@ def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier)
     size = settings.batch_size
     batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
 
-    def sample(number: int) -> None:
-        batch = batches[number]
-        pipe(
-            [generator.prompt_text(prompt) for prompt in batch],
-            generator=[torch.Generator().manual_seed(prompt.seed) for prompt in batch],
-            output_type="np",
-            **generator.family.call_options(settings.sampler, len(batch)),
-        )
-
-    sample(0)
+    generator.images(batches[0])
     barrier.wait()
     clock = _Clock()
-    for number in range(len(batches)):
-        sample(number)
+    for batch in batches:
+        generator.images(batch)
     return clock.cost()
 
 

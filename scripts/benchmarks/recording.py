@@ -31,17 +31,9 @@ def work(settings: GenerateSettings) -> None:
     silence_libraries()
     pipe = load_pipeline(settings.model, settings.sampler)
     generator = Generator(pipe, settings.sampler, settings.attention, vocabulary, settings.prompts.mode)
-    texts = [generator.prompt_text(prompt) for prompt in prompts]
 
     def plain() -> None:
-        pipe(
-            texts,
-            negative_prompt=[settings.sampler.negative_prompt] * len(texts),
-            num_inference_steps=settings.sampler.num_inference_steps,
-            guidance_scale=settings.sampler.guidance_scale,
-            generator=[torch.Generator().manual_seed(prompt.seed) for prompt in prompts],
-            output_type="np",
-        )
+        generator.images(prompts)
 
     def recording() -> None:
         samples.extend(generator.sample(prompts))

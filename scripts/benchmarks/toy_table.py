@@ -10,6 +10,7 @@ alone (mIoU 3.5): a shorter table says nothing. What is printed goes to OUTPUT.m
 
 import argparse
 import contextlib
+import hashlib
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from dataset_diffusion.dataset.manifest import MANIFEST_FILE
 from dataset_diffusion.evaluation.evaluate import measure
 from dataset_diffusion.files import encode_json, write_atomically
 from dataset_diffusion.images import read_image, read_label_mask
@@ -39,6 +41,13 @@ CHECKPOINT_INTERVAL = 200
 """A training that is stopped loses no more iterations."""
 FIRST_RENDERED = 300_000
 """The shipped model was not trained on these scenes."""
+MEAN_MASKS = [
+    "attention.aggregation=mean",
+    "attention.steps=null",
+    "mask.threshold=0.55",
+    "mask.uncertainty_threshold=0.45",
+]
+"""The masks of the published tables: the mean over all heads and steps, as in the paper."""
 NETWORKS = {
     "DeepLabV3-R18": ["segmentor.base_channels=16", "segmentor.output_stride=8"],
     "SegFormer-b0": [
@@ -118,10 +127,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the second table (default %(default)s)")
     args = parser.parse_args()
     budget = Budget(args.images, args.iterations, args.validation)
-    work = args.work / f"{budget.images}_{budget.iterations}_{budget.validation}"
+    work = args.work / f"{budget.images}_{budget.iterations}_{budget.validation}_{_digest(args.generated)}"
     work.mkdir(parents=True, exist_ok=True)
     validation = work / "validation"
-    if not validation.exists():
+    if not split_file(validation, "val").exists():
         write_folder(validation, rendered_items(VALIDATION_SEEDS[: budget.validation]), "val", SIDE)
     results = {}
     chosen = [row for row in rows(budget, args.seeds) if args.only in (None, row.table)]
@@ -138,6 +147,16 @@ def main() -> None:
         write_atomically(args.output.with_suffix(".md"), text.encode())
         record = [{**vars(row), **figures} for row, figures in results.items()]
         write_atomically(args.output.with_suffix(".json"), encode_json({"budget": vars(budget), "rows": record}))
+
+
+def _digest(folder: Path) -> str:
+    """Results of another folder must not be taken for this one's."""
+    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()[:8]
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """The ids of a split; in a folder that was written whole it is there."""
+    return folder / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
 def run(row: Row, budget: Budget, generated: Path, work: Path, validation: Path) -> dict[str, Any]:

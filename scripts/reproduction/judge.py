@@ -23,11 +23,8 @@ from dataset_diffusion.settings.train import TrainSettings
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
 from scripts.reproduction.recipe import ArchivedImage
 from scripts.reproduction.scale import Scale
-from scripts.reproduction.training_sets import FULL_SIDE, rendered_items, write_folder
+from scripts.reproduction.training_sets import FULL_SIDE, JUDGE_FIRST_SCENE, rendered_items, write_folder
 from scripts.toy_model.quality import NUM_LABELS
-
-FIRST_SCENE = 900_000
-"""Of those that the judge is trained on: no other training has them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def train_judge(job: JudgeJob) -> None:
     """Train it, or resume; what the training prints goes to a log."""
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        scenes = rendered_items(TRAINING_SEEDS[FIRST_SCENE : FIRST_SCENE + job.scenes])
+        scenes = rendered_items(TRAINING_SEEDS[JUDGE_FIRST_SCENE : JUDGE_FIRST_SCENE + job.scenes])
         write_folder(job.folder / "dataset", scenes, "train", FULL_SIDE)
         overrides = [
             f"dataset_dir={job.folder / 'dataset'}",

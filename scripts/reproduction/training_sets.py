@@ -15,6 +15,8 @@ from dataset_diffusion.vocabulary import load_vocabulary
 
 RENDERED_STRIDE = 100_000
 """Between the scenes of two seeds. The shipped model was trained on fewer, the first ones."""
+JUDGE_FIRST_SCENE = 900_000
+"""The judge's scenes begin there, and end before the next multiple of the stride."""
 FULL_SIDE, SMALL_SIDE = 128, 64
 """Of the images that are trained and tested on: as the toy world has them; half of that, a quarter of the work."""
 
@@ -31,8 +33,10 @@ class TrainingItem:
 
 
 def rendered_seeds(seed: int, count: int) -> range:
-    """The scenes that trainings of a seed have, none of which the model was trained on."""
+    """The scenes that trainings of a seed have, none of which the model or the judge was trained on."""
     first = (seed + 1) * RENDERED_STRIDE
+    if first >= JUDGE_FIRST_SCENE:
+        first += RENDERED_STRIDE
     return TRAINING_SEEDS[first : first + count]
 
 
