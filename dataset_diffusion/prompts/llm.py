@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,12 +159,14 @@ class LanguageModelWriter:
         return question + (AGAIN.format(fault=fault) if fault else "")
 
 
-def _choose(answers: Sequence[Answers], taken: set[str]) -> list[str | None]:
-    """For each image in turn its first caption that no image before it has."""
-    used = set(taken)
+def _choose(answers: Sequence[Answers], taken: Set[str]) -> list[str | None]:
+    """For each image in turn its first caption that no image before it has; `taken` are those of earlier batches."""
+    # A set of its own: a copy of all captions so far, for each batch, would take a time that grows with their square.
+    used: set[str] = set()
     chosen: list[str | None] = []
     for entry in answers:
-        caption = next((caption for caption in entry.captions if caption.lower() not in used), None)
+        fresh = (text for text in entry.captions if text.lower() not in used and text.lower() not in taken)
+        caption = next(fresh, None)
         if caption is not None:
             used.add(caption.lower())
         chosen.append(caption)

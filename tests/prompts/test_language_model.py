@@ -115,3 +115,14 @@ def test_another_class_is_asked_about_and_then_appended(settings: LanguageModelS
     assert writer._class_fault("a dog chases a cat", (1,), last=False) == "it named another object, 'cat'"
     assert writer._class_fault("a dog chases a cat", (1,), last=True) is None
     assert writer._class_fault("a puppy sleeps", (1,), last=True) == "it did not say 'dog'"
+
+
+def test_choosing_a_batch_does_not_walk_through_all_captions_before_it() -> None:
+    class Taken:
+        """May be asked about a caption, and not be walked through or copied."""
+
+        def __contains__(self, caption: object) -> bool:
+            return caption == "a dog"
+
+    answers = [llm.Answers(["A dog", "a cat"]), llm.Answers(["a CAT", "a bird"]), llm.Answers(["a bird"])]
+    assert llm._choose(answers, Taken()) == ["a cat", "a bird", None]
