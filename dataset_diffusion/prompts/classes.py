@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dataset_diffusion.vocabulary import Vocabulary
 
@@ -33,6 +33,13 @@ class ClassFinder:
         matches = list(self._match(class_prompt))
         unknown = next((words for words, class_id in matches if class_id is None), None)
         return tuple(class_id for _, class_id in matches if class_id is not None), unknown
+
+    def harmless(self, phrases: Iterable[str]) -> tuple[str, ...]:
+        """Those of some phrases that name no class, and so may be in any image's text.
+
+        Where "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
+        """
+        return tuple(phrase for phrase in phrases if not self.find(phrase))
 
     def _match(self, text: str) -> Iterator[tuple[str, int | None]]:
         """Cut a text into known phrases with their class, and single other words with None."""
