@@ -228,7 +228,6 @@ UNDESCRIBED_WORDS = frozenset({"broccoli", "scissors", "skis", "mouse"})
 """Words to which the attributes of their kind do not fit."""
 SPOKEN = {"mouse": "computer mouse", "remote": "remote control"}
 """Plainer names for words that mean something else, too; said where the vocabulary knows them."""
-IRREGULAR_PLURALS = {"person": "people", "sheep": "sheep", "knife": "knives", "man": "men", "woman": "women"}
 
 PEOPLE = (
     *("a person", "a man", "a woman", "a boy", "a girl", "a young woman", "a young man", "an old man", "an old woman"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataset_diffusion.prompts import scenery
 from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.company import draw_scene
-from dataset_diffusion.prompts.english import is_pair, with_article
+from dataset_diffusion.prompts.english import is_pair, plurals, with_article
 from dataset_diffusion.vocabulary import INDOOR_SCENES, Vocabulary
 
 _ATTRIBUTE_CHANCE = 0.5
@@ -123,13 +123,11 @@ class TemplateWriter:
         return spoken if self._finder.find(spoken) == (class_id,) else word
 
     def _plural(self, class_id: int) -> str | None:
-        """The plural of a class's word, where one that the vocabulary's finder knows is good English."""
+        """The plural of a class's word, where that is good English and no other class."""
         word = self._vocabulary[class_id].word
         if self._kinds[class_id] in scenery.SINGLE_KINDS or word in scenery.SINGLE_WORDS or is_pair(word):
             return None
-        *first, last = word.split()
-        ending = "es" if last.endswith(("s", "sh", "ch", "x")) else "s"
-        plural = " ".join((*first, scenery.IRREGULAR_PLURALS.get(last, last + ending)))
+        plural = plurals(word)[0]
         return plural if self._finder.find(plural) == (class_id,) else None
 
 

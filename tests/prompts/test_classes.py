@@ -1,6 +1,7 @@
 import pytest
 
 from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.english import plurals
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -109,3 +110,26 @@ def test_mentions_keep_order_and_repeats() -> None:
         load_vocabulary("voc")[label].word for label in finder.mentions("A man and two women on a couch with two dogs")
     ]
     assert words == ["person", "person", "sofa", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("word", "plural"),
+    [
+        *(("man", "men"), ("woman", "women"), ("policeman", "policemen"), ("human", "humans"), ("child", "children")),
+        *(("mouse", "mice"), ("goose", "geese"), ("ox", "oxen"), ("tooth", "teeth"), ("foot", "feet")),
+        *(("cactus", "cacti"), ("quiz", "quizzes"), ("axis", "axes"), ("hero", "heroes"), ("fish", "fish")),
+        *(("puppy", "puppies"), ("toy", "toys"), ("calf", "calves"), ("bookshelf", "bookshelves"), ("roof", "roofs")),
+        *(
+            ("giraffe", "giraffes"),
+            ("bus", "buses"),
+            ("sandwich", "sandwiches"),
+            ("box", "boxes"),
+            ("waltz", "waltzes"),
+        ),
+        *(("old tennis shoe", "old tennis shoes"), ("book of verse", "book of verses"), ("piano", "pianos")),
+    ],
+)
+def test_plurals_are_english_and_found(word: str, plural: str) -> None:
+    assert plurals(word)[0] == plural
+    finder = ClassFinder(Vocabulary("own", (VocabularyClass(word, word), VocabularyClass("end", "end"))))
+    assert finder.find(f"two {plural} at the end") == (1, 2)

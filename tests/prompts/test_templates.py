@@ -94,6 +94,14 @@ def test_own_classes_are_never_put_in_a_plural_that_is_a_guess() -> None:
     assert not any(f"{number} " in captions for number in ("two", "three", "several"))
 
 
+def test_the_words_of_ones_own_have_their_plurals() -> None:
+    words = {"dog": "puppy", "person": "child", "horse": "pony", "cow": "calf"}
+    vocabulary = Vocabulary("own", tuple(VocabularyClass(name, word) for name, word in words.items()))
+    captions = "\n".join(captions_of(vocabulary, name) for name in words)
+    assert all(plural in captions for plural in ("puppies", "children", "ponies", "calves"))
+    assert not any(wrong in captions for wrong in ("puppys", "childs", "ponys", "calfs"))
+
+
 @pytest.mark.parametrize(("vocabulary", "before"), [(VOC, 1900), (COCO, 3730)], ids=["voc", "coco"])
 def test_captions_are_half_as_varied_again_as_random_company_was(vocabulary: Vocabulary, before: int) -> None:
     """Distinct 3-grams of 2,000 captions; `before` was counted at revision 852f9cb."""
