@@ -10,6 +10,7 @@ _PLURALS = {
     **{word: f"{word}s" for word in ("human", "ottoman", "roman", "shaman", "talisman")},
     **{word: f"{word}es" for word in ("echo", "hero", "potato", "tomato", "mango", "volcano")},
     "goose": "geese",
+    "passerby": "passersby",
     "ox": "oxen",
     "die": "dice",
     "cactus": "cacti",
