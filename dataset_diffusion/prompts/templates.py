@@ -57,7 +57,7 @@ class TemplateWriter:
             caption = self._list(class_ids, scene, rng)
         else:
             caption = self._sentence(class_ids, scene, rng)
-        caption += _maybe(_LIGHT_CHANCE, " {}", self._light_of(scene), rng)
+        caption += _maybe(_LIGHT_CHANCE, " {}", self._light_of(scene, caption), rng)
         return caption + _maybe(_CAMERA_CHANCE, ", {}", self._camera, rng)
 
     def _list(self, class_ids: Sequence[int], scene: str | None, rng: random.Random) -> str:
@@ -96,6 +96,7 @@ class TemplateWriter:
             attribute = _maybe(1, "{} ", self._attributes[kind], rng)
         plural = self._plurals[class_id]
         if plural and chance < _NUMBER_CHANCE:
+            attribute = "" if attribute.strip() in scenery.SINGLE_ATTRIBUTES else attribute
             return f"{rng.choice(scenery.NUMBERS)} {attribute}{plural}"
         if kind == "person" and self._people[class_id]:
             return rng.choice(self._people[class_id])
@@ -112,10 +113,13 @@ class TemplateWriter:
     def _place(self, scene: str | None, rng: random.Random) -> str:
         return _maybe(_PLACE_CHANCE, " {}", self._places[scene] if scene else self._anywhere, rng)
 
-    def _light_of(self, scene: str | None) -> tuple[str, ...]:
+    def _light_of(self, scene: str | None, caption: str) -> tuple[str, ...]:
+        """The light or the weather of a scene that does not contradict the caption so far."""
+        wrong = [phrase for words, phrases in scenery.CONTRADICTIONS.items() if words in caption for phrase in phrases]
+        phrases = self._wintry if scene == "snow" else self._weather
         if scene is None or scene in self._indoors:
-            return self._light
-        return self._wintry if scene == "snow" else self._weather
+            phrases = self._light
+        return tuple(phrase for phrase in phrases if phrase not in wrong)
 
     def _spoken(self, class_id: int) -> str:
         word = self._vocabulary[class_id].word

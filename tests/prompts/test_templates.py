@@ -1,5 +1,6 @@
 import hashlib
 import random
+import re
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_places_suit_all_classes_of_an_image() -> None:
 def test_captions_have_actions_materials_numbers_weather_and_cameras(names: tuple[str, ...], phrases: tuple) -> None:
     captions = captions_of(VOC, *names)
     assert [phrase for phrase in phrases if phrase not in captions] == []
+
+
+def test_captions_do_not_contradict_themselves() -> None:
+    captions = captions_of(VOC, "cow") + captions_of(COCO, "oven") + captions_of(VOC, "aeroplane")
+    assert all(phrase in captions for phrase in ("a lone cow", "several cows", "bright kitchen", "by candlelight"))
+    for wrong in ("(two|three|several|a few) lone", "bright kitchen.* (dim|candle)", "blue sky.* (night|rainy|cloudy)"):
+        assert re.search(wrong, captions) is None
 
 
 def test_own_classes_are_never_put_in_a_plural_that_is_a_guess() -> None:
