@@ -182,7 +182,10 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
     for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
         # Versions before 0.3 wrote spaces.
         if old_line != new_line.rstrip(b"\n") and not _same_json(old_line, new_line):
-            other = f"what prompts={settings.prompts.source} gives now; restore the captions, or"
+            # Each caption once is in another order than a number of images in which rare classes are filled up.
+            null = settings.num_images is not None and settings.prompts.fill != "none"
+            captions = "the captions, or num_images=null if the folder began with that" if null else "the captions"
+            other = f"what prompts={settings.prompts.source} gives now; restore {captions}, or"
             if settings.remask:
                 other = f"that of remask={settings.remask};"
             raise InputError(

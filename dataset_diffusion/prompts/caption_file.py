@@ -22,7 +22,8 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
     ("000000", ...).
     `caption`: may end in "; <class_prompt>", as the files published with the paper do; that ending is taken off.
     `class_prompt` (optional): class names, words or synonyms, which may come again ("person person sofa");
-    where it is missing or null, the entry's classes are None: they are still to be found in the caption.
+    where it is missing or null, the classes are those of the caption's ending "; <class_prompt>". Where there is none
+    either, they are None: they are still to be found in the caption.
     `class_ids`, `seed`, `source` (optional): as a plan, prompts.jsonl, has them. The labels must be those of the
     class prompt, so that they are not read with another vocabulary; the caption is then taken as it stands.
     Other keys are left alone.
@@ -108,6 +109,11 @@ def _caption_and_classes(
 ) -> tuple[str, tuple[int, ...] | None]:
     """The caption without appended classes, and the classes: as labels or by their words, or None."""
     if record.get("class_prompt") is None:
+        sentence, semicolon, ending = caption.rpartition(";")
+        class_ids, unknown = finder.parse(ending)
+        # An ending that holds any other word is part of the sentence.
+        if semicolon and class_ids and unknown is None:
+            return sentence.strip(), class_ids
         return caption.strip(), None
     class_prompt = _text(where, "class_prompt", record["class_prompt"])
     if "class_ids" in record:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from safetensors import SafetensorError
 from tqdm import tqdm
 
@@ -78,14 +78,27 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
 def _digest(path: Path) -> str:
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    # Earlier versions captioned such photos as they are stored, and may have kept that.
+    return f"{digest} upright" if _is_turned(path) else digest
+
+
+def _is_turned(path: Path) -> bool:
+    """Whether a photo's EXIF data say that it is to be turned or mirrored to be looked at."""
+    try:
+        with Image.open(path) as image:
+            # Without the first question a PNG would be decoded to its end, where it could have EXIF data.
+            return "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    except IMAGE_ERRORS:  # Said when the image is needed: its caption may be there already.
+        return False
 
 
 def _open(path: Path) -> Image.Image:
+    """The image as people see it: BLIP has learnt from photos that stand upright."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except IMAGE_ERRORS as error:
         raise InputError(f"{path}: not a readable image ({first_line(error)}); repair or remove it") from error

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from dataset_diffusion.prompts.english import plurals
 from dataset_diffusion.vocabulary import Vocabulary
 
 Words = tuple[str, ...]
@@ -34,6 +35,13 @@ class ClassFinder:
         unknown = next((words for words, class_id in matches if class_id is None), None)
         return tuple(class_id for _, class_id in matches if class_id is not None), unknown
 
+    def harmless(self, phrases: Iterable[str]) -> tuple[str, ...]:
+        """Those of some phrases that name no class, and so may be in any image's text.
+
+        Where "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
+        """
+        return tuple(phrase for phrase in phrases if not self.find(phrase))
+
     def _match(self, text: str) -> Iterator[tuple[str, int | None]]:
         """Cut a text into known phrases with their class, and single other words with None."""
         words = _split(text)
@@ -60,24 +68,13 @@ def _phrases(vocabulary: Vocabulary) -> dict[Words, int | None]:
     for words, class_id in known:
         phrases.setdefault(words, class_id)
     for words, class_id in known:
-        for plural in _plurals(words):
-            phrases.setdefault(plural, class_id)
+        for plural in plurals(" ".join(words)):
+            phrases.setdefault(tuple(plural.split()), class_id)
     return phrases
 
 
 def _own_texts(vocabulary: Vocabulary, class_id: int) -> tuple[str, str]:
     return vocabulary[class_id].word, vocabulary[class_id].name
-
-
-def _plurals(words: Words) -> Iterator[Words]:
-    """Every form that could be the plural; those that are no words do no harm."""
-    *first, last = words
-    yield (*first, f"{last}s")
-    yield (*first, f"{last}es")
-    if last.endswith("y"):
-        yield (*first, f"{last[:-1]}ies")
-    if last.endswith(("f", "fe")):
-        yield (*first, f"{last.removesuffix('e').removesuffix('f')}ves")
 
 
 def _split(text: str) -> Words:

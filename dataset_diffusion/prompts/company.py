@@ -21,6 +21,16 @@ def common_scenes(class_ids: Sequence[int], vocabulary: Vocabulary) -> list[str]
     return common
 
 
+def draw_scene(class_ids: Sequence[int], vocabulary: Vocabulary, rng: random.Random) -> str | None:
+    """A scene that has all the classes; None where there is none, or where they may be anywhere."""
+    scenes = common_scenes(class_ids, vocabulary)
+    if scenes is None:
+        return rng.choice(("indoors", "outdoors", None))
+    # A class that may be anywhere outdoors is not sent to one of its scenes, which may not suit it.
+    general = [scene for scene in ("indoors", "outdoors") if scene in scenes]
+    return rng.choice(general or scenes) if scenes else None
+
+
 def scene_masks(vocabulary: Vocabulary) -> dict[int, int]:
     """The scenes of each class as bits: classes go together whose masks have a bit in common. Anywhere is all bits."""
     bits = {scene: 1 << position for position, scene in enumerate(SCENES)}

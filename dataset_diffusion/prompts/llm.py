@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dataset_diffusion.prompts import scenery
 from dataset_diffusion.prompts.answers import caption_fault, clean_answer
 from dataset_diffusion.prompts.cache import TextCache
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.company import common_scenes
+from dataset_diffusion.prompts.company import draw_scene
 from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.prompts.seeds import named_rng, sample_seed
 from dataset_diffusion.settings.generate import LanguageModelSettings
@@ -68,7 +69,11 @@ class LanguageModelWriter:
         captions of fewer images are the first ones of more.
         """
         waiting = list(entries)
-        self._finder = ClassFinder(self.vocabulary)
+        self._finder = finder = ClassFinder(self.vocabulary)
+        # A view such as "taken with a phone" would ask for a class that the image does not have.
+        self._places = {scene: finder.harmless(phrases) for scene, phrases in scenery.PLACES.items()}
+        self._anywhere = finder.harmless(scenery.ANYWHERE)
+        self._views, self._styles = finder.harmless(scenery.CAMERA), finder.harmless(STYLES)
         self._cache = TextCache(
             self.settings.cache_dir,
             self.settings.path,
@@ -150,21 +155,29 @@ class LanguageModelWriter:
     def _question(self, entry: Entry, fault: str) -> str:
         rng = named_rng(self.seed, f"llm/{entry.sample_id}")
         class_ids = entry.class_ids or ()
-        scenes = common_scenes(class_ids, self.vocabulary) or ["indoors", "outdoors"]
-        place = rng.choice(scenery.PLACES[rng.choice(scenes)])
+        scene = draw_scene(class_ids, self.vocabulary, rng)
         classes = ", ".join(self.vocabulary[class_id].word for class_id in class_ids)
         question = INSTRUCTION.format(
-            classes=classes, place=place, view=rng.choice(scenery.CAMERA), style=rng.choice(STYLES)
+            classes=classes,
+            place=_any_of(self._places[scene] if scene else self._anywhere, rng),
+            view=_any_of(self._views, rng),
+            style=_any_of(self._styles, rng),
         )
         return question + (AGAIN.format(fault=fault) if fault else "")
 
 
-def _choose(answers: Sequence[Answers], taken: set[str]) -> list[str | None]:
-    """For each image in turn its first caption that no image before it has."""
-    used = set(taken)
+def _any_of(phrases: Sequence[str], rng: random.Random) -> str:
+    return rng.choice(phrases) if phrases else "any"
+
+
+def _choose(answers: Sequence[Answers], taken: Set[str]) -> list[str | None]:
+    """For each image in turn its first caption that no image before it has; `taken` are those of earlier batches."""
+    # A set of its own: a copy of all captions so far, for each batch, would take a time that grows with their square.
+    used: set[str] = set()
     chosen: list[str | None] = []
     for entry in answers:
-        caption = next((caption for caption in entry.captions if caption.lower() not in used), None)
+        fresh = (text for text in entry.captions if text.lower() not in used and text.lower() not in taken)
+        caption = next(fresh, None)
         if caption is not None:
             used.add(caption.lower())
         chosen.append(caption)

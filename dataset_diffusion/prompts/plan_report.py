@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_diffusion.prompts.caption_file import read_caption_file
+from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.plan import Plan
 from dataset_diffusion.prompts.tokens import count_shortened
 from dataset_diffusion.prompts.variety import Variety, measure_variety, variety_table
@@ -66,7 +67,13 @@ def compare_plans(plan: Plan, path: Path, vocabulary: Vocabulary) -> str:
     """
     other = read_caption_file(path / "prompts.jsonl" if path.is_dir() else path, vocabulary)
     number = min(len(plan.prompts), len(other))
-    texts, class_sets = [entry.caption or "" for entry in other[:number]], [entry.class_ids or () for entry in other]
+    finder = ClassFinder(vocabulary)
+    texts = [entry.caption or "" for entry in other[:number]]
+    class_sets = [
+        # None: nobody has said the classes yet, as where the file has captions alone.
+        finder.find(text) if entry.class_ids is None else entry.class_ids
+        for entry, text in zip(other, texts, strict=False)
+    ]
     columns = {"this plan": _variety(plan.prompts[:number]), path.name: measure_variety(texts, class_sets)}
     return "\n".join(variety_table(columns))
 

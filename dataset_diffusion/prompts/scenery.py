@@ -127,6 +127,15 @@ WINTRY = (
 )
 """For the snow."""
 
+CONTRADICTIONS: dict[str, tuple[str, ...]] = {
+    "bright": ("in dim light", "by candlelight", "under a lamp", "in the evening"),
+    "sunlit": ("in dim light", "by candlelight", "under a lamp", "in the evening"),
+    "blue sky": ("on a cloudy day", "on a rainy day", "on a foggy morning", "at dusk", "at night"),
+    "cloudy sky": ("on a sunny day", "in bright sunlight"),
+    "above the clouds": ("on a rainy day", "on a foggy morning", "after the rain"),
+}
+"""Words of a place, and what the weather or the light there is not."""
+
 OPENINGS = (
     *("a photo of", "a photograph of", "a picture of", "an image of", "a snapshot of", "a color photo of"),
     *(
@@ -224,11 +233,12 @@ SINGLE_KINDS = frozenset({"furniture", "sofa", "fixture", "appliance", "thing"})
 """Kinds of which an image shows one."""
 SINGLE_WORDS = frozenset({"broccoli", "scissors", "skis", "mouse", "train", "tv monitor", "tv"})
 """Words without a plural that captions would say, or of which an image shows one."""
+SINGLE_ATTRIBUTES = frozenset({"lone"})
+"""Attributes that several things do not have."""
 UNDESCRIBED_WORDS = frozenset({"broccoli", "scissors", "skis", "mouse"})
 """Words to which the attributes of their kind do not fit."""
 SPOKEN = {"mouse": "computer mouse", "remote": "remote control"}
 """Plainer names for words that mean something else, too; said where the vocabulary knows them."""
-IRREGULAR_PLURALS = {"person": "people", "sheep": "sheep", "knife": "knives", "man": "men", "woman": "women"}
 
 PEOPLE = (
     *("a person", "a man", "a woman", "a boy", "a girl", "a young woman", "a young man", "an old man", "an old woman"),

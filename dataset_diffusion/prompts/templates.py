@@ -1,12 +1,12 @@
 """Template captions: written from class words alone, in scenes where the classes can be together."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from dataset_diffusion.prompts import scenery
 from dataset_diffusion.prompts.classes import ClassFinder
-from dataset_diffusion.prompts.company import common_scenes
-from dataset_diffusion.prompts.english import is_pair, with_article
+from dataset_diffusion.prompts.company import draw_scene
+from dataset_diffusion.prompts.english import is_pair, plurals, with_article
 from dataset_diffusion.vocabulary import INDOOR_SCENES, Vocabulary
 
 _ATTRIBUTE_CHANCE = 0.5
@@ -28,11 +28,7 @@ class TemplateWriter:
         self._vocabulary = vocabulary
         self._finder = finder = ClassFinder(vocabulary)
         self._indoors = frozenset({"indoors", *INDOOR_SCENES})
-
-        def harmless(phrases: Iterable[str]) -> tuple[str, ...]:
-            # Where "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
-            return tuple(phrase for phrase in phrases if not finder.find(phrase))
-
+        harmless = finder.harmless
         self._places = {scene: harmless(phrases) for scene, phrases in scenery.PLACES.items()}
         self._with = {scene: harmless(phrases) for scene, phrases in scenery.WITH.items()}
         self._attributes = {kind: harmless(words) for kind, words in scenery.ATTRIBUTES.items()}
@@ -56,22 +52,13 @@ class TemplateWriter:
 
     def caption(self, class_ids: Sequence[int], rng: random.Random) -> str:
         """A caption that mentions these classes in their order: "a photo of a brown dog lying on a sofa at home"."""
-        scene = self._scene(class_ids, rng)
+        scene = draw_scene(class_ids, self._vocabulary, rng)
         if len(class_ids) > 2 or (len(class_ids) == 2 and rng.random() < _WITH_CHANCE):
             caption = self._list(class_ids, scene, rng)
         else:
             caption = self._sentence(class_ids, scene, rng)
-        caption += _maybe(_LIGHT_CHANCE, " {}", self._light_of(scene), rng)
+        caption += _maybe(_LIGHT_CHANCE, " {}", self._light_of(scene, caption), rng)
         return caption + _maybe(_CAMERA_CHANCE, ", {}", self._camera, rng)
-
-    def _scene(self, class_ids: Sequence[int], rng: random.Random) -> str | None:
-        """A scene that has all the classes; None where there is none, or where they may be anywhere."""
-        scenes = common_scenes(class_ids, self._vocabulary)
-        if scenes is None:
-            return rng.choice(("indoors", "outdoors", None))
-        # A class that may be anywhere outdoors is not sent to one of its scenes, which may not suit it.
-        general = [scene for scene in ("indoors", "outdoors") if scene in scenes]
-        return rng.choice(general or scenes) if scenes else None
 
     def _list(self, class_ids: Sequence[int], scene: str | None, rng: random.Random) -> str:
         """ "a photo of a kitchen with a white sink, two bowls and an oven"."""
@@ -109,6 +96,7 @@ class TemplateWriter:
             attribute = _maybe(1, "{} ", self._attributes[kind], rng)
         plural = self._plurals[class_id]
         if plural and chance < _NUMBER_CHANCE:
+            attribute = "" if attribute.strip() in scenery.SINGLE_ATTRIBUTES else attribute
             return f"{rng.choice(scenery.NUMBERS)} {attribute}{plural}"
         if kind == "person" and self._people[class_id]:
             return rng.choice(self._people[class_id])
@@ -125,10 +113,13 @@ class TemplateWriter:
     def _place(self, scene: str | None, rng: random.Random) -> str:
         return _maybe(_PLACE_CHANCE, " {}", self._places[scene] if scene else self._anywhere, rng)
 
-    def _light_of(self, scene: str | None) -> tuple[str, ...]:
+    def _light_of(self, scene: str | None, caption: str) -> tuple[str, ...]:
+        """The light or the weather of a scene that does not contradict the caption so far."""
+        wrong = [phrase for words, phrases in scenery.CONTRADICTIONS.items() if words in caption for phrase in phrases]
+        phrases = self._wintry if scene == "snow" else self._weather
         if scene is None or scene in self._indoors:
-            return self._light
-        return self._wintry if scene == "snow" else self._weather
+            phrases = self._light
+        return tuple(phrase for phrase in phrases if phrase not in wrong)
 
     def _spoken(self, class_id: int) -> str:
         word = self._vocabulary[class_id].word
@@ -136,13 +127,11 @@ class TemplateWriter:
         return spoken if self._finder.find(spoken) == (class_id,) else word
 
     def _plural(self, class_id: int) -> str | None:
-        """The plural of a class's word, where one that the vocabulary's finder knows is good English."""
+        """The plural of a class's word, where that is good English and no other class."""
         word = self._vocabulary[class_id].word
         if self._kinds[class_id] in scenery.SINGLE_KINDS or word in scenery.SINGLE_WORDS or is_pair(word):
             return None
-        *first, last = word.split()
-        ending = "es" if last.endswith(("s", "sh", "ch", "x")) else "s"
-        plural = " ".join((*first, scenery.IRREGULAR_PLURALS.get(last, last + ending)))
+        plural = plurals(word)[0]
         return plural if self._finder.find(plural) == (class_id,) else None
 
 

@@ -291,8 +291,9 @@ class GenerateSettings:
     output_dir: str
     """the dataset folder; a stopped run resumes in it"""
     num_images: int | None
-    """number of images in the folder (a larger number later adds to it); null: each caption of the source once.
-    A plan is used whole, unless a smaller number is given"""
+    """number of images in the folder (a larger number later adds to it); null: each caption of the source once, with
+    prompts=voc, coco and images in another order, so that no number can follow it in that folder. A plan is used whole,
+    unless a smaller number is given"""
     seed: int
     """another seed, other images; each sample's seed follows from it and the sample's id"""
     batch_size: int

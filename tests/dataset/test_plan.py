@@ -7,7 +7,7 @@ from dataset_diffusion.dataset.plan import StoredPlan, plan_lines
 from dataset_diffusion.dataset.resume import require_same_beginning
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.caption_file import read_caption_file
-from dataset_diffusion.settings.generate import GenerateSettings
+from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings
 from dataset_diffusion.types import Prompt
 from dataset_diffusion.vocabulary import load_vocabulary
 
@@ -64,3 +64,16 @@ def test_a_plan_with_spaces_as_older_versions_wrote_it_is_the_same(folder: Path)
     require_same_beginning(folder, settings, 3, lines)
     with pytest.raises(InputError, match="line 2"):
         require_same_beginning(folder, settings, 3, [lines[0], lines[2], lines[1]])
+
+
+def test_a_folder_that_began_without_a_number_of_images_is_told_so(folder: Path) -> None:
+    lines = list(plan_lines(PROMPTS, VOCABULARY))[::-1]
+    for number, fill, remedy in (
+        (3, "reuse", "the captions, or num_images=null if the folder began with that, or name another output_dir"),
+        (3, "none", "the captions, or name another output_dir"),
+        (None, "reuse", "the captions, or name another output_dir"),
+    ):
+        prompts = PromptSettings(source="voc", data_root="voc", split="train", fill=fill)
+        settings = GenerateSettings(str(folder), number, seed=0, batch_size=1, prompts=prompts)
+        with pytest.raises(InputError, match=f"what prompts=voc gives now; restore {remedy}$"):
+            require_same_beginning(folder, settings, 3, lines)

@@ -81,6 +81,22 @@ def test_appended_classes_are_taken_off(write, caption: str, class_prompt: str, 
     assert read_caption_file(path, COCO)[0].caption == kept
 
 
+@pytest.mark.parametrize(
+    ("caption", "kept", "mentions"),
+    [
+        ("a woman on a couch; person couch", "a woman on a couch", ("person", "sofa")),
+        ("a room ; dog DOG tv monitor ", "a room", ("dog", "dog", "tvmonitor")),
+        ("a dog; a cat", "a dog; a cat", None),
+        ("a dog; cat; two sofas", "a dog; cat; two sofas", None),
+        ("a dog;", "a dog;", None),
+        ("dog", "dog", None),
+    ],
+)
+def test_without_the_key_the_ending_says_the_classes(write, caption: str, kept: str, mentions: tuple | None) -> None:
+    (entry,) = read_caption_file(write([{"caption": caption}]), VOC)
+    assert (entry.caption, entry.mentions or entry.class_ids) == (kept, mentions and ids(*mentions))
+
+
 def test_given_classes_win_over_the_captions(write) -> None:
     path = write([{"caption": "a dog and a cat", "class_prompt": "sofa cat"}])
     assert read_caption_file(path, VOC)[0].class_ids == ids("sofa", "cat")

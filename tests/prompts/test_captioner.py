@@ -1,11 +1,12 @@
 """BLIP with random weights, through its real processor and generate()."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from transformers import AutoTokenizer, BertConfig, BlipForConditionalGeneration, BlipImageProcessorPil
 
 from dataset_diffusion.errors import InputError
@@ -69,6 +70,26 @@ def test_finished_captions_need_no_model(
     for changed in (settings(blip, tmp_path, revision="x"), settings(blip, tmp_path, cache_dir=str(tmp_path / "new"))):
         with pytest.raises(StoppedError):
             caption_images([moved], changed, progress=False)
+
+
+def test_a_photo_is_captioned_as_it_is_looked_at(blip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upright = Image.linear_gradient("L").resize((40, 24)).convert("RGB")
+    stored, exif = upright.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # To be turned by 90 degrees, clockwise.
+    # PNG keeps all pixels.
+    stored.save(tmp_path / "photo.png", exif=exif)
+    opened = captioner._open(tmp_path / "photo.png")
+    assert opened.size == (40, 24)
+    assert opened.tobytes() == upright.tobytes()
+    # What an earlier version kept of the same file, by its content alone, is not used.
+    chosen = settings(blip, tmp_path)
+    caption_images([tmp_path / "photo.png"], chosen, progress=False)
+    (cache,) = (tmp_path / "cache").iterdir()
+    digest = hashlib.sha256((tmp_path / "photo.png").read_bytes()).hexdigest()
+    cache.write_text(json.dumps({"image": digest, "caption": "a fallen tower"}) + "\n")
+    monkeypatch.setattr(captioner, "load_captioner", lambda _: lambda paths: ["a tower"] * len(paths))
+    for _ in range(2):
+        assert caption_images([tmp_path / "photo.png"], chosen, progress=False) == ["a tower"]
 
 
 def test_a_stopped_run_goes_on(blip: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.english import plurals
 from dataset_diffusion.vocabulary import Vocabulary, VocabularyClass, load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -26,6 +27,19 @@ def names(vocabulary: Vocabulary, class_ids: tuple[int, ...]) -> list[str]:
         ("voc", "people watch the television", ["person", "tvmonitor"]),
         ("voc", "a TV monitor; a tvmonitor", ["tvmonitor"]),
         ("voc", "a woman's dog", ["person", "dog"]),
+        ("voc", "a baby on a couch and a policeman on a horse", ["person", "sofa", "horse"]),
+        ("voc", "a record player, baby carrots, a man-made lake and a jet ski", []),
+        ("voc", "a train car behind a baby cow", ["train", "cow"]),
+        ("coco", "a surfer and skiers, a football player", ["person"]),
+        (
+            "coco",
+            "baby elephants, a passenger train, a DVD player, a catcher's mitt",
+            ["elephant", "train", "baseball glove"],
+        ),
+        ("coco", "a toilet bowl, a train car, a pickup truck bed, a cup cake", ["toilet", "train", "truck", "cake"]),
+        ("coco", "a flower bed, jet skis, a remote village, black and orange", []),
+        ("coco", "an orange, an orange and white kitten, an orange cat", ["orange", "cat"]),
+        ("coco", "a cellphone beside a hairdryer", ["cell phone", "hair drier"]),
         ("voc", "a motor-bike and a potted-plant", ["motorbike", "pottedplant"]),
         ("voc", "scared carpets with catalogues", []),
         ("voc", "train tracks near a bus stop", []),
@@ -109,3 +123,26 @@ def test_mentions_keep_order_and_repeats() -> None:
         load_vocabulary("voc")[label].word for label in finder.mentions("A man and two women on a couch with two dogs")
     ]
     assert words == ["person", "person", "sofa", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("word", "plural"),
+    [
+        *(("man", "men"), ("woman", "women"), ("policeman", "policemen"), ("human", "humans"), ("child", "children")),
+        *(("mouse", "mice"), ("goose", "geese"), ("ox", "oxen"), ("tooth", "teeth"), ("foot", "feet")),
+        *(("cactus", "cacti"), ("quiz", "quizzes"), ("axis", "axes"), ("hero", "heroes"), ("fish", "fish")),
+        *(("puppy", "puppies"), ("toy", "toys"), ("calf", "calves"), ("bookshelf", "bookshelves"), ("roof", "roofs")),
+        *(
+            ("giraffe", "giraffes"),
+            ("bus", "buses"),
+            ("sandwich", "sandwiches"),
+            ("box", "boxes"),
+            ("waltz", "waltzes"),
+        ),
+        *(("old tennis shoe", "old tennis shoes"), ("book of verse", "book of verses"), ("piano", "pianos")),
+    ],
+)
+def test_plurals_are_english_and_found(word: str, plural: str) -> None:
+    assert plurals(word)[0] == plural
+    finder = ClassFinder(Vocabulary("own", (VocabularyClass(word, word), VocabularyClass("end", "end"))))
+    assert finder.find(f"two {plural} at the end") == (1, 2)

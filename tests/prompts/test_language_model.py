@@ -11,6 +11,7 @@ import torch
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts import llm
 from dataset_diffusion.prompts.classes import ClassFinder
+from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.prompts.language_model import TEMPERATURE, SeededSampling, load_language_model
 from dataset_diffusion.prompts.plan import Plan, plan_prompts
 from dataset_diffusion.settings.generate import LanguageModelSettings, PromptSettings
@@ -115,3 +116,31 @@ def test_another_class_is_asked_about_and_then_appended(settings: LanguageModelS
     assert writer._class_fault("a dog chases a cat", (1,), last=False) == "it named another object, 'cat'"
     assert writer._class_fault("a dog chases a cat", (1,), last=True) is None
     assert writer._class_fault("a puppy sleeps", (1,), last=True) == "it did not say 'dog'"
+
+
+def test_choosing_a_batch_does_not_walk_through_all_captions_before_it() -> None:
+    class Taken:
+        """May be asked about a caption, and not be walked through or copied."""
+
+        def __contains__(self, caption: object) -> bool:
+            return caption == "a dog"
+
+    answers = [llm.Answers(["A dog", "a cat"]), llm.Answers(["a CAT", "a bird"]), llm.Answers(["a bird"])]
+    assert llm._choose(answers, Taken()) == ["a cat", "a bird", None]
+
+
+def test_a_question_names_no_class_by_the_way(settings: LanguageModelSettings) -> None:
+    entries = (VocabularyClass("dog", "dog", scenes=("indoors", "bedroom", "kitchen")), VocabularyClass("kite", "kite"))
+    others = ("phone", "child", "beach", "room", "kitchen")
+    vocabulary = Vocabulary("own", (*entries, *(VocabularyClass(word, word) for word in others)))
+    writer = llm.LanguageModelWriter(settings, vocabulary, 0, lambda *_: True)
+    list(writer.write([]))
+    before, after = llm.INSTRUCTION.split("{place}")[0].split("Place: ")[0], "Examples:"
+    for number in range(200):
+        for class_id in (1, 2):
+            question = writer._question(Entry(f"{number:06d}", None, (class_id,), "x"), "")
+            drawn = question[len(before.format(classes=entries[class_id - 1].word)) :].split(after)[0]
+            assert drawn.startswith("Place: ")
+            assert writer._finder.find(drawn) == (), drawn
+            # What may be anywhere in a house is not sent to one of its rooms, which may not suit it.
+            assert class_id == 2 or "bedroom" not in drawn

@@ -69,3 +69,12 @@ def test_a_plan_is_compared_with_another_of_as_many_captions(tmp_path) -> None:
     assert table[2].split() == ["distinct", "captions", "3", "1"]
     with pytest.raises(InputError, match="absent: no such file"):
         compare_plans(Plan(PROMPTS), tmp_path / "absent", VOCABULARY)
+
+
+def test_captions_alone_are_compared_by_the_classes_that_they_name(tmp_path) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text(
+        '{"caption": "a cat and a zebra"}\n{"caption": "a dog"}\n{"caption": "a zebra", "class_prompt": ""}\n'
+    )
+    table = compare_plans(Plan(PROMPTS), path, VOCABULARY).splitlines()
+    assert table[-1].split() == ["pairs", "of", "classes", "1", "1"]

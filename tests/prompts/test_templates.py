@@ -1,5 +1,6 @@
 import hashlib
 import random
+import re
 
 import pytest
 
@@ -87,11 +88,26 @@ def test_captions_have_actions_materials_numbers_weather_and_cameras(names: tupl
     assert [phrase for phrase in phrases if phrase not in captions] == []
 
 
+def test_captions_do_not_contradict_themselves() -> None:
+    captions = captions_of(VOC, "cow") + captions_of(COCO, "oven") + captions_of(VOC, "aeroplane")
+    assert all(phrase in captions for phrase in ("a lone cow", "several cows", "bright kitchen", "by candlelight"))
+    for wrong in ("(two|three|several|a few) lone", "bright kitchen.* (dim|candle)", "blue sky.* (night|rainy|cloudy)"):
+        assert re.search(wrong, captions) is None
+
+
 def test_own_classes_are_never_put_in_a_plural_that_is_a_guess() -> None:
     entries = (VocabularyClass("fish", "goldfish in a bowl", scenes=("home",)), VocabularyClass("unicorn", "unicorn"))
     captions = captions_of(Vocabulary("own", entries), "fish") + captions_of(Vocabulary("own", entries), "unicorn")
     assert "in a living room" in captions
     assert not any(f"{number} " in captions for number in ("two", "three", "several"))
+
+
+def test_the_words_of_ones_own_have_their_plurals() -> None:
+    words = {"dog": "puppy", "person": "child", "horse": "pony", "cow": "calf"}
+    vocabulary = Vocabulary("own", tuple(VocabularyClass(name, word) for name, word in words.items()))
+    captions = "\n".join(captions_of(vocabulary, name) for name in words)
+    assert all(plural in captions for plural in ("puppies", "children", "ponies", "calves"))
+    assert not any(wrong in captions for wrong in ("puppys", "childs", "ponys", "calfs"))
 
 
 @pytest.mark.parametrize(("vocabulary", "before"), [(VOC, 1900), (COCO, 3730)], ids=["voc", "coco"])
