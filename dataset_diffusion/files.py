@@ -18,6 +18,8 @@ except ImportError:  # Windows has none; two runs on one folder are then the use
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_SUFFIX = ".tmp"
+HELD_FILE = ".held.lock"
+"""In a folder in which one process at a time may write."""
 
 SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """A sample id becomes a file name: it must be one on every system."""
@@ -109,33 +111,48 @@ def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    held = held_by_one_process(path, f"output_dir={path}: another {command} is writing in it; wait for it")
-    with held if exclusive else nullcontext():
-        try:
+    held = held_by_one_process(path / HELD_FILE, f"output_dir={path}: another {command} is writing in it; wait for it")
+    try:
+        with held if exclusive else nullcontext():
             yield
-        finally:
-            with suppress(OSError):  # They are not empty.
-                for folder in made:
-                    folder.rmdir()
+    finally:
+        with suppress(OSError):  # They are not empty.
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager
-def held_by_one_process(path: Path, complaint: str) -> Iterator[None]:
-    """Hold a folder that exists; raises InputError with `complaint` if another process holds it."""
-    # The lock is the operating system's: it leaves no file, and ends with the process, even one that is killed.
+def held_by_one_process(lock_file: Path, complaint: str) -> Iterator[None]:
+    """Hold a lock; raises InputError with `complaint` if another process holds it.
+
+    The lock is the operating system's: it ends with the process, even one that is killed. The file, in a folder that
+    exists, is removed at the end.
+    """
     if fcntl is None:
         yield
         return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    descriptor = None
+    while descriptor is None:
+        # Opened for writing: NFS locks nothing else, and no folder.
+        with explaining_write_errors(lock_file):
+            descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(descriptor)
             raise InputError(complaint) from error
         except OSError:  # Some network file systems have no locks.
-            pass
+            break
+        # The one that held it before may have removed the file in the meantime.
+        if not lock_file.exists() or not os.path.samestat(os.fstat(descriptor), lock_file.stat()):
+            os.close(descriptor)
+            descriptor = None
+    try:
         yield
     finally:
+        # While it is held: whoever opens the file now finds out that it is gone.
+        with suppress(OSError):
+            lock_file.unlink()
         os.close(descriptor)
 
 

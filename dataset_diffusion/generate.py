@@ -322,9 +322,9 @@ def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
     if plan is None:
         raise InputError(f"output_dir={path}: holds no dataset with these settings; name its folder, and nothing else")
     found = verify_folder(folder, Ledger(folder, plan), len(vocabulary.palette), progress)
-    if found.is_sound:
+    if found.is_sound and folder.is_complete():
         return found
-    print(found)
+    print(f"{folder.split_file}: missing, though all samples are there" if found.is_sound else found)
     if not settings.repair:
         raise InputError(f"output_dir={path}: is not sound; repair=true makes again what is missing or damaged")
     for file in found.damaged:
@@ -453,8 +453,8 @@ def _begin(
         differences = _compare_versions(dataset, previous["versions"], made_with)
         made_with = previous["versions"]
     plan = stored_plan(path, previous, settings, dataset.vocabulary)
-    dataset.folder.remove_split()
     if plan and previous:
+        dataset.folder.remove_split()
         description = describe_dataset(settings, dataset.vocabulary, model, plan_facts(previous), None, made_with)
         if description != previous:
             dataset.write(DESCRIPTION_FILE, encode_json(description))

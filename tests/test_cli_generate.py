@@ -1,5 +1,6 @@
 """The command line of `dd-generate`, and what all commands share of it."""
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -236,6 +237,35 @@ def test_a_broken_config_of_ones_own_is_named(
     Path("experiment/odd.yaml").write_text("# @package _global_\ndefaults: [toy]\nmask: {treshold: 1}\n")
     line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=odd")
     assert line == "mask.treshold: no such setting; did you mean mask.threshold?"
+
+
+def test_a_config_with_the_name_of_a_shipped_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("experiment").mkdir()
+    Path("experiment/toy.yaml").write_text("# @package _global_\nseed: 7\n")
+    line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=toy")
+    assert line.endswith("experiment/toy.yaml would be used in its place; give it another name")
+
+
+def test_a_folder_of_configs_may_have_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "my 'own' configs (1)"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment/mine.yaml").write_text("# @package _global_\ndefaults: [toy]\nseed: 7\n")
+    assert run(monkeypatch, "--help", "--config-dir", str(folder), "experiment=mine") == []
+
+
+def test_what_a_library_cannot_write_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: GenerateSettings) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/events")
+
+    monkeypatch.setattr(sys, "argv", ["dd-generate"])
+    with pytest.raises(SystemExit) as end:
+        run_command("dd-generate", "generate", GenerateSettings, work)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == ("dd-generate: error: runs/events: cannot be written: No space left on device\n")
 
 
 def test_an_error_of_many_lines_is_one_line(

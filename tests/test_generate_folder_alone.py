@@ -167,6 +167,28 @@ def test_a_damaged_image_ends_a_run_with_what_makes_it_again(
     assert tree(Path("data")) == whole
 
 
+def test_a_folder_without_its_list_of_samples_is_not_sound(
+    dd_generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dd_generate("make", "num_images=2")
+    split = Path("data/ImageSets/Segmentation/train.txt")
+    content = split.read_bytes()
+    split.unlink()
+    with pytest.raises(SystemExit):
+        dd_generate("output_dir=data", "verify=true")
+    assert f"{split}: missing, though all samples are there" in capsys.readouterr().out
+    dd_generate("output_dir=data", "repair=true")
+    assert split.read_bytes() == content
+
+
+def test_a_refused_command_leaves_a_complete_folder_complete(dd_generate: Run) -> None:
+    dd_generate("make", "num_images=4")
+    whole = tree(Path("data"))
+    with pytest.raises(SystemExit):
+        dd_generate("make", "num_images=2", "shard=0/2")
+    assert tree(Path("data")) == whole
+
+
 def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         dd_generate("output_dir=nowhere", "verify=true")

@@ -1,6 +1,7 @@
 """What the commands share: Hydra's composition of settings, help, and errors of one line."""
 
 import argparse
+import errno
 import os
 import re
 import shlex
@@ -30,6 +31,7 @@ Settings = TypeVar("Settings")
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # The results go where `output_dir` says and nowhere else: no outputs/ folder, no log file, no change of directory.
 # Only a sweep (-m) has a folder for Hydra, `multirun/`, where SLURM's logs go.
@@ -74,6 +76,8 @@ def run_command(
             work(to_settings(settings_class, cfg))
 
     with _ending_with_one_line(name, after_interrupt):
+        for folder in own:
+            _require_own_names(folder, config_root)
         overrides = check_overrides(arguments.overrides, settings_class, config_dirs, arguments.multirun)
         if arguments.help:
             cfg = _compose(config_root, own, [] if arguments.multirun else overrides)
@@ -81,6 +85,14 @@ def run_command(
             return
         sys.argv[1:] = _hydra_arguments(name, arguments, overrides)
         hydra.main(config_path=str(config_root), config_name="config", version_base="1.3")(job)()
+
+
+def _require_own_names(folder: Path, config_root: Path) -> None:
+    """Raise InputError if a config has the name of a shipped one, which Hydra would take in its place."""
+    for shipped in sorted(config_root.glob("*/**/*.yaml")):
+        name = shipped.relative_to(config_root)
+        if (folder / name).exists():
+            raise InputError(f"{folder / name}: the shipped {name} would be used in its place; give it another name")
 
 
 def _print_help(text: str) -> None:
@@ -103,7 +115,9 @@ def resume_line(name: str, *added: str) -> str:
 
 
 def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence[str]) -> DictConfig:
-    search_path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in config_dirs)}]"]
+    # Quoted, with Hydra's escapes: a folder may have any name.
+    quoted = [str(folder).replace("\\", "\\\\").replace("'", "\\'") for folder in config_dirs]
+    search_path = ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in quoted) + "]"]
     with initialize_config_dir(str(config_root), version_base="1.3"):
         return compose("config", [*(search_path if config_dirs else []), *overrides])
 
@@ -120,6 +134,13 @@ def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
         _fail(name, str(error))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         _fail(name, _explain(error))
+    except UnicodeDecodeError as error:
+        _fail(name, f"a config file is not UTF-8 text ({error}); write it as such")
+    except OSError as error:
+        # Libraries write, too: logs, scalars, a sweep's folder.
+        if error.errno not in ENVIRONMENT_ERRORS:
+            raise
+        _fail(name, f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
 
 
 def _fail(name: str, message: str) -> NoReturn:

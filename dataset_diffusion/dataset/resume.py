@@ -21,7 +21,7 @@ from dataset_diffusion.dataset.description import (
 from dataset_diffusion.dataset.ledger import has_records
 from dataset_diffusion.dataset.plan import PLAN_FILE, StoredPlan
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import explaining_write_errors, is_temporary
+from dataset_diffusion.files import is_temporary
 from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE
 from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings
 from dataset_diffusion.vocabulary import Vocabulary
@@ -66,13 +66,14 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     path = folder / LOCK_FILE
     lock = filelock.FileLock(path, timeout=LOCK_SECONDS)
     try:
-        with explaining_write_errors(path):
-            lock.acquire()
+        lock.acquire()
     except filelock.Timeout as error:
         raise InputError(
             f"output_dir={folder}: waited {LOCK_SECONDS // 60} minutes for another process, which is {doing}; if none "
             f"runs, delete {path}"
         ) from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:

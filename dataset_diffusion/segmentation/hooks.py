@@ -145,13 +145,20 @@ class CheckpointHook(Hook):
     def _save(self, runner: Runner, name: str, done: int, *, for_resuming: bool) -> None:
         partial, final = self._folder / f".{name}.tmp", self._folder / name
         with explaining_write_errors(final):
-            runner.save_checkpoint(
-                str(self._folder),
-                partial.name,
-                save_optimizer=for_resuming,
-                save_param_scheduler=for_resuming,
-                meta={"epoch": 0, "iter": done},
-                by_epoch=False,
-            )
-            if is_main_process():
-                os.replace(partial, final)
+            try:
+                runner.save_checkpoint(
+                    str(self._folder),
+                    partial.name,
+                    save_optimizer=for_resuming,
+                    save_param_scheduler=for_resuming,
+                    meta={"epoch": 0, "iter": done},
+                    by_epoch=False,
+                )
+                if is_main_process():
+                    # On the disk before the older one goes: after a power cut one of them is whole.
+                    with partial.open("rb") as file:
+                        os.fsync(file.fileno())
+                    os.replace(partial, final)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise

@@ -18,6 +18,7 @@ from mmengine.visualization import Visualizer
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import (
+    HELD_FILE,
     encode_json,
     explaining_write_errors,
     held_by_one_process,
@@ -71,10 +72,16 @@ def train(settings: TrainSettings) -> Path:
             record = _prepare(settings)
             work_dir = settings.work_dir
             complaint = f"work_dir={work_dir}: another dd-train is writing in it; wait for it, or name another"
-            stack.enter_context(held_by_one_process(Path(work_dir), complaint))
+            stack.enter_context(held_by_one_process(Path(work_dir) / HELD_FILE, complaint))
             write_atomically(Path(work_dir) / SETTINGS_FILE, encode_json(record))
         device = stack.enter_context(joined_processes(settings.device))
-        exported = _Training(settings, device).run()
+        try:
+            exported = _Training(settings, device).run()
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"batch_size={settings.batch_size}: the device is out of memory; accumulation_steps="
+                f"{2 * settings.accumulation_steps} takes the images in smaller parts, or give a smaller batch_size"
+            ) from error
         if is_main_process():
             print(f"wrote {exported}", flush=True)
         return exported
@@ -98,6 +105,12 @@ def _prepare(settings: TrainSettings) -> dict[str, Any]:
         validation.require_valid()
     plan_network(settings, len(labels.names))
     work_dir = Path(settings.work_dir)
+    for source in sources if settings.self_training else []:
+        if _is_relabelled(source, sources) and not os.access(source.data.root, os.W_OK | os.X_OK):
+            raise InputError(
+                f"self_training=true: cannot write the new masks into {source.data.root}; copy the folder to where "
+                "you may write"
+            )
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
     return record
@@ -132,6 +145,11 @@ def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) ->
                 f"{name}={now}: the training in {work_dir} has {name}={before}; "
                 "resume with that, or name another work_dir"
             )
+
+
+def _is_relabelled(source: Source, sources: Sequence[Source]) -> bool:
+    """Whether self-training makes new masks of it: where there are several, real ones keep theirs."""
+    return len(sources) == 1 or source.data.described
 
 
 def _without_roots(data: Any) -> Any:
@@ -174,7 +192,7 @@ class _Training:
         teacher = load_segmentor(teacher_file, str(self._device))
         relabelled = []
         for source in self._sources:
-            if len(self._sources) > 1 and not source.data.described:
+            if not _is_relabelled(source, self._sources):
                 relabelled.append(source)
                 continue
             masks_dir = self._relabelled_dir(teacher_file, source.data.root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset_diffusion.files import explaining_write_errors, held_by_one_process
+from dataset_diffusion.files import HELD_FILE, explaining_write_errors, held_by_one_process
 from dataset_diffusion.settings.generate import GenerateSettings
 from scripts.reproduction.figures import Figures
 from scripts.reproduction.findings import needs_more_seeds
@@ -70,7 +70,9 @@ class Study:
         )
         judged = dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "judged"))
         figures = Figures()
-        with held_by_one_process(self._folder, f"{self._folder}: another reproduction writes in it; wait for it"):
+        with held_by_one_process(
+            self._folder / HELD_FILE, f"{self._folder}: another reproduction writes in it; wait for it"
+        ):
             self._measure_masks(by_masks, figures)
             if figures.masks.keys() >= set(POWER_ROWS.values()):
                 self._measure_power_by_size(figures)

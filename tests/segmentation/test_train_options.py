@@ -1,9 +1,12 @@
 """What can be asked of a training beside its schedule, and what ends it early."""
 
+import fcntl
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch
 from PIL import Image
 
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import held_by_one_process
+from dataset_diffusion.files import HELD_FILE, held_by_one_process
 from dataset_diffusion.segmentation.checkpoints import load_strictly, read_segmentor
 from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import RELABELLED_DIR, train
@@ -35,7 +38,10 @@ def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monke
 
 def test_a_work_folder_takes_one_run_at_a_time(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.mkdir()
-    with held_by_one_process(work_dir, "held"), pytest.raises(InputError, match="another dd-train is writing in it"):
+    with (
+        held_by_one_process(work_dir / HELD_FILE, "held"),
+        pytest.raises(InputError, match="another dd-train is writing in it"),
+    ):
         train(tiny_settings(dataset_dir, work_dir))
     assert list(work_dir.iterdir()) == []
 
@@ -80,6 +86,36 @@ def test_a_device_that_is_not_there_leaves_no_work_folder(dataset_dir: Path, tmp
     with pytest.raises(InputError, match="device=cuda:77: this machine"):
         train(tiny_settings(dataset_dir, tmp_path / "run", device="cuda:77"))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_lock_is_one_that_network_drives_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def as_on_nfs(descriptor: int, operation: int) -> None:
+        fcntl.lockf(descriptor, operation)  # of a file that is not open for writing it raises an OSError
+        taken.append(operation)
+
+    monkeypatch.setattr("dataset_diffusion.files.fcntl.flock", as_on_nfs)
+    with held_by_one_process(tmp_path / HELD_FILE, "held"):
+        assert len(taken) == 1
+
+
+def test_a_full_device_is_answered_with_a_remedy(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("dataset_diffusion.segmentation.train.IterationSeedHook.before_train_iter", full)
+    with pytest.raises(InputError, match=r"batch_size=2: the device is out of memory; accumulation_steps=2"):
+        train(tiny_settings(dataset_dir, work_dir))
+
+
+def test_masks_that_cannot_be_written_are_noticed_before_the_first_training(
+    dataset_dir: Path, work_dir: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != dataset_dir)
+    with pytest.raises(InputError, match=r"self_training=true: cannot write the new masks into"):
+        train(tiny_settings(dataset_dir, work_dir, self_training=True))
+    assert not work_dir.exists()
 
 
 def test_a_loss_that_is_not_finite_ends_it(dataset_dir: Path, work_dir: Path) -> None:

@@ -20,7 +20,13 @@ from dataset_diffusion.dataset.export.webdataset import write_webdataset
 from dataset_diffusion.dataset.source import Source, labels_of
 from dataset_diffusion.dataset.splits import TRAIN
 from dataset_diffusion.errors import InputError
-from dataset_diffusion.files import TEMPORARY_SUFFIX, encode_json, explaining_write_errors, write_atomically
+from dataset_diffusion.files import (
+    TEMPORARY_SUFFIX,
+    encode_json,
+    explaining_write_errors,
+    held_by_one_process,
+    write_atomically,
+)
 from dataset_diffusion.settings.export import ExportSettings
 
 
@@ -35,12 +41,24 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     source = open_source(Path(settings.folder).expanduser())
     output_dir = Path(settings.output_dir).expanduser()
     _require_empty(output_dir)
-    unfinished = output_dir.with_name(f".{output_dir.name}{TEMPORARY_SUFFIX}")
     splits = settings.splits or {split: split for split in source.splits}
+    with explaining_write_errors(f"output_dir={output_dir}"):
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+    complaint = f"output_dir={output_dir}: another dd-export is writing it; wait for it, or name another"
+    with held_by_one_process(output_dir.with_name(f".{output_dir.name}.lock"), complaint):
+        _require_empty(output_dir)
+        total = _export(source, settings, splits, output_dir, progress)
+    return f"{total} samples ({', '.join(splits)}) in {output_dir}"
+
+
+def _export(
+    source: Source, settings: ExportSettings, splits: Mapping[str, str], output_dir: Path, progress: bool
+) -> int:
+    unfinished = output_dir.with_name(f".{output_dir.name}{TEMPORARY_SUFFIX}")
     try:
         with explaining_write_errors(f"output_dir={output_dir}"):
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+            unfinished.mkdir()
         in_split, counts = _count(source, splits)
         _require_samples(source, splits, in_split)
         total = sum(in_split.values())
@@ -57,7 +75,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
             unfinished.rename(output_dir)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return f"{total} samples ({', '.join(splits)}) in {output_dir}"
+    return total
 
 
 def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dict[str, Any]]:

@@ -19,6 +19,7 @@ from dataset_diffusion.dataset.manifest import Manifest, SampleRecord
 from dataset_diffusion.dataset.report.write import write_report
 from dataset_diffusion.dataset.source import FolderSource
 from dataset_diffusion.errors import InputError
+from dataset_diffusion.files import held_by_one_process
 from dataset_diffusion.settings.export import ExportSettings
 from tests.dataset.made_folder import make_folder
 
@@ -310,6 +311,14 @@ def test_a_folder_with_something_in_it_is_not_written_over(folder: Path, tmp_pat
     with pytest.raises(InputError, match=r"output_dir=.*: is not empty; name a new folder"):
         run(folder, tmp_path, "coco")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_exports_at_once_do_not_meet(folder: Path, tmp_path: Path) -> None:
+    refused = pytest.raises(InputError, match="another dd-export is writing it")
+    with held_by_one_process(tmp_path / ".out.lock", "held"), refused:
+        run(folder, tmp_path / "out", "coco")
+    run(folder, tmp_path / "out", "coco")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_missing_library_is_named_with_the_pip_command(
