@@ -51,9 +51,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     return f"{total} samples ({', '.join(splits)}) in {output_dir}"
 
 
-def _export(
-    source: Source, settings: ExportSettings, splits: Mapping[str, str], output_dir: Path, progress: bool
-) -> int:
+def _export(source: Source, settings: ExportSettings, splits: dict[str, str], output_dir: Path, progress: bool) -> int:
     unfinished = output_dir.with_name(f".{output_dir.name}{TEMPORARY_SUFFIX}")
     try:
         with explaining_write_errors(f"output_dir={output_dir}"):
