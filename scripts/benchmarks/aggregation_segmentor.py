@@ -1,0 +1,91 @@
+"""Segmentors of rendered scenes whose masks come from attention, with each attention.aggregation.
+
+    python -m scripts.benchmarks.aggregation_segmentor output_dir=runs/aggregation
+
+The images of a seed are the same for all, so what differs is the masks. Their settings are those of dd-generate, with
+the best threshold on other scenes and no ignored band; trainings and test scenes are those of the reproduction. Results
+are kept in output_dir as they are made, so a stopped run resumes.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from dataset_diffusion.calibration.choice import best_threshold
+from dataset_diffusion.calibration.quality import label_quality, score
+from dataset_diffusion.calibration.recording import RecordedImage
+from dataset_diffusion.cli.run import run_command
+from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
+from dataset_diffusion.masks import label_mask
+from dataset_diffusion.settings.generate import AGGREGATIONS, GenerateSettings
+from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VALIDATION_SEEDS
+from scripts.benchmarks.toy_table import SIDE, small_training, split_file, train_and_test
+from scripts.reproduction.records import read_record, write_record
+from scripts.reproduction.scale import FULL
+from scripts.reproduction.segmentor import SMALL_SEGMENTOR
+from scripts.reproduction.statistics import interval, paired_difference
+from scripts.reproduction.training_sets import TrainingItem, rendered_items, rendered_seeds, write_folder
+from scripts.toy_model.quality import NUM_LABELS, record_scenes
+
+SEEDS = range(FULL.seeds)
+
+
+def work(settings: GenerateSettings) -> None:
+    """Train what is missing, then print the table."""
+    silence_libraries()
+    validation = Path(settings.output_dir) / "validation"
+    if not split_file(validation, "val").exists():
+        write_folder(validation, rendered_items(VALIDATION_SEEDS[: FULL.validation]), "val", SIDE)
+    masks: dict[str, list[float]] = {name: [] for name in AGGREGATIONS}
+    segmentors: dict[str, list[float]] = {name: [] for name in AGGREGATIONS}
+    for seed in SEEDS:
+        for aggregation in AGGREGATIONS:
+            attention = replace(settings.attention, aggregation=aggregation)
+            path = Path(settings.output_dir) / f"{aggregation}_seed{seed}.json"
+            made_by = {"attention": asdict(attention), "sampler": asdict(settings.sampler), "scale": asdict(FULL)}
+            figures = read_record(path, made_by)
+            if figures is None:
+                figures = measure(replace(settings, attention=attention), seed, validation)
+                write_record(path, made_by, figures)
+            print(f"{aggregation}, seed {seed}: masks {figures['masks']:.1f}, segmentor {figures['segmentor']:.1f}")
+            masks[aggregation].append(figures["masks"])
+            segmentors[aggregation].append(figures["segmentor"])
+    reference = AGGREGATIONS[0]
+    print(f"| `attention.aggregation` | masks | less `{reference}` | segmentor | less `{reference}` |")
+    print("|---|---|---|---|---|")
+    for name in AGGREGATIONS:
+        cells = []
+        for figures in (masks, segmentors):
+            mean, more = interval(figures[name]), paired_difference(figures[name], figures[reference])
+            difference = "" if name == reference else f"{more.mean:+.1f} ± {more.half_width:.1f}"
+            cells += [f"{mean.mean:.1f}", difference]
+        print(f"| `{name}` | {' | '.join(cells)} |")
+
+
+def measure(settings: GenerateSettings, seed: int, validation: Path) -> dict[str, float]:
+    """The mIoU in percent of the masks of a seed's scenes, and of a segmentor trained on them."""
+    pipe = load_pipeline(settings.model, settings.sampler)
+    power = settings.attention.power
+
+    def record(seeds: Sequence[int]) -> Iterator[RecordedImage]:
+        return record_scenes(pipe, seeds, settings.sampler.num_inference_steps, settings.attention)
+
+    threshold = best_threshold(score(record(HELD_OUT_SEEDS[: FULL.calibration]), power), NUM_LABELS)
+    items, compared = [], []
+    seeds = rendered_seeds(seed, FULL.images)
+    for scene, image in zip(seeds, record(seeds), strict=True):
+        ((exact, scores),) = score([image], power)
+        labels = label_mask(scores, threshold, threshold).labels
+        items.append(TrainingItem(f"scene_{scene}", image.image, labels, image.class_ids))
+        compared.append((exact, [labels]))
+    (quality,) = label_quality(compared, 1, NUM_LABELS)
+    folder = Path(settings.output_dir) / "training"
+    shutil.rmtree(folder, ignore_errors=True)
+    training = small_training(SMALL_SEGMENTOR, folder, seed, FULL.iterations)
+    tested = train_and_test(folder, items, training, validation)
+    return {"masks": 100 * quality.metrics.miou, "segmentor": 100 * tested["miou"]}
+
+
+if __name__ == "__main__":
+    run_command("aggregation_segmentor", "generate", GenerateSettings, work, __doc__ or "")

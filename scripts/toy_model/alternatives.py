@@ -1,0 +1,134 @@
+"""Other architectures of the toy model's UNet: what a training step of each costs, and what a short training gives.
+
+    python -m scripts.toy_model.alternatives
+    python -m scripts.toy_model.alternatives --train "attention on the way down" --work-dir runs/down --samples 16000
+
+A training goes on from the shipped weights (layers that they lack begin as if they were not there) and writes a
+pipeline folder for `scripts.toy_model.measure_masks model.path=...`. Compare it with one of "shipped" of the same
+length, which sees the same scenes, captions and noise.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
+
+from dataset_diffusion.paths import toy_model_dir
+from scripts.toy_model.denoiser import Denoiser, DenoiserTraining
+from scripts.toy_model.distributed import join_processes, process_rank, wait_for_all
+from scripts.toy_model.export import assemble, export
+from scripts.toy_model.recipe import IMAGE_SIZE, TEXT_LENGTH, UNET_CONFIG, Recipe, Stage
+from scripts.toy_model.scenes import SceneStore
+
+SHIPPED = "shipped"
+ALTERNATIVES: Mapping[str, Mapping[str, Any]] = {
+    SHIPPED: {},
+    "attention on the way down": {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")},
+    "attention at 32 x 32": {"up_block_types": ("CrossAttnUpBlock2D",) * 3},
+    "autoencoder of factor 8": {
+        "sample_size": IMAGE_SIZE // 8,
+        "in_channels": 16,
+        "out_channels": 16,
+        "down_block_types": ("DownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        "block_out_channels": UNET_CONFIG["block_out_channels"][1:],
+    },
+}
+"""What each changes of UNET_CONFIG. The one of factor 8 has no level of 32 x 32; its autoencoder does not exist."""
+TRAINABLE = tuple(name for name in ALTERNATIVES if name != "autoencoder of factor 8")
+WARMUP_STEPS = 50
+DECAY_FROM = 0.5
+REPEATS = 3
+
+
+def main() -> None:
+    """Time all of them, or train one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", choices=TRAINABLE, help="train this one; without it, all are timed")
+    parser.add_argument("--work-dir", type=Path, default=Path("runs/alternative"), help="of the training")
+    parser.add_argument("--samples", type=int, default=16_000, help="that the training sees (default %(default)s)")
+    parser.add_argument("--scenes", type=int, default=8_000, help="that it draws them from (default %(default)s)")
+    args = parser.parse_args()
+    if args.train:
+        train(args.train, args.work_dir, args.samples, args.scenes)
+    else:
+        print_costs()
+
+
+def print_costs() -> None:
+    """Print how many parameters each has, and the CPU time of its steps as a ratio to the shipped one's."""
+    costs = {name: step_seconds({**UNET_CONFIG, **changes}) for name, changes in ALTERNATIVES.items()}
+    print("| UNet | parameters | time of a training step | of a sampler's step |\n|---|---|---|---|")
+    for name, (parameters, *seconds) in costs.items():
+        ratios = [ours / shipped for ours, shipped in zip(seconds, costs[SHIPPED][1:], strict=True)]
+        print(f"| {name} | {parameters / 1e6:.1f} M | {ratios[0]:.2f} | {ratios[1]:.2f} |", flush=True)
+
+
+def step_seconds(config: Mapping[str, Any]) -> tuple[int, float, float]:
+    """A UNet's number of parameters, and the CPU seconds of a training step and of a call with eight images."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(**config)
+    unet.set_attn_processor(AttnProcessor())
+    batch = Recipe().batch_size
+    noisy = torch.randn(batch, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    times, states = torch.full((batch,), 500), torch.randn(batch, TEXT_LENGTH, unet.config.cross_attention_dim)
+    training, sampling = [], []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        unet(noisy, times, states).sample.square().mean().backward()
+        training.append(time.process_time() - start)
+        with torch.no_grad():
+            start = time.process_time()
+            unet(noisy[:8], times[:8], states[:8])
+            sampling.append(time.process_time() - start)
+    return unet.num_parameters(), min(training), min(sampling)
+
+
+def train(name: str, work_dir: Path, num_samples: int, num_scenes: int) -> None:
+    """Train an alternative on from the shipped weights; stopped, the same call resumes."""
+    join_processes()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    recipe = replace(Recipe(), warmup_steps=WARMUP_STEPS)
+    pipe = StableDiffusionPipeline.from_pretrained(toy_model_dir(), safety_checker=None, dtype=torch.float32)
+    scenes = SceneStore(work_dir, num_scenes)
+    if process_rank() == 0:
+        scenes.latents(IMAGE_SIZE, pipe.vae)
+    wait_for_all()
+    denoiser = Denoiser(with_more_attention(pipe.unet, ALTERNATIVES[name]), pipe.text_encoder, pipe.tokenizer)
+    training = DenoiserTraining(denoiser, recipe, work_dir / "state.pt", torch.device("cpu"))
+    stage = Stage(IMAGE_SIZE, num_samples, DECAY_FROM)
+
+    def save_now_and_then() -> None:
+        if process_rank() == 0 and training.num_samples // training.samples_per_step % 100 == 0:
+            training.save()
+
+    training.run(stage, 0, scenes.latents(IMAGE_SIZE, pipe.vae), scenes.descriptions(), save_now_and_then)
+    if process_rank() == 0:
+        export(assemble(training.averaged(), pipe.vae), work_dir / "model")
+
+
+def with_more_attention(unet: UNet2DConditionModel, changes: Mapping[str, Any]) -> UNet2DConditionModel:
+    """A UNet of a changed configuration that predicts what `unet` does: what is new adds nothing at first.
+
+    Raises RuntimeError if the change is more than further attention layers.
+    """
+    torch.manual_seed(0)
+    changed = UNet2DConditionModel.from_config({**unet.config, **changes})
+    missing, unexpected = changed.load_state_dict(unet.state_dict(), strict=False)
+    if unexpected or not all(".attentions." in key for key in missing):
+        raise RuntimeError(f"the weights do not fit: {unexpected or missing}")
+    for key in missing:
+        if ".proj_out." in key:
+            nn.init.zeros_(changed.get_parameter(key))
+    return changed
+
+
+if __name__ == "__main__":
+    main()
