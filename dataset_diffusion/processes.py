@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -108,14 +108,27 @@ def find_share(shard: str | None, environment: Mapping[str, str] = os.environ) -
     """
     if shard is not None:
         return Share(*parse_shard(shard))
-    for names in LAUNCHERS:
-        values = [environment.get(name, "") for name in names]
-        if values[0] and values[1]:
-            if not all(re.fullmatch(r"\d+", value) for value in values if value):
-                raise InputError(f"{', '.join(names)}: must be whole numbers in the environment, are {values}")
-            rank, count = int(values[0]), int(values[1])
-            return Share(rank, count, int(values[2] or 0), shows_progress=rank == 0)
-    return Share()
+    shares = (_read_share(names, environment) for names in LAUNCHERS)
+    return next((share for share in shares if share), Share())
+
+
+def find_torchrun_share(environment: Mapping[str, str] = os.environ) -> Share:
+    """Which process of a training this is: as torchrun says, where it started this one; else the only one.
+
+    Raises InputError if its variables are not whole numbers.
+    """
+    return (under_torchrun(environment) and _read_share(LAUNCHERS[0], environment)) or Share()
+
+
+def _read_share(names: Sequence[str], environment: Mapping[str, str]) -> Share | None:
+    """What a launcher's variables say; None where they are not there."""
+    values = [environment.get(name, "") for name in names]
+    if not (values[0] and values[1]):
+        return None
+    if not all(re.fullmatch(r"\d+", value) for value in values if value):
+        raise InputError(f"{', '.join(names)}: must be whole numbers in the environment, are {values}")
+    rank, count = int(values[0]), int(values[1])
+    return Share(rank, count, int(values[2] or 0), shows_progress=rank == 0)
 
 
 def parse_shard(shard: str) -> tuple[int, int]:
@@ -126,9 +139,9 @@ def parse_shard(shard: str) -> tuple[int, int]:
     return int(numbers[1]), int(numbers[2])
 
 
-def under_torchrun() -> bool:
+def under_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether torchrun started this process."""
-    return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return "LOCAL_RANK" in environment and "WORLD_SIZE" in environment
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dataset_diffusion.dataset import ledger as ledger_module
 from dataset_diffusion.dataset.ledger import Ledger
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generate import generate, write_plan
-from dataset_diffusion.processes import Share, find_share
+from dataset_diffusion.processes import Share, find_share, find_torchrun_share
 from dataset_diffusion.settings.generate import GenerateSettings, ModelSettings, PromptSettings, SamplerSettings
 from tests.test_generate import tree
 from tests.tiny_pipeline import build_tiny_pipeline
@@ -258,6 +258,10 @@ def test_who_this_process_is() -> None:
     assert find_share(None, torchrun | srun) == Share(5, 8, 1, shows_progress=False)
     assert find_share(None, srun) == Share(2, 4, 0, shows_progress=False)
     assert find_share("3/4", torchrun) == Share(3, 4)
+    assert find_torchrun_share(torchrun) == find_share(None, torchrun)
+    assert find_torchrun_share(srun) == find_torchrun_share({"RANK": "5", "WORLD_SIZE": "8"}) == Share()
+    with pytest.raises(InputError, match=r"^RANK, WORLD_SIZE, LOCAL_RANK: must be whole numbers in the environment"):
+        find_torchrun_share(torchrun | {"RANK": "a"})
     for wrong in ("4/4", "1", "-1/2", "a/b", "1/2/3"):
         with pytest.raises(InputError, match=f"shard={wrong}: must be i/N"):
             find_share(wrong, {})

@@ -26,7 +26,7 @@ from dataset_diffusion.files import (
     write_atomically,
 )
 from dataset_diffusion.hardware import find_device
-from dataset_diffusion.processes import joined_processes
+from dataset_diffusion.processes import find_torchrun_share, joined_processes
 from dataset_diffusion.segmentation.architectures import AnyArchitecture
 from dataset_diffusion.segmentation.checkpoints import (
     SEGMENTOR_FILE,
@@ -68,7 +68,7 @@ def train(settings: TrainSettings) -> Path:
     """
     with ExitStack() as stack:
         # Before the others are joined: a process that ends while they wait for it ends them without a word.
-        if int(os.environ.get("RANK", "0")) == 0:
+        if find_torchrun_share().rank == 0:
             record = _prepare(settings)
             work_dir = settings.work_dir
             complaint = f"work_dir={work_dir}: another dd-train is writing in it; wait for it, or name another"
@@ -93,7 +93,7 @@ def _prepare(settings: TrainSettings) -> dict[str, Any]:
     Returns what to record of the training: its settings, and which images it has.
     """
     find_device(settings.device)
-    settings.images_per_process(int(os.environ.get("WORLD_SIZE", "1")))
+    settings.images_per_process(find_torchrun_share().count)
     sources = open_sources(settings)
     for source in sources:
         source.data.require_valid()

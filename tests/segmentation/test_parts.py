@@ -70,6 +70,8 @@ def test_a_training_in_parts_counts_iterations_and_resumes(dataset_dir: Path, wo
 def test_a_batch_that_does_not_divide_is_refused(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
     settings = tiny_settings(dataset_dir, work_dir, batch_size=6)
     assert [settings.images_per_process(count) for count in (1, 3)] == [6, 2]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(InputError, match=r"^batch_size=6: must be a multiple of 4, for 4 processes with accumulation_"):
         train(settings)
