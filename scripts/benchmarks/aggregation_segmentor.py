@@ -1,23 +1,27 @@
 """Segmentors of rendered scenes whose masks come from attention, with each attention.aggregation.
 
-    python -m scripts.benchmarks.aggregation_segmentor output_dir=runs/aggregation
+    python -m scripts.benchmarks.aggregation_segmentor --work runs/aggregation
 
 The images of a seed are the same for all, so what differs is the masks. Their settings are those of dd-generate, with
 the best threshold on other scenes and no ignored band; trainings and test scenes are those of the reproduction. Results
-are kept in output_dir as they are made, so a stopped run resumes.
+are kept in the work folder as they are made, so a stopped run resumes.
 """
 
+import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
 from dataset_diffusion.calibration.choice import best_threshold
 from dataset_diffusion.calibration.quality import label_quality, score
 from dataset_diffusion.calibration.recording import RecordedImage
-from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.generators.loading import load_pipeline, silence_libraries
 from dataset_diffusion.masks import label_mask
+from dataset_diffusion.paths import configs_dir
+from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import AGGREGATIONS, GenerateSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VALIDATION_SEEDS
 from scripts.benchmarks.toy_table import SIDE, small_training, split_file, train_and_test
@@ -31,10 +35,15 @@ from scripts.toy_model.quality import NUM_LABELS, record_scenes
 SEEDS = range(FULL.seeds)
 
 
-def work(settings: GenerateSettings) -> None:
+def main() -> None:
     """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="takes results and trainings")
+    work: Path = parser.parse_args().work
     silence_libraries()
-    validation = Path(settings.output_dir) / "validation"
+    with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
+        settings = to_settings(GenerateSettings, compose("config"))
+    validation = work / "validation"
     if not split_file(validation, "val").exists():
         write_folder(validation, rendered_items(VALIDATION_SEEDS[: FULL.validation]), "val", SIDE)
     masks: dict[str, list[float]] = {name: [] for name in AGGREGATIONS}
@@ -42,11 +51,11 @@ def work(settings: GenerateSettings) -> None:
     for seed in SEEDS:
         for aggregation in AGGREGATIONS:
             attention = replace(settings.attention, aggregation=aggregation)
-            path = Path(settings.output_dir) / f"{aggregation}_seed{seed}.json"
+            path = work / f"{aggregation}_seed{seed}.json"
             made_by = {"attention": asdict(attention), "sampler": asdict(settings.sampler), "scale": asdict(FULL)}
             figures = read_record(path, made_by)
             if figures is None:
-                figures = measure(replace(settings, attention=attention), seed, validation)
+                figures = measure(replace(settings, attention=attention), seed, work / "training", validation)
                 write_record(path, made_by, figures)
             print(f"{aggregation}, seed {seed}: masks {figures['masks']:.1f}, segmentor {figures['segmentor']:.1f}")
             masks[aggregation].append(figures["masks"])
@@ -63,7 +72,7 @@ def work(settings: GenerateSettings) -> None:
         print(f"| `{name}` | {' | '.join(cells)} |")
 
 
-def measure(settings: GenerateSettings, seed: int, validation: Path) -> dict[str, float]:
+def measure(settings: GenerateSettings, seed: int, folder: Path, validation: Path) -> dict[str, float]:
     """The mIoU in percent of the masks of a seed's scenes, and of a segmentor trained on them."""
     pipe = load_pipeline(settings.model, settings.sampler)
     power = settings.attention.power
@@ -80,7 +89,6 @@ def measure(settings: GenerateSettings, seed: int, validation: Path) -> dict[str
         items.append(TrainingItem(f"scene_{scene}", image.image, labels, image.class_ids))
         compared.append((exact, [labels]))
     (quality,) = label_quality(compared, 1, NUM_LABELS)
-    folder = Path(settings.output_dir) / "training"
     shutil.rmtree(folder, ignore_errors=True)
     training = small_training(SMALL_SEGMENTOR, folder, seed, FULL.iterations)
     tested = train_and_test(folder, items, training, validation)
@@ -88,4 +96,4 @@ def measure(settings: GenerateSettings, seed: int, validation: Path) -> dict[str
 
 
 if __name__ == "__main__":
-    run_command("aggregation_segmentor", "generate", GenerateSettings, work, __doc__ or "")
+    main()
