@@ -369,12 +369,14 @@ class _NewPlan:
 
 def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: bool = True) -> Plan:
     """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
-    # The toy's captions are handed over: prompts/ knows no toy.
-    write_caption = toy_captions(vocabulary) if settings.prompts.template == "toy" else None
+    # The toy's captions are handed over: prompts/ knows no toy. Captions of a file need no other beside them.
+    prompts = settings.prompts
+    needs_templates = prompts.source in ("template", "llm") or prompts.fill != "none"
+    write_caption = toy_captions(vocabulary) if prompts.template == "toy" and needs_templates else None
     # A language model's caption must fit; other sources' are shortened.
     fitting = _fits(settings, vocabulary) if settings.prompts.source == "llm" else None
     number, seed = settings.num_images, settings.seed
-    return plan_prompts(settings.prompts, vocabulary, number, seed, write_caption, fitting, progress)
+    return plan_prompts(prompts, vocabulary, number, seed, write_caption, fitting, progress)
 
 
 def _fits(settings: GenerateSettings, vocabulary: Vocabulary) -> Callable[[str, Sequence[int]], bool]:

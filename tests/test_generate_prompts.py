@@ -250,7 +250,10 @@ def test_a_bad_file_ends_with_one_line(
         (["prompts=images", "prompts.path=empty"], "prompts.path=empty: has no image (.bmp"),
         (["prompts=images"], "prompts.path=null: name the folder of images (prompts.path=DIR)"),
         (["prompts.cooccurrence=absent.yaml"], "prompts.cooccurrence=absent.yaml: no such file"),
-        (["prompts.template=toy", "vocabulary=coco"], "prompts.template=toy: is about the 20 VOC classes only"),
+        (
+            ["prompts.template=toy", "vocabulary.classes=[cat,hot air balloon]"],
+            "prompts.template=toy: the toy model draws no 'hot air balloon', only aeroplane, bicycle,",
+        ),
         (["num_images=null"], "num_images=null: prompts=template has no end; give a number"),
         (["vocabulary.classes=[cat,Cat]"], "vocabulary.classes: class 2 has the name 'cat' of class 1"),
         (["vocabulary.classes=[cat,' ']"], "vocabulary.classes: class 2: name and word must be text"),
@@ -295,6 +298,14 @@ def test_own_classes_in_one_line(dd_generate) -> None:
     dd_generate("vocabulary.classes=[cat,hot air balloon,zebra]", "num_images=3", "dry_run=true")
     orders = (order for count in (1, 2, 3) for order in permutations(words, count))
     assert {line["class_prompt"] for line in lines("data/prompts.jsonl")} <= {" ".join(order) for order in orders}
+
+
+def test_captions_of_a_file_need_no_words_of_the_toy_model(dd_generate) -> None:
+    Path("c.jsonl").write_text('{"caption": "a zebra"}\n')
+    dd_generate(
+        "prompts.template=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=c.jsonl", "dry_run=true"
+    )
+    assert {line["class_prompt"] for line in lines("data/prompts.jsonl")} == {"zebra"}
 
 
 def test_other_words_for_a_class(dd_generate) -> None:

@@ -1,7 +1,8 @@
 """Captions of scenes: short, varied and true."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from dataset_diffusion.errors import InputError
@@ -91,13 +92,23 @@ def write_caption(
 
 
 def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Random], str]:
-    """The function that writes the toy model's captions. Raises InputError unless the classes are the toy's, VOC's."""
-    if tuple(entry.word for entry in vocabulary.classes) != VOC_WORDS:
-        raise InputError(
-            "prompts.template=toy: is about the 20 VOC classes only, as the toy model is; set vocabulary=voc, or "
-            "prompts.template=generic and the model.path of another model (experiment=voc has both)"
-        )
-    return random_caption
+    """The function that writes the toy model's captions for labels of a vocabulary; it is picklable.
+
+    Raises InputError that names the first class whose word is none of the twenty that the model draws.
+    """
+    for entry in vocabulary.classes:
+        if entry.word not in VOC_WORDS:
+            raise InputError(
+                f"prompts.template=toy: the toy model draws no {entry.word!r}, only {', '.join(VOC_WORDS)}; name "
+                "some of these, or set prompts.template=generic and the model.path of another model "
+                "(experiment=voc has both)"
+            )
+    number_of = {label: VOC_WORDS.index(vocabulary[label].word) + 1 for label in vocabulary.class_ids}
+    return partial(_caption_of_labels, number_of)
+
+
+def _caption_of_labels(number_of: Mapping[int, int], labels: Sequence[int], rng: random.Random) -> str:
+    return random_caption([number_of[label] for label in labels], rng)
 
 
 def random_caption(class_ids: Sequence[int], rng: random.Random) -> str:

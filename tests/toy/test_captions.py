@@ -1,5 +1,6 @@
 """Captions: true, varied and short."""
 
+import pickle
 import random
 import re
 
@@ -7,11 +8,19 @@ import pytest
 from transformers import CLIPTokenizer
 
 from dataset_diffusion.paths import toy_model_dir
-from dataset_diffusion.toy.captions import BACKGROUND_PHRASES, SYNONYMS, random_caption, write_caption
+from dataset_diffusion.settings.generate import VocabularySettings
+from dataset_diffusion.toy.captions import (
+    BACKGROUND_PHRASES,
+    SYNONYMS,
+    random_caption,
+    toy_captions,
+    write_caption,
+)
 from dataset_diffusion.toy.draw import PAINT
 from dataset_diffusion.toy.drawings import colour_words
 from dataset_diffusion.toy.drawings.backgrounds import BACKGROUND_NAMES
 from dataset_diffusion.toy.scenes import VOC_WORDS, SceneObject, render_scene
+from dataset_diffusion.vocabulary import choose_vocabulary
 
 OPENINGS = ("a photo of ", "an image of ", "a picture of ")
 POSITIONS = {"on the left": "left", "in the middle": "middle", "on the right": "right"}
@@ -145,6 +154,13 @@ def test_a_caption_of_nothing_rendered_speaks_of_its_classes_alone() -> None:
                 can_mean(noun, SceneObject(class_id, "", 0.5)) and colour in ("", *colour_words(class_id))
                 for class_id in class_ids
             )
+
+
+def test_classes_of_ones_own_are_found_among_the_twenty_by_their_words() -> None:
+    vocabulary = choose_vocabulary(VocabularySettings(classes=["dog", "cat"]))
+    write = pickle.loads(pickle.dumps(toy_captions(vocabulary)))
+    for seed in range(50):
+        assert write([2, 1], random.Random(seed)) == random_caption([8, 12], random.Random(seed))
 
 
 def test_a_caption_is_a_function_of_its_generator() -> None:
