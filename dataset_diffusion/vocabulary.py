@@ -35,6 +35,7 @@ SCENES = {
 
 "table" is the top of one, "field" a sports field.
 """
+_FILE_KEYS = ("classes", "other_phrases", "ignore_index")
 _CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
 
 
@@ -178,6 +179,8 @@ def _parse_vocabulary(where: str, name: str, content: dict[Any, Any]) -> Vocabul
     entries = content.get("classes")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where}: has no list `classes:`; write one class name per line under it")
+    if unknown := sorted(map(str, content.keys() - set(_FILE_KEYS))):
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_FILE_KEYS)}")
     if len(entries) > MAX_CLASSES:
         raise InputError(f"{where}: {len(entries)} classes; a mask of bytes holds at most {MAX_CLASSES}")
     if content.get("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:

@@ -147,6 +147,7 @@ def test_largest_vocabulary_has_distinct_colours(write) -> None:
         ("classes: [{name: dog, synonyms: puppy}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [{name: dog, synonyms: [1]}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [dog]\nother_phrases: hot dog", "other_phrases must be a list of words"),
+        ("classes: [dog]\nother_phrase: [hot dog]", "unknown key 'other_phrase'; the keys are classes, other_phrases"),
         ("classes: [dog, cat, Dog]", "class 3 has the name 'dog' of class 1"),
         ("classes: [dog, {name: hound, word: dog}]", "class 2 has the word 'dog' of class 1"),
         ("classes: [{name: hound, word: dog}, dog]", "class 2 has the name 'dog' of class 1"),
