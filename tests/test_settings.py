@@ -53,6 +53,16 @@ def test_settings_survive_the_way_through_a_dict() -> None:
     assert to_settings(GenerateSettings, OmegaConf.create(asdict(settings))) == settings
 
 
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
+        config = compose("config", ['work_dir="~/runs/a"', '++data.train.real.root="~/voc"', 'val="b~/c"'])
+    settings = to_settings(TrainSettings, config)
+    assert settings.work_dir == "/home/ada/runs/a"
+    assert settings.data.train["real"].root == "/home/ada/voc"
+    assert settings.val == "b~/c"
+
+
 def test_command_line_text_becomes_typed() -> None:
     settings = converted(num_images="5", sampler={"guidance_scale": 7}, attention={"power": "0"})
     assert (settings.num_images, settings.sampler.guidance_scale, settings.attention.power) == (5, 7.0, 0)
