@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.prompts.caption_file import read_caption_file
 from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.plan import Plan
@@ -65,7 +66,10 @@ def compare_plans(plan: Plan, path: Path, vocabulary: Vocabulary) -> str:
     Of as many captions of each as the shorter has, because more captions have more words. Raises InputError if the file
     cannot be read.
     """
-    other = read_caption_file(path / "prompts.jsonl" if path.is_dir() else path, vocabulary)
+    file = path / "prompts.jsonl" if path.is_dir() else path
+    if not file.exists():
+        raise InputError(f"compare_with={path}: {file}: no such file; name a folder with a plan, or a file of captions")
+    other = read_caption_file(file, vocabulary)
     number = min(len(plan.prompts), len(other))
     finder = ClassFinder(vocabulary)
     texts = [entry.caption or "" for entry in other[:number]]

@@ -67,7 +67,7 @@ def test_a_plan_is_compared_with_another_of_as_many_captions(tmp_path) -> None:
     assert table[0].split() == ["variety", "this", "plan", "old"]
     assert table[1].split() == ["captions", "3", "3"]
     assert table[2].split() == ["distinct", "captions", "3", "1"]
-    with pytest.raises(InputError, match="absent: no such file"):
+    with pytest.raises(InputError, match=r"compare_with=.*absent: no such file; name a folder with a plan"):
         compare_plans(Plan(PROMPTS), tmp_path / "absent", VOCABULARY)
 
 
