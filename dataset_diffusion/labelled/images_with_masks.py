@@ -78,7 +78,8 @@ def open_images_with_masks(
     """
     if not root.is_dir():
         raise InputError(f"{setting}={root}: no such folder; make it with dd-generate, or name another")
-    if any((root / "annotations").glob("instances_*2017.json")):
+    # An export may have splits of COCO's names, too; it has a description, and its masks are drawn.
+    if any((root / "annotations").glob("instances_*2017.json")) and not (root / DESCRIPTION_FILE).exists():
         return _open_coco(root, split, cache_dir)
     nested = [folder for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012") if (folder / SPLITS).is_dir()]
     root = nested[0] if nested else root

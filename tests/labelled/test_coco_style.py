@@ -31,6 +31,14 @@ def test_an_export_is_evaluated_as_the_folder_that_it_was_made_from(exported: Pa
         assert all(np.array_equal(*pair) for pair in zip(first.load(index), second.load(index), strict=True))
 
 
+def test_an_export_may_have_splits_of_cocos_names(exported: Path) -> None:
+    made, named = exported.parent / "made", exported.parent / "named"
+    export(ExportSettings(str(made), "coco", str(named), {"val2017": "val", "train2017": "train"}), progress=False)
+    dataset = EvaluationDatasetSettings("folder", "val2017")
+    opened = open_dataset(EvaluateSettings("segmentor.pth", dataset, str(named)), ())
+    assert opened.ids == open_dataset(settings(exported), ()).ids
+
+
 def test_without_a_description_labels_are_those_of_the_segmentor(exported: Path) -> None:
     names = open_dataset(settings(exported), ()).label_names
     (exported / "dataset.json").unlink()
