@@ -72,7 +72,7 @@ def read_split(split_file: Path) -> tuple[list[str], list[str]]:
     Raises InputError if there is no such file.
     """
     try:
-        lines = split_file.read_text(encoding="utf-8").splitlines()
+        lines = split_file.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows begin with a mark
     except FileNotFoundError as error:
         raise InputError(f"{split_file}: no such file; is the folder complete, and in VOC's layout?") from error
     except (OSError, UnicodeDecodeError) as error:
