@@ -5,7 +5,6 @@ from pathlib import Path
 from dataset_diffusion.errors import InputError
 
 VOC_SOURCE = "VOCtrainval_11-May-2012.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
-COCO_SOURCE = "val2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download"
 COCO_ANNOTATIONS_SOURCE = "annotations_trainval2017.zip from https://cocodataset.org/#download"
 
 

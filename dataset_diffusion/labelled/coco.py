@@ -19,7 +19,7 @@ import numpy as np
 from pycocotools import mask as rle_tools
 from tqdm import tqdm
 
-from dataset_diffusion.archives import COCO_SOURCE
+from dataset_diffusion.archives import COCO_ANNOTATIONS_SOURCE
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import explaining_write_errors, parse_json, read_bytes, require_files
 from dataset_diffusion.images import read_image, read_label_mask, require_same_size, write_label_mask
@@ -45,7 +45,8 @@ class CocoDataset:
         self._image_dir = data_root / f"{split}2017"
         for path in (self._annotation_file, self._image_dir):
             if not path.exists():
-                raise InputError(f"{path}: is missing; unpack {COCO_SOURCE} in data_root={data_root}")
+                archives = f"{split}2017.zip and {COCO_ANNOTATIONS_SOURCE}"
+                raise InputError(f"{path}: is missing; unpack {archives} in data_root={data_root}")
         content = read_bytes(self._annotation_file)
         try:
             self._index(parse_json(self._annotation_file, content))

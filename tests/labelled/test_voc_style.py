@@ -124,6 +124,15 @@ def test_an_image_that_is_cut_off_is_named_before_anything_is_predicted(voc, fau
     assert f"{path}: not a readable image: " in faults_of(voc)
 
 
+@pytest.mark.parametrize("suffix", [".jpeg", ".JPG"])
+def test_an_image_may_be_called_as_cameras_call_it(voc, suffix: str):
+    jpeg = voc / "JPEGImages" / "2007_000042.jpg"
+    expected, _ = VocDataset("voc", voc, "val", NAMES).load(1)
+    jpeg.rename(jpeg.with_suffix(suffix))
+    image, _ = VocDataset("voc", voc, "val", NAMES).load(1)
+    assert np.array_equal(image, expected)
+
+
 def test_an_image_may_be_a_png(voc):
     jpeg = voc / "JPEGImages" / "2007_000042.jpg"
     Image.fromarray(sample(24, 16)[0]).save(jpeg.with_suffix(".png"))
