@@ -8,7 +8,7 @@ import torch
 
 from dataset_diffusion.errors import InputError
 
-_SIZE = 1024
+_SMALL, _LARGE = 256, 1024
 _TRIALS = 5
 
 
@@ -41,16 +41,19 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether bfloat16 is worth its lost digits on `device`: at least 1.25 times as fast as float32.
 
     CPUs that have its instructions differ too much for a list of them: with some it is twice as fast as float32, with
-    others half as fast. So a matrix product is timed, in milliseconds.
+    others half as fast. So a matrix product is timed, in milliseconds. Where a CPU has none of them, a product of this
+    size takes seconds; that it is hopeless shows in a smaller one.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return 1.25 * _product_time(torch.bfloat16) < _product_time(torch.float32)
+    if _product_time(torch.bfloat16, _SMALL) > 4 * _product_time(torch.float32, _SMALL):
+        return False
+    return 1.25 * _product_time(torch.bfloat16, _LARGE) < _product_time(torch.float32, _LARGE)
 
 
-def _product_time(dtype: torch.dtype) -> float:
+def _product_time(dtype: torch.dtype, size: int) -> float:
     """Seconds of the fastest of a few products of two matrices on the CPU."""
-    matrix = torch.ones(_SIZE, _SIZE, dtype=dtype)
+    matrix = torch.ones(size, size, dtype=dtype)
     times = []
     for _ in range(_TRIALS):
         start = time.perf_counter()

@@ -5,11 +5,17 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.hardware import bfloat16_is_fast, find_device
 
 
-@pytest.mark.parametrize(("half_time", "fast"), [(0.5, True), (0.9, False), (2.0, False)])
+@pytest.mark.parametrize(("half_time", "fast"), [(0.5, True), (0.9, False), (2.0, False), (50.0, False)])
 def test_bfloat16_must_be_clearly_faster_on_a_cpu(monkeypatch, half_time: float, fast: bool) -> None:
-    times = {torch.bfloat16: half_time, torch.float32: 1.0}
-    monkeypatch.setattr("dataset_diffusion.hardware._product_time", times.__getitem__)
+    def product_time(dtype: torch.dtype, size: int) -> float:
+        asked.append(size)
+        return half_time if dtype == torch.bfloat16 else 1.0
+
+    asked: list[int] = []
+    monkeypatch.setattr("dataset_diffusion.hardware._product_time", product_time)
     assert bfloat16_is_fast(torch.device("cpu")) is fast
+    # Emulated, the large product takes seconds.
+    assert (max(asked) < 1000) is (half_time > 10)
 
 
 def test_auto_is_the_first_kind_that_there_is(monkeypatch) -> None:
