@@ -9,7 +9,6 @@ step runs in a process started for it; its peak memory is that of this process, 
 import argparse
 import os
 import random
-import resource
 import shutil
 import tempfile
 import time
@@ -33,6 +32,7 @@ from dataset_diffusion.settings.filter import FilterSettings
 from dataset_diffusion.settings.generate import GenerateSettings
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, render_scene
 from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
+from scripts.benchmarks.memory import peak_mebibytes
 
 NUM_SCENES = 200
 FORMATS = ("coco", "huggingface", "webdataset")
@@ -114,7 +114,7 @@ def _measure(step: Callable[[], object], sender: "object") -> None:
     start = time.perf_counter()
     step()
     seconds = time.perf_counter() - start
-    sender.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))  # type: ignore[attr-defined]
+    sender.send((seconds, peak_mebibytes()))  # type: ignore[attr-defined]
 
 
 def make_folder(path: Path, num_samples: int) -> None:

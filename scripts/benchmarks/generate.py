@@ -10,7 +10,6 @@ them, but hardly the seconds of a CPU, which are summed over the processes. Peak
 `scripts.benchmarks.recording` tells recording and masks apart.
 """
 
-import resource
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.settings.generate import GenerateSettings
+from scripts.benchmarks.memory import peak_mebibytes
 
 if TYPE_CHECKING:
     from dataset_diffusion.types import Prompt, Sample
@@ -163,7 +163,7 @@ class _Clock:
     def cost(self) -> Cost:
         """What this process has cost since."""
         seconds, cpu = time.perf_counter() - self._begin[0], time.process_time() - self._begin[1]
-        return Cost(seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return Cost(seconds, cpu, peak_mebibytes())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from dataset_diffusion.dataset.ledger import PARTS_FOLDER
 from dataset_diffusion.dataset.manifest import ClassRecord, SampleRecord, encode_record
 from dataset_diffusion.dataset.plan import StoredPlan
 from dataset_diffusion.vocabulary import load_vocabulary
+from scripts.benchmarks.memory import peak_mebibytes
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def start(folder: Path, num_images: int) -> tuple[float, float, float]:
                 raise SystemExit("dd-generate ended before its first image")
             time.sleep(0.05)
         seconds = time.perf_counter() - begin
-        peak = _peak_mebibytes(process.pid)
+        peak = peak_mebibytes(process.pid)
         process.kill()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
@@ -105,13 +106,6 @@ def _link(source: Path, target: Path) -> None:
         source.unlink()
         source.write_bytes(content)
         os.link(source, target)
-
-
-def _peak_mebibytes(process: int) -> float:
-    status = Path(f"/proc/{process}/status")
-    if status.exists():
-        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

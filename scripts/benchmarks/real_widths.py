@@ -10,7 +10,6 @@ blocks.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 from dataset_diffusion.attention.layers import joint_layers
 from dataset_diffusion.settings.generate import AttentionSettings
+from scripts.benchmarks.memory import peak_mebibytes
 
 WORDS, CLASSES = 20, 4
 """Of the prompt, in tokens."""
@@ -111,7 +111,7 @@ def run(family: str, image_size: int, case: str) -> dict[str, float]:
         rows = maps.self_attention.sum(dim=1)
         assert maps.cross.shape == (CLASSES, grid, grid)
         assert (rows - 1).abs().max() < 1e-3
-    return {"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {"seconds": seconds, "gib": peak_mebibytes() / 1024}
 
 
 def main() -> None:

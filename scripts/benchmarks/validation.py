@@ -9,7 +9,6 @@ disk's speed is not measured.
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from dataset_diffusion.dataset.folder import VocFolder
 from dataset_diffusion.labelled.faults import find_faults
 from dataset_diffusion.toy.scenes import TRAINING_SEEDS, render_scene
 from dataset_diffusion.vocabulary import load_vocabulary
+from scripts.benchmarks.recording import seconds
 
 SIDE = 512
 NUM_SCENES = 50
@@ -45,7 +45,7 @@ def main() -> None:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(lambda path: np.asarray(Image.open(path)).shape, masks))
 
-        checking, reading = fastest(check), fastest(read_masks)
+        checking, reading = fastest_by_turns(check, read_masks)
     print(f"{num_samples} samples of {SIDE} x {SIDE} on {os.cpu_count()} cores")
     print(f"checking the folder: {checking:.2f} s, {40_000 * checking / num_samples:.0f} s for 40,000 at this rate")
     print(f"reading its masks:   {reading:.2f} s")
@@ -69,14 +69,10 @@ def write_samples(folder: VocFolder, num_samples: int) -> list[Path]:
     return [folder.mask_path(sample_id) for sample_id in sample_ids]
 
 
-def fastest(work: Callable[[], None]) -> float:
-    """Seconds of the fastest of some rounds."""
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def fastest_by_turns(*works: Callable[[], None]) -> list[float]:
+    """Seconds of the fastest of each one's rounds; they take turns, so that a machine that drifts favours none."""
+    rounds = [[seconds(work) for work in works] for _ in range(ROUNDS)]
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 if __name__ == "__main__":
