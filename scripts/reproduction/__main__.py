@@ -75,9 +75,7 @@ def reproduce(args: argparse.Namespace) -> None:
     start = time.monotonic()
     weights = weights_of(settings)
     folder = args.work_dir / digest(settings, weights) / ("quick" if args.quick else "full")
-    is_whole = not (args.only or args.quick or args.main) and args.seeds >= FULL.seeds
-    published = is_whole and args.model == SHIPPED_MODEL
-    results = args.results or (ROOT / "docs" / "results" if published else folder / "results")
+    results = results_folder(args, folder)
     study = Study(settings, folder, scale, args.jobs or default_at_once())
     with explaining_write_errors(f"--results={results}"):
         results.mkdir(parents=True, exist_ok=True)
@@ -135,6 +133,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("runs/reproduction"), help="(default: %(default)s)")
     parser.add_argument("--results", type=Path, help="another folder for what is written")
     return parser.parse_args()
+
+
+def results_folder(args: argparse.Namespace, folder: Path) -> Path:
+    """Where the results go: what is less than all of it, or of another model, does not replace what is published."""
+    is_whole = not (args.only or args.quick or args.main)
+    has_seeds = args.seeds >= FULL.seeds and args.most_seeds >= FULL.most_seeds
+    published = is_whole and has_seeds and args.model == SHIPPED_MODEL
+    return args.results or (ROOT / "docs" / "results" if published else folder / "results")
 
 
 def positive(text: str) -> int:

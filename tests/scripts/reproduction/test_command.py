@@ -1,39 +1,41 @@
-"""The script that measures the paper's claims, in its quick form, as continuous integration runs it."""
+"""The script that measures the paper's claims: its quick form, with fewer scenes and steps, and what it refuses."""
 
 import json
+import pickle
 import re
-import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from scripts.reproduction.__main__ import main
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "scripts.reproduction",
-            *arguments,
-            f"--work-dir={folder}/work",
-            f"--results={folder}/results",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=580,
-        cwd=ROOT,
-    )
+from scripts.reproduction import __main__ as command
+from scripts.reproduction import study
+from scripts.reproduction.scale import QUICK
 
 
-def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path: Path) -> None:
-    done = run(tmp_path, "--quick")
-    assert done.returncode == 0, done.stdout + done.stderr
+def run_here(work: Callable, jobs: Sequence, *_: object) -> None:
+    """Do the jobs in this process, after the way that they would take to another."""
+    for job in jobs:
+        sent_work, sent_job = pickle.loads(pickle.dumps((work, job)))
+        sent_work(sent_job)
+
+
+def test_the_main_claims_hold_on_few_images_and_the_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = command.reference_settings(command.SHIPPED_MODEL)
+    few_steps = replace(settings, sampler=replace(settings.sampler, num_inference_steps=4))
+    monkeypatch.setattr(command, "reference_settings", lambda _: few_steps)
+    monkeypatch.setattr(command, "QUICK", replace(QUICK, scenes=4, calibration=4))
+    monkeypatch.setattr(study, "run_in_processes", run_here)
+    arguments = ["--quick", f"--work-dir={tmp_path}/work", f"--results={tmp_path}/results"]
+    monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert end.value.code == 0
     record = json.loads((tmp_path / "results" / "reproduction.json").read_text())
     differences = {claim["worse"]: claim["metrics"]["masks"]["difference"] for claim in record["claims"]}
     assert differences["power 0"] > 0
@@ -50,6 +52,26 @@ def test_the_main_claims_hold_on_few_images_and_the_results_are_written(tmp_path
     for name in ("claims.png", "experiments.png", "power.png"):
         with Image.open(tmp_path / "results" / name) as picture:
             assert picture.width > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "published"),
+    [
+        ((), True),
+        (("--seeds", "4"), True),
+        (("--seeds", "2"), False),
+        (("--most-seeds", "3"), False),
+        (("--main",), False),
+        (("--only", "power"), False),
+        (("--model", "other"), False),
+    ],
+)
+def test_what_is_less_than_all_does_not_replace_what_is_published(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], published: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments])
+    folder = command.results_folder(command.parse_arguments(), tmp_path)
+    assert folder == (command.ROOT / "docs" / "results" if published else tmp_path / "results")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +92,7 @@ def test_bad_arguments_are_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments, f"--work-dir={tmp_path}/work"])
     with pytest.raises(SystemExit) as end:
-        main()
+        command.main()
     assert end.value.code == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 1
