@@ -14,6 +14,7 @@ OUTPUT.json, too.
 
 import argparse
 import contextlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -228,7 +229,7 @@ class Study:
                 kept = mask != IGNORE_INDEX
                 presence.append((len(asked), len(present & set(asked)), len(present - set(asked))))
                 masks.append(confusion_matrix(labels[kept], mask[kept], NUM_LABELS))
-            np.savez_compressed(path, presence=np.array(presence), masks=np.array(masks))
+            write_arrays(path, presence=np.array(presence), masks=np.array(masks))
         with np.load(path) as found:
             return dict(found)
 
@@ -244,8 +245,7 @@ class Study:
                 labels = label_mask(scores, settings.mask.threshold, settings.mask.uncertainty_threshold).labels
                 kept = labels != IGNORE_INDEX
                 confusions.append(confusion_matrix(exact_labels[kept], labels[kept], NUM_LABELS))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, exact=np.array(confusions))
+            write_arrays(path, exact=np.array(confusions))
         with np.load(path) as found:
             exact: Confusions = found["exact"]
             return exact
@@ -280,6 +280,13 @@ class Study:
     def _write_scenes(self, folder: Path, seeds: Sequence[int], split: str) -> None:
         if not split_file(folder, split).exists():
             write_folder(folder, rendered_items(seeds), split, SIDE)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write one .npz, whole or not at all: what is there is not measured again."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())
 
 
 def miou(confusions: Confusions) -> float:

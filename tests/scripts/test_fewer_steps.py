@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from scripts.benchmarks.fewer_steps import (
     miou,
     parse_cases,
     present_share,
+    write_arrays,
 )
 from scripts.benchmarks.toy_table import Budget
 
@@ -75,3 +79,17 @@ def test_of_one_seed_there_are_figures_without_intervals() -> None:
     ]
     add_segmentor_figures(rows)
     assert "| `ddim` | 4 | - | - | - | 30.0 |" in format_table(rows, None, Sizes(64, 40, 0, 0, Budget(64, 800, 150)))
+
+
+class Stops:
+    """Stops the program where it is written."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise KeyboardInterrupt
+
+
+def test_what_was_stopped_while_it_was_written_is_not_there(tmp_path: Path) -> None:
+    stopped: Any = Stops()
+    with pytest.raises(KeyboardInterrupt):
+        write_arrays(tmp_path / "a.npz", presence=np.ones((2, 3)), masks=stopped)
+    assert list(tmp_path.iterdir()) == []
