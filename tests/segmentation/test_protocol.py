@@ -13,7 +13,7 @@ from PIL import Image
 from dataset_diffusion.labelled.images_with_masks import open_images_with_masks
 from dataset_diffusion.segmentation.checkpoints import SegmentorFile, load_strictly, save_segmentor
 from dataset_diffusion.segmentation.data import validation_loader
-from dataset_diffusion.segmentation.model import Architecture, segmentor_config
+from dataset_diffusion.segmentation.model import Architecture, build_segmentor, segmentor_config
 from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.segmentation.train import train
 from dataset_diffusion.settings.protocol import TestProtocol
@@ -27,12 +27,20 @@ PAPER = TestProtocol((2048, 512))
 
 @pytest.fixture(scope="module")
 def shipped() -> Any:
-    """The model of the shipped config, with random weights that depend on nothing of ours."""
+    """The model of the shipped config, a quarter as wide, with random weights that depend on nothing of ours."""
     from mmengine.config import Config
     from mmengine.model import revert_sync_batchnorm
     from mmseg.apis import init_model
 
     config = Config.fromfile(SHIPPED)
+    config.merge_from_dict(
+        {
+            "model.backbone.base_channels": 16,
+            "model.backbone.stem_channels": 16,
+            "model.decode_head": {"in_channels": 512, "channels": 128},
+            "model.auxiliary_head": {"in_channels": 256, "channels": 64},
+        }
+    )
     torch.manual_seed(0)
     model = revert_sync_batchnorm(init_model(config, device="cpu"))
     torch.nn.init.normal_(model.decode_head.conv_seg.weight, 0, 0.5)
@@ -46,7 +54,7 @@ def test_scores_and_labels_are_those_of_the_shipped_config(shipped, tmp_path: Pa
     from mmseg.apis import inference_model
 
     voc = load_vocabulary("voc")
-    architecture = Architecture(50, True, (1, 12, 24, 36), num_labels=21)
+    architecture = Architecture(50, True, (1, 12, 24, 36), num_labels=21, base_channels=16)
     path = tmp_path / "segmentor.pth"
     save_segmentor(
         SegmentorFile(shipped.state_dict(), architecture, voc.label_names, voc.palette, "", protocol=PAPER), path
@@ -67,6 +75,22 @@ def test_scores_and_labels_are_those_of_the_shipped_config(shipped, tmp_path: Pa
     assert labels.shape == (375, 500)
     assert len(labels.unique()) > 3
     assert torch.equal(labels, expected.pred_sem_seg.data[0])
+
+
+def test_the_default_width_is_that_of_the_shipped_config() -> None:
+    from mmengine.config import Config
+
+    with torch.device("meta"):
+        shipped, own = (
+            build_segmentor(model).state_dict()
+            for model in (
+                Config.fromfile(SHIPPED).model,
+                segmentor_config(Architecture(50, True, (1, 12, 24, 36), num_labels=21)),
+            )
+        )
+    assert {name: weight.shape for name, weight in own.items()} == {
+        name: weight.shape for name, weight in shipped.items()
+    }
 
 
 def test_validation_sees_images_at_the_scale_and_labels_as_they_are(tmp_path: Path) -> None:

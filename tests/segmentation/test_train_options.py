@@ -127,20 +127,22 @@ def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeyp
     # The second of three validations is made to be the best.
     scores = iter([20.0, 70.0, 30.0])
     monkeypatch.setattr("mmseg.evaluation.IoUMetric.compute_metrics", lambda self, results: {"mIoU": next(scores)})
-    settings = tiny_settings(dataset_dir, work_dir, val=str(dataset_dir), val_split="train", val_interval=4)
+    settings = tiny_settings(
+        dataset_dir, work_dir, iterations=3, val=str(dataset_dir), val_split="train", val_interval=1
+    )
     train(settings)
-    assert json.loads((work_dir / "best.json").read_text()) == {"iteration": 8, "mIoU": 70.0}
-    best, last = load_strictly(work_dir / "best.pth"), load_strictly(work_dir / "iter_12.pth")
-    assert best["meta"]["iter"] == 8
+    assert json.loads((work_dir / "best.json").read_text()) == {"iteration": 2, "mIoU": 70.0}
+    best, last = load_strictly(work_dir / "best.pth"), load_strictly(work_dir / "iter_3.pth")
+    assert best["meta"]["iter"] == 2
     exported = read_segmentor(work_dir / "segmentor.pth").state_dict
     require_equal(dict(exported), best["state_dict"])
     assert not torch.equal(exported["decode_head.conv_seg.weight"], last["state_dict"]["decode_head.conv_seg.weight"])
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("iteration")] == [
-        "iteration 4: mIoU 20.00",
-        "iteration 8: mIoU 70.00",
-        "iteration 12: mIoU 30.00",
+        "iteration 1: mIoU 20.00",
+        "iteration 2: mIoU 70.00",
+        "iteration 3: mIoU 30.00",
     ]
-    assert scalars(work_dir)["mIoU"] == {4: 20.0, 8: 70.0, 12: 30.0}
+    assert scalars(work_dir)["mIoU"] == {1: 20.0, 2: 70.0, 3: 30.0}
 
 
 def test_a_best_that_left_no_checkpoint_is_forgotten(dataset_dir: Path, work_dir: Path) -> None:

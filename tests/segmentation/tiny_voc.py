@@ -16,7 +16,7 @@ from dataset_diffusion.settings.train import SegmentorSettings, TrainSettings
 LABEL_NAMES = ("background", "red", "green")
 PALETTE = ((0, 0, 0), (128, 0, 0), (0, 128, 0))
 SIZE = 64
-TINY = Architecture(18, True, (1, 2), len(LABEL_NAMES))
+TINY = Architecture(18, True, (1, 2), len(LABEL_NAMES), base_channels=16)
 
 
 def write_tiny_voc(root: Path, num_images: int = 6, split: str = "train") -> Path:
@@ -57,7 +57,7 @@ def tiny_settings(dataset_dir: Path, work_dir: Path, **changes: Any) -> TrainSet
         precision="float32",
         checkpoint_interval=100,
         num_workers=0,
-        segmentor=SegmentorSettings(pretrained="none", depth=18, aspp_dilations=[1, 2]),
+        segmentor=SegmentorSettings(pretrained="none", depth=18, aspp_dilations=[1, 2], base_channels=16),
         device="cpu",
     )
     return dataclasses.replace(settings, **changes)
