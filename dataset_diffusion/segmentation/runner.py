@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import LOOPS
@@ -94,4 +95,4 @@ class SegmentationRunner(Runner):
     def dump_config(self) -> None:
         """One file, whatever the time of day."""
         if self.rank == 0:
-            self.cfg.dump(Path(self.work_dir) / CONFIG_FILE)
+            Config(self.cfg.to_dict()).dump(Path(self.work_dir) / CONFIG_FILE)

@@ -43,7 +43,7 @@ from dataset_diffusion.segmentation.hooks import BEST_CHECKPOINT_FILE, Checkpoin
 from dataset_diffusion.segmentation.model import build_segmentor, init_weights
 from dataset_diffusion.segmentation.networks import plan_network
 from dataset_diffusion.segmentation.precision import uses_bfloat16
-from dataset_diffusion.segmentation.runner import SegmentationRunner
+from dataset_diffusion.segmentation.runner import CONFIG_FILE, SegmentationRunner
 from dataset_diffusion.segmentation.segmentor import load_segmentor
 from dataset_diffusion.segmentation.self_training import relabel
 from dataset_diffusion.settings.train import TrainSettings
@@ -225,7 +225,9 @@ class _Training:
                 self._labels,
                 bfloat16=uses_bfloat16(self._settings.precision, self._device),
                 sync_batch_norm=get_world_size() > 1 and self._device.type == "cuda",
-            )
+            ),
+            # mmengine formats it for its log and for each checkpoint, for half a second; once, for a file, will do.
+            format_python_code=False,
         )
         torch.manual_seed(self._settings.seed)
         model: Any = build_segmentor(config.model)
@@ -235,7 +237,7 @@ class _Training:
             network.compile(model)
         self._runner(model, config, sources, folder, name).train()
         if is_main_process():
-            self._export(folder, network.architecture, config.pretty_text)
+            self._export(folder, network.architecture, (folder / CONFIG_FILE).read_text())
         barrier()
         return exported
 
