@@ -2,8 +2,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dataset_diffusion.attention.layer_weights import feature_attention
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
 from dataset_diffusion.attention.recorder import AttentionRecorder
 from dataset_diffusion.errors import InputError
@@ -90,3 +92,11 @@ def test_maps_that_are_too_large_to_keep_for_each_layer_are_refused(unet: nn.Mod
     layers = [AttentionLayer(f"block.{int(is_cross)}.attn", is_cross, sizes[is_cross]) for is_cross in (True, False)]
     with pytest.raises(InputError, match=rf"at 64x64 is too large; choose a smaller attention\.{setting}, or weighted"):
         AttentionRecorder(unet, layers, torch.zeros(1, 5, 32), weighted_layers=True)
+
+
+def test_features_of_a_wide_grid_are_averaged_over_its_cells() -> None:
+    states = torch.randn(1, 2 * 8, 5)
+    cells = states.reshape(2, 4, 2, 5).mean(dim=2).reshape(8, 5)
+    cells = F.normalize(cells - cells.mean(dim=0), dim=1)
+    expected = (cells @ cells.T / 0.1).softmax(dim=1)
+    torch.testing.assert_close(feature_attention(states, (2, 8), (2, 4))[0], expected)

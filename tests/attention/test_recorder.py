@@ -4,13 +4,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from dataset_diffusion.attention import recorder as recorder_module
 from dataset_diffusion.attention.layers import AttentionLayer, find_attention_layers, select_layers
-from dataset_diffusion.attention.recorder import AttentionRecorder, attention_probabilities
+from dataset_diffusion.attention.recorder import AttentionRecorder, PromptText, attention_probabilities
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.loading import SCHEDULERS, load_pipeline
 from dataset_diffusion.settings.generate import AttentionSettings, ModelSettings, SamplerSettings
@@ -288,6 +289,35 @@ def test_a_single_layer_gives_the_probabilities_that_it_uses_itself(options, is_
     for sample in range(2):
         found = maps[sample].cross.flatten(1).T if is_cross else maps[sample].self_attention
         torch.testing.assert_close(found, expected[sample], atol=1e-5, rtol=0)
+
+
+class SharedKeys(nn.Module):
+    """Four heads of queries share two of keys, at a scale of their own; another call follows."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.key = torch.randn(1, 2, tokens, 8)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        query = hidden_states.unflatten(2, (4, 8)).transpose(1, 2)
+        F.scaled_dot_product_attention(query, self.key, self.key, scale=0.3, enable_gqa=True)
+        return F.scaled_dot_product_attention(query, query, query)
+
+
+def test_scale_and_shared_keys_are_those_of_a_modules_first_call() -> None:
+    model = nn.ModuleDict({"attn1": SharedKeys(6), "attn2": SharedKeys(5)})
+    layers = [AttentionLayer("attn1", False, (2, 3)), AttentionLayer("attn2", True, (2, 3))]
+    hidden = torch.randn(1, 6, 32)
+    with AttentionRecorder(model, layers, PromptText(1)) as recorder:
+        model["attn1"](hidden)
+        model["attn2"](hidden)
+    (maps,) = recorder.maps()
+    for found, layer in ((maps.self_attention, "attn1"), (maps.cross.flatten(1).T, "attn2")):
+        heads = [
+            (hidden[0, :, 8 * head : 8 * head + 8] @ model[layer].key[0, head // 2].T * 0.3).softmax(dim=1)
+            for head in range(4)
+        ]
+        torch.testing.assert_close(found, torch.stack(heads).mean(dim=0))
 
 
 def test_scores_beyond_float16_are_no_problem():

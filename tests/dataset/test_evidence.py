@@ -8,7 +8,7 @@ from dataset_diffusion.dataset.evidence import POWERS, read_evidence, write_evid
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import AttentionMaps
 
-MAPS = AttentionMaps(torch.rand(5, 4, 4), torch.rand(64, 64).softmax(dim=1))
+MAPS = AttentionMaps(torch.rand(5, 4, 6), torch.rand(96, 96).softmax(dim=1))
 SPANS = [(1,), (2, 3)]
 
 
@@ -16,7 +16,7 @@ def test_powers_are_those_of_class_evidence() -> None:
     for power, evidence in zip(POWERS, evidence_at_powers(MAPS, SPANS, POWERS), strict=True):
         if power:
             torch.testing.assert_close(evidence, class_evidence(MAPS, SPANS, power))
-        assert evidence.shape == (2, 8, 8)
+        assert evidence.shape == (2, 8, 12)
 
 
 def test_evidence_is_read_as_it_was_written_but_for_its_scale(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_evidence_is_read_as_it_was_written_but_for_its_scale(tmp_path: Path) ->
     for power, evidence in zip(POWERS, kept, strict=True):
         scaled = evidence / evidence.abs().amax(dim=(1, 2), keepdim=True)
         torch.testing.assert_close(read_evidence(tmp_path, "a", power), scaled, atol=1e-3, rtol=0)
-    assert (tmp_path / "evidence/a.npy").stat().st_size == 128 + len(POWERS) * 2 * 64 * 2
+    assert (tmp_path / "evidence/a.npy").stat().st_size == 128 + len(POWERS) * 2 * 96 * 2
 
 
 def test_missing_evidence_is_named(tmp_path: Path) -> None:
