@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dataset_diffusion.dataset.folder import VocFolder
-from dataset_diffusion.dataset.ledger import Ledger, Part, remove_parts
+from dataset_diffusion.dataset.ledger import Ledger, Part, _with_position, remove_parts
 from dataset_diffusion.dataset.manifest import ClassRecord, Manifest, SampleRecord, encode_record
 from dataset_diffusion.dataset.plan import StoredPlan, plan_lines
 from dataset_diffusion.errors import InputError
@@ -48,6 +48,26 @@ def test_what_parts_were_added_to_is_read_again_and_what_was_merged_needs_a_new_
     ledger = Ledger(folder, plan)
     assert list(ledger.records()) == [RECORDS[1], RECORDS[4], RECORDS[5]]
     part.close()
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(folder: VocFolder) -> None:
+    (folder.path / "manifest.parts").mkdir()
+    part = folder.path / "manifest.parts/0-0of1-x.jsonl"
+    line = _with_position(1, encode_record(RECORDS[1]))
+    part.write_bytes(line[:-20])
+    ledger = Ledger(folder, StoredPlan(folder.path))
+    assert ledger.num_finished == 0
+    part.write_bytes(line)
+    ledger.refresh()
+    assert list(ledger.records()) == [RECORDS[1]]
+
+
+def test_the_last_line_of_a_sample_counts_and_those_of_no_sample_do_not(folder: VocFolder) -> None:
+    part = Part(folder.path, Share())
+    part.append([(2, "000002"), (0, RECORDS[3]), (6, RECORDS[5]), (2, RECORDS[2])])
+    part.close()
+    ledger = Ledger(folder, StoredPlan(folder.path))
+    assert (ledger.num_failed, list(ledger.records())) == (0, [RECORDS[2]])
 
 
 def test_more_parts_than_files_that_may_be_open_are_merged(tmp_path: Path) -> None:

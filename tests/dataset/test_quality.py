@@ -39,6 +39,8 @@ def test_a_single_class_has_its_score_for_margin_and_no_class_has_none() -> None
     labels, image = np.full((16, 16), 7, np.uint8), np.zeros((16, 16, 3), np.uint8)
     alone = measure_quality(image, LabelMask(labels, (7,), (0.8,)), ClassScores(torch.full((1, 16, 16), 0.8), (7,)))
     assert (alone.confidence, alone.margin, alone.flatness) == (0.8, 0.8, 1.0)
+    overshooting = ClassScores(torch.full((1, 16, 16), 1.2), (7,))
+    assert measure_quality(image, LabelMask(labels, (7,), (1.0,)), overshooting).confidence == 1
     nothing = measure_quality(image, LabelMask(0 * labels, (), ()), ClassScores(torch.zeros(0, 16, 16), ()))
     assert (nothing.confidence, nothing.margin, nothing.components, nothing.edges) == (0, 0, 0, 0)
 
