@@ -52,7 +52,8 @@ def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) 
 def test_attention_on_objects_is_all_of_it_or_the_share_of_the_area() -> None:
     labels = np.zeros((8, 8), np.uint8)
     labels[:, :4] = 5
-    labels[0, 0] = 255  # its position does not count
+    labels[:2, :2] = 255
+    labels[7, 3] = 0  # neither position counts
 
     def share(attention: torch.Tensor, power: int) -> float:
         image = np.zeros((8, 8, 3), np.uint8)
@@ -61,7 +62,10 @@ def test_attention_on_objects_is_all_of_it_or_the_share_of_the_area() -> None:
 
     uniform = torch.full((16, 16), 1 / 16)
     assert share(torch.eye(16), 3) == 1.0
-    # Of 16 positions 8 have label 5 at their upper left corner, and one of these 255.
+    elsewhere = torch.eye(16)
+    elsewhere[[0, 13]] = torch.eye(16)[15]
+    assert share(elsewhere, 1) == 1.0
+    # Of 16 positions 7 have label 5 at their upper left corner.
     assert share(uniform, 1) == pytest.approx(7 / 16)
     assert share(0.5 * torch.eye(16) + 0.5 * uniform, 1) == pytest.approx(0.5 + 0.5 * 7 / 16)
     assert share(0.5 * torch.eye(16) + 0.5 * uniform, 2) == pytest.approx(0.25 + 0.75 * 7 / 16)
@@ -94,6 +98,7 @@ def test_the_best_threshold_lies_between_the_two_levels_of_a_map() -> None:
 def test_bands_and_their_choice() -> None:
     assert band_around(0.5, 0.1) == MaskSettings(0.55, 0.45)
     assert band_around(0.95, 0.2) == MaskSettings(1.0, 0.85)
+    assert band_around(0.15, 0.4) == MaskSettings(0.35, 0.0)
 
     def choice(miou: float, ignored: float) -> Choice:
         metrics = segmentation_metrics(np.array([[1, 0], [0, 1]]))

@@ -219,6 +219,43 @@ def test_what_is_below_ignored_pixels_changes_no_bit_of_the_loss(config) -> None
         assert not torch.equal(losses(ours, masks, classes)["loss_mask"], losses(ours, others, classes)["loss_mask"])
 
 
+def test_ignored_pixels_move_no_mask(config) -> None:
+    masks, classes = some_masks()
+    ignored = torch.zeros(2, 64, 64, dtype=torch.bool)
+    ignored[:, :32] = True
+    ours = ValidPixelsLoss(config, WEIGHTS)
+    mask_logits, class_logits = predictions()
+    mask_logits.requires_grad_()
+    with ours.ignoring(ignored):
+        found = ours(mask_logits, class_logits, masks, classes)
+    for name in ("loss_mask", "loss_dice"):
+        (moved,) = torch.autograd.grad(found[name], mask_logits, retain_graph=True)
+        assert not moved[:, :, :7].any()  # row 7 of 16 reaches half a row further down
+        assert moved[:, :, 8:].any()
+
+
+def test_the_loss_of_masks_is_the_mean_over_valid_points(config) -> None:
+    masks, classes = some_masks()
+    ignored = torch.zeros(2, 64, 64, dtype=torch.bool)
+    ignored[:, :, :40] = True
+    ours = ValidPixelsLoss(config, WEIGHTS)
+    with ours.ignoring(ignored):
+        found = ours(torch.zeros(2, 6, 16, 16), torch.zeros(2, 6, 5), masks, classes)
+    assert found["loss_mask"].item() == pytest.approx(np.log(2))
+
+
+def test_queries_are_matched_by_what_they_say_of_valid_pixels(config) -> None:
+    left = torch.arange(64).expand(64, 64) < 32
+    ignored = torch.arange(64)[:, None].expand(64, 64) < 48
+    masks = torch.stack([left, ~left]).float()
+    # Of the pixels that are ignored, three quarters, each says the other's.
+    queries = 10 - 20 * (masks.bool() == ignored).float()[:, ::4, ::4]
+    matcher = ValidPixelsLoss(config, WEIGHTS).matcher
+    matcher.valid = (~ignored).float()[None, None]
+    ((rows, columns),) = matcher(queries[None], torch.zeros(1, 2, 5), [masks], [torch.tensor([0, 1])])
+    assert rows.tolist() == columns.tolist() == [0, 1]
+
+
 def test_a_point_is_valid_where_all_pixels_around_it_are() -> None:
     valid = torch.ones(1, 1, 4, 4)
     valid[0, 0, 1, 1] = 0
