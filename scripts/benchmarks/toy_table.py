@@ -151,7 +151,10 @@ def main() -> None:
 
 def _digest(folder: Path) -> str:
     """Results of another folder must not be taken for this one's."""
-    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()[:8]
+    manifest = folder / MANIFEST_FILE
+    if not manifest.is_file():
+        raise SystemExit(f"--generated={folder}: is no finished folder of dd-generate")
+    return hashlib.sha256(manifest.read_bytes()).hexdigest()[:8]
 
 
 def split_file(folder: Path, split: str) -> Path:
