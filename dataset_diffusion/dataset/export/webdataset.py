@@ -41,8 +41,8 @@ def _write_shards(output_dir: Path, split: str, samples: Iterator[Members], limi
 
 def _members(sample: StoredSample) -> Members:
     image, mask = sample.read()
-    # What follows the first full stop is the extension for WebDataset.
-    key = sample.record.id.replace(".", "_")
+    # What follows the first full stop is the extension for WebDataset. No id has a "%": two ids never have one key.
+    key = sample.record.id.replace(".", "%2E")
     record = json.dumps(asdict(sample.record), ensure_ascii=False).encode()
     grey = encode_grey(decode_labels(mask, sample.record.id))
     return [(f"{key}.jpg", image), (f"{key}.png", grey), (f"{key}.json", record)]
