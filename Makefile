@@ -9,13 +9,13 @@ REQUIREMENTS := pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/dd-generate
 
-# What a change must pass.
+# What a change must pass. The files of tests run in the order of their names: xdist would otherwise put those with few,
+# long tests last, and one core would idle.
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	# In the order of their names. Reordered, files of few and long tests would come last, and one core wait for the other.
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 clean:

@@ -56,7 +56,13 @@ from dataset_diffusion.files import (
     write_atomically,
 )
 from dataset_diffusion.generators.generator import Generator
-from dataset_diffusion.generators.loading import load_pipeline, load_tokenizer, model_fingerprint, out_of_memory
+from dataset_diffusion.generators.loading import (
+    TOY_MODEL,
+    load_pipeline,
+    load_tokenizer,
+    model_fingerprint,
+    out_of_memory,
+)
 from dataset_diffusion.hardware import describe_device
 from dataset_diffusion.images import read_image
 from dataset_diffusion.masks import class_scores, label_mask
@@ -369,10 +375,10 @@ class _NewPlan:
 
 def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: bool = True) -> Plan:
     """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
-    # The toy's captions are handed over: prompts/ knows no toy. Captions of a file need no other beside them.
+    # The toy's captions are handed over: prompts/ knows no toy. Another model may draw what captions of a file ask for.
     prompts = settings.prompts
-    needs_templates = prompts.source in ("template", "llm") or prompts.fill != "none"
-    write_caption = toy_captions(vocabulary) if prompts.template == "toy" and needs_templates else None
+    is_toys = settings.model.path == TOY_MODEL or prompts.source in ("template", "llm") or prompts.fill != "none"
+    write_caption = toy_captions(vocabulary) if prompts.template == "toy" and is_toys else None
     # A language model's caption must fit; other sources' are shortened.
     fitting = _fits(settings, vocabulary) if settings.prompts.source == "llm" else None
     number, seed = settings.num_images, settings.seed

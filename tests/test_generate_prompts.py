@@ -250,6 +250,11 @@ def test_a_bad_file_ends_with_one_line(
         (["prompts=images", "prompts.path=empty"], "prompts.path=empty: has no image (.bmp"),
         (["prompts=images"], "prompts.path=null: name the folder of images (prompts.path=DIR)"),
         (["prompts.cooccurrence=absent.yaml"], "prompts.cooccurrence=absent.yaml: no such file"),
+        (["prompts.template=toy", "vocabulary=coco"], "the toy model draws no 'motorcycle', only aeroplane,"),
+        (
+            ["prompts.template=toy", "model.path=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=a"],
+            "prompts.template=toy: the toy model draws no 'zebra', only",
+        ),
         (
             ["prompts.template=toy", "vocabulary.classes=[cat,hot air balloon]"],
             "prompts.template=toy: the toy model draws no 'hot air balloon', only aeroplane, bicycle,",
@@ -302,9 +307,8 @@ def test_own_classes_in_one_line(dd_generate) -> None:
 
 def test_captions_of_a_file_need_no_words_of_the_toy_model(dd_generate) -> None:
     Path("c.jsonl").write_text('{"caption": "a zebra"}\n')
-    dd_generate(
-        "prompts.template=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=c.jsonl", "dry_run=true"
-    )
+    settings = ("prompts.template=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=c.jsonl")
+    dd_generate(*settings, "dry_run=true")
     assert {line["class_prompt"] for line in lines("data/prompts.jsonl")} == {"zebra"}
 
 

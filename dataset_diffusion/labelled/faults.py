@@ -47,9 +47,9 @@ def _refuse(where: str, what: str, faults: Sequence[str]) -> None:
 def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
     """All faults of a folder, in the order of its split file, each a line that names the file.
 
-    Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have JPEGImages/<id>.jpg (or .png)
-    and SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ... num_labels - 1 or 255.
-    Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
+    Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have an image in JPEGImages/ (see
+    find_image) and SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ...
+    num_labels - 1 or 255. Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
     split file.
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
@@ -72,7 +72,7 @@ def read_split(split_file: Path) -> tuple[list[str], list[str]]:
     Raises InputError if there is no such file.
     """
     try:
-        lines = split_file.read_text(encoding="utf-8-sig").splitlines()  # editors of Windows begin with a mark
+        lines = split_file.read_text(encoding="utf-8-sig").splitlines()  # Windows editors may write a byte-order mark
     except FileNotFoundError as error:
         raise InputError(f"{split_file}: no such file; is the folder complete, and in VOC's layout?") from error
     except (OSError, UnicodeDecodeError) as error:

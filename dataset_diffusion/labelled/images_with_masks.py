@@ -2,8 +2,10 @@
 
 PASCAL VOC      VOCdevkit/VOC2012, or what is in it; the split trainaug takes its masks from SegmentationClassAug
 COCO 2017       annotations/instances_<split>2017.json and <split>2017/; semantic masks are drawn once, into a cache
-VOC-style       JPEGImages/ (or PNGs there), SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's
-COCO-style      images/<id>.jpg and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
+VOC-style       JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's
+COCO-style      images/ and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
+
+find_image says which endings images may have.
 """
 
 import hashlib

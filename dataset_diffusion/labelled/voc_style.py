@@ -12,7 +12,8 @@ from dataset_diffusion.labelled.image_files import find_image
 
 
 class VocDataset:
-    """`ImageSets/Segmentation/<split>.txt`; `JPEGImages/<id>.jpg` (or .png), `SegmentationClass/<id>.png` of each id.
+    """`ImageSets/Segmentation/<split>.txt`; of each id an image in `JPEGImages/` (see find_image) and
+    `SegmentationClass/<id>.png`.
 
     Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them, an image or the
     split file is missing or ill-formed, so that no evaluation ends half-way for that.

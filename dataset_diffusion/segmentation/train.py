@@ -237,7 +237,7 @@ class _Training:
             network.compile(model)
         self._runner(model, config, sources, folder, name).train()
         if is_main_process():
-            self._export(folder, network.architecture, (folder / CONFIG_FILE).read_text())
+            self._export(folder, network.architecture, (folder / CONFIG_FILE).read_text(encoding="utf-8"))
         barrier()
         return exported
 

@@ -1,5 +1,8 @@
 """Checks that settings make of themselves."""
 
+import os
+from typing import Any
+
 from dataset_diffusion.errors import InputError
 
 
@@ -7,6 +10,16 @@ def require(condition: bool, setting: str, value: object, remedy: str) -> None:
     """Raise the InputError "setting=value: remedy" unless the condition holds."""
     if not condition:
         raise InputError(f"{setting}={'null' if value is None else value}: {remedy}")
+
+
+def expand_home(settings: Any, *names: str) -> None:
+    """Put the home folder in the place of a "~/" that paths of (frozen) settings begin with.
+
+    No shell expands it in a file, between quotes, or behind a dotted key.
+    """
+    for name in names:
+        if value := getattr(settings, name):
+            object.__setattr__(settings, name, os.path.expanduser(value) if value.startswith("~/") else value)
 
 
 def one_of(choices: tuple[str, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,11 +31,10 @@ def to_settings(settings_class: type[Settings], cfg: DictConfig) -> Settings:
 
     Raises InputError that names the setting when a key is unknown, missing or of another type; what a dataclass'
     own `__post_init__` raises passes through. Text that spells a number is taken for the number (an environment
-    variable is always text), a number for text; 1.5 is no whole number, and true no number at all. Text that begins
-    with "~/" is a path in the home folder: no shell expands it in a file, between quotes or behind a dotted key.
+    variable is always text), a number for text; 1.5 is no whole number, and true no number at all.
     """
     try:
-        values = _prepared(OmegaConf.to_container(cfg, resolve=True))
+        values = _without_missing(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {first_line(error)}") from error
     # A dataclass of the standard library takes pydantic's configuration from what holds it: hence the tuple.
@@ -65,11 +63,10 @@ def as_typed(value: Any) -> str:
             return str(value)
 
 
-def _prepared(values: Any) -> Any:
-    """The values without those that are missing, and with the home folder in the place of "~"."""
+def _without_missing(values: Any) -> Any:
     if isinstance(values, dict):
-        return {str(key): _prepared(value) for key, value in values.items() if value != NO_DEFAULT}
-    return str(Path(values).expanduser()) if isinstance(values, str) and values.startswith("~/") else values
+        return {str(key): _without_missing(value) for key, value in values.items() if value != NO_DEFAULT}
+    return values
 
 
 def _explain(error: ValidationError, settings_class: type) -> str:

@@ -5,7 +5,7 @@ The docstring below a field is what `--help` says about it.
 
 from dataclasses import dataclass, field
 
-from dataset_diffusion.settings.checks import require
+from dataset_diffusion.settings.checks import expand_home, require
 from dataset_diffusion.settings.protocol import TRAINED, require_protocol
 
 DATASETS = ("toy", "voc", "coco", "folder")
@@ -56,6 +56,7 @@ class EvaluateSettings:
     """true: also write predictions/<id>.png and overlay.png"""
 
     def __post_init__(self) -> None:
+        expand_home(self, "checkpoint", "data_root", "output_dir", "cache_dir")
         require(bool(self.checkpoint), "checkpoint", self.checkpoint, "name the segmentor.pth that dd-train exported")
         require_protocol(self.test_scale, self.test_mode, TRAINED)
         require(bool(self.cache_dir), "cache_dir", self.cache_dir, "name a folder that can be written")

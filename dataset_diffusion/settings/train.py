@@ -6,7 +6,7 @@ The docstring below a field is what `--help` says about it.
 import math
 from dataclasses import dataclass, field, replace
 
-from dataset_diffusion.settings.checks import one_of, require
+from dataset_diffusion.settings.checks import expand_home, one_of, require
 from dataset_diffusion.settings.protocol import OWN_SIZE, TestProtocol, parse_scale, require_protocol
 
 DEPTHS = (18, 50, 101)
@@ -53,6 +53,7 @@ class SegmentorSettings:
     """mask2former: points of an image that the loss looks at"""
 
     def __post_init__(self) -> None:
+        expand_home(self, "config", "pretrained")
         require(self.kind in SEGMENTOR_KINDS, "segmentor.kind", self.kind, one_of(SEGMENTOR_KINDS))
         if self.kind == "mmseg":
             remedy = "name one of mmsegmentation's, e.g. segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512, or a file"
@@ -90,6 +91,9 @@ class TrainingFolderSettings:
     """use only this many of its images, drawn with the seed; null: all"""
     vocabulary: str | None = None
     """the labels of a folder without dataset.json: voc, coco, or a .yaml file"""
+
+    def __post_init__(self) -> None:
+        expand_home(self, "root", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ class TrainSettings:
     """a pixel stays ignored where the first segmentor gives its label a lower probability"""
 
     def __post_init__(self) -> None:
+        expand_home(self, "dataset_dir", "work_dir", "cache_dir", "val")
         for name in ("work_dir", "cache_dir"):
             require(bool(getattr(self, name)), name, getattr(self, name), "name a folder")
         require(self.dataset_dir != "", "dataset_dir", "", "name a folder")

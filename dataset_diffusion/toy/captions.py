@@ -99,9 +99,9 @@ def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Rand
     for entry in vocabulary.classes:
         if entry.word not in VOC_WORDS:
             raise InputError(
-                f"prompts.template=toy: the toy model draws no {entry.word!r}, only {', '.join(VOC_WORDS)}; name "
-                "some of these, or set prompts.template=generic and the model.path of another model "
-                "(experiment=voc has both)"
+                f"prompts.template=toy: the toy model draws no {entry.word!r}, only {', '.join(VOC_WORDS)}; set "
+                "vocabulary=voc, or name some of these in vocabulary.classes; or set prompts.template=generic and the "
+                "model.path of another model (experiment=voc has both)"
             )
     number_of = {label: VOC_WORDS.index(vocabulary[label].word) + 1 for label in vocabulary.class_ids}
     return partial(_caption_of_labels, number_of)

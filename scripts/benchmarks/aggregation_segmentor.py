@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 
@@ -25,6 +26,7 @@ from dataset_diffusion.settings.convert import to_settings
 from dataset_diffusion.settings.generate import AGGREGATIONS, GenerateSettings
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, VALIDATION_SEEDS
 from scripts.benchmarks.toy_table import SIDE, small_training, split_file, train_and_test
+from scripts.reproduction.__main__ import weights_of
 from scripts.reproduction.records import read_record, write_record
 from scripts.reproduction.scale import FULL
 from scripts.reproduction.segmentor import SMALL_SEGMENTOR
@@ -46,13 +48,15 @@ def main() -> None:
     validation = work / "validation"
     if not split_file(validation, "val").exists():
         write_folder(validation, rendered_items(VALIDATION_SEEDS[: FULL.validation]), "val", SIDE)
+    common: dict[str, Any] = {"weights": weights_of(settings), "segmentor": SMALL_SEGMENTOR}
+    common |= {"sampler": asdict(settings.sampler), "scale": asdict(FULL)}
     masks: dict[str, list[float]] = {name: [] for name in AGGREGATIONS}
     segmentors: dict[str, list[float]] = {name: [] for name in AGGREGATIONS}
     for seed in SEEDS:
         for aggregation in AGGREGATIONS:
             attention = replace(settings.attention, aggregation=aggregation)
             path = work / f"{aggregation}_seed{seed}.json"
-            made_by = {"attention": asdict(attention), "sampler": asdict(settings.sampler), "scale": asdict(FULL)}
+            made_by = {**common, "attention": asdict(attention)}
             figures = read_record(path, made_by)
             if figures is None:
                 figures = measure(replace(settings, attention=attention), seed, work / "training", validation)

@@ -153,7 +153,7 @@ def _digest(folder: Path) -> str:
     """Results of another folder must not be taken for this one's."""
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
-        raise SystemExit(f"--generated={folder}: is no finished folder of dd-generate")
+        raise SystemExit(f"--generated={folder}: is not a finished dd-generate folder")
     return hashlib.sha256(manifest.read_bytes()).hexdigest()[:8]
 
 

@@ -54,11 +54,13 @@ def main() -> None:
     """Time all of them, or train one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", choices=TRAINABLE, help="train this one; without it, all are timed")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/alternative"), help="of the training")
+    parser.add_argument("--work-dir", type=Path, help="of the training, another for each")
     parser.add_argument("--samples", type=int, default=16_000, help="that the training sees (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=8_000, help="that it draws them from (default %(default)s)")
     args = parser.parse_args()
     if args.train:
+        if not args.work_dir:
+            parser.error("--train needs a --work-dir")
         train(args.train, args.work_dir, args.samples, args.scenes)
     else:
         print_costs()

@@ -113,7 +113,7 @@ def test_an_image_need_not_end_as_a_jpeg_does(folder: Path) -> None:
     assert find_faults(folder, "train", num_labels=21) == []
 
 
-def test_the_mark_at_the_beginning_of_a_file_of_windows_is_no_fault(folder: Path) -> None:
+def test_a_byte_order_mark_is_no_fault(folder: Path) -> None:
     split(folder).write_text(split(folder).read_text(), encoding="utf-8-sig")
     assert find_faults(folder, "train", num_labels=21) == []
 

@@ -86,7 +86,7 @@ def start_killed_after_a_checkpoint(settings: TrainSettings, checkpoints: int, d
 
 def test_a_run_killed_at_random_ends_as_an_uninterrupted_one(uninterrupted: Run, dataset_dir, work_dir) -> None:
     moment = random.Random(os.urandom(8))
-    settings = tiny_settings(dataset_dir, work_dir, checkpoint_interval=4)
+    settings = tiny_settings(dataset_dir, work_dir, checkpoint_interval=2)
     stopped_at = start_killed_after_a_checkpoint(settings, moment.randint(1, 2), moment.uniform(0, 0.05))
     assert 0 < stopped_at < settings.iterations
     # The folder may have been moved in the meantime.
