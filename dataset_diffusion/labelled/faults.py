@@ -49,8 +49,8 @@ def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
 
     Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have an image in JPEGImages/ (see
     find_image) and SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ...
-    num_labels - 1 or 255. Masks are decoded; of images the header is read and whether they have their end. Raises InputError if there is no
-    split file.
+    num_labels - 1 or 255. Masks are decoded; of images the header is read and whether they have their end. Raises
+    InputError if there is no split file.
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     sample_ids, faults = read_split(split_file)

@@ -82,7 +82,8 @@ def settings_for(work_dir: Path, dataset_dir: Path | None, real: Path | None = N
     folders = {}
     if real:
         folders["real"] = TrainingFolderSettings(str(real), split, weight=0.5 if dataset_dir else None)
-    settings = tiny_settings(work_dir, work_dir, segmentor=SMALL, iterations=4, batch_size=4, **changes)
+    changes = {"iterations": 4, "batch_size": 4, **changes}
+    settings = tiny_settings(work_dir, work_dir, segmentor=SMALL, **changes)
     cache_dir = str(work_dir.parent / "cache")
     generated = str(dataset_dir) if dataset_dir else None
     return dataclasses.replace(settings, dataset_dir=generated, data=DataSettings(folders), cache_dir=cache_dir)
@@ -98,14 +99,14 @@ def test_real_images_alone_are_trained_and_validated_on(name: str, real, work_di
 
 
 def test_real_and_generated_images_killed_and_resumed(generated, real, work_dir: Path) -> None:
-    train(settings_for(work_dir / "mixed", generated["coco"], real["coco"]))
-    killed = settings_for(work_dir / "killed", generated["coco"], real["coco"], checkpoint_interval=1)
-    assert 0 < start_killed_after_a_checkpoint(killed, 2, 0) < 4
+    train(settings_for(work_dir / "mixed", generated["coco"], real["coco"], iterations=8))
+    killed = settings_for(work_dir / "killed", generated["coco"], real["coco"], iterations=8, checkpoint_interval=1)
+    assert 0 < start_killed_after_a_checkpoint(killed, 2, 0) < 8
     # The real data may have been moved in the meantime.
     moved = shutil.copytree(real["coco"], work_dir / "moved")
     folders = DataSettings({"real": dataclasses.replace(killed.data.train["real"], root=str(moved))})
     train(dataclasses.replace(killed, data=folders, resume=True))
-    left, right = (load_strictly(work_dir / run / "iter_4.pth") for run in ("mixed", "killed"))
+    left, right = (load_strictly(work_dir / run / "iter_8.pth") for run in ("mixed", "killed"))
     for part in ("state_dict", "ema_state_dict", "optimizer"):
         require_equal(left[part], right[part], part)
 
