@@ -7,6 +7,7 @@ with record_attention(pipe, [["cat", "sofa"]]) as recorded:
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -48,8 +49,8 @@ def record_attention(
     same, to the bit, as without recording. The other arguments are those of `attention` in dd-generate. Works with any
     scheduler, with image-to-image and inpainting pipelines, and with several images for a prompt.
 
-    Raises InputError for a pipeline that cannot be recorded, for one that is compiled, for words that are not
-    in their prompt, and for prompts that are given as embeddings.
+    Raises InputError for a pipeline that cannot be recorded, that is compiled or that is recorded already, for words
+    that are not in their prompt, for prompts that are given as embeddings, and for a second call.
     """
     settings = AttentionSettings(
         self_resolution=self_resolution,
@@ -83,6 +84,10 @@ class RecordedAttention:
 
     def __enter__(self) -> Self:
         require_not_compiled(self._family.denoiser)
+        if self._make_recorder is not None:
+            raise InputError("record_attention: this one has its recording; call record_attention for another")
+        if isinstance(getattr(self._pipe.encode_prompt, "__self__", None), RecordedAttention):
+            raise InputError("record_attention: the pipeline is recorded already; leave that `with` block first")
         self._guards.__enter__()
         self._encode_prompt: Callable[..., Any] = self._pipe.encode_prompt
         self._pipe.encode_prompt = self._observe_prompt
@@ -111,6 +116,7 @@ class RecordedAttention:
 
     def scores(self, power: int = AttentionSettings.power) -> list[ClassScores]:
         """For each image the scores of its class words, [K, H, W] in [0, 1]; class k has the id k + 1."""
+        power = replace(self._settings, power=power).power
         return [
             class_scores(class_evidence(maps, spans, power), range(1, len(spans) + 1), self._image_size)
             for maps, spans in zip(self.maps, self.spans, strict=True)
@@ -125,19 +131,25 @@ class RecordedAttention:
         """For each image a mask [H, W] uint8: 0 background, 1 the first of its class words, 2 the second, ...
 
         255 where the best score lies between the thresholds; nowhere if only `threshold` is given. `power` is the
-        exponent of the self-attention (arXiv 2309.14303).
+        exponent of the self-attention (arXiv 2309.14303). Raises InputError for values that dd-generate does not take.
         """
         low = threshold if uncertainty_threshold is None else uncertainty_threshold
-        return [label_mask(scores, threshold, low).labels for scores in self.scores(power)]
+        mask = MaskSettings(threshold, low)
+        return [
+            label_mask(scores, mask.threshold, mask.uncertainty_threshold).labels for scores in self.scores(power)
+        ]
 
     def heatmaps(self, power: int = 0) -> list[np.ndarray]:
         """For each image and class word where its attention is: [K, H, W] float32 in [0, 1]."""
         return [scores.scores.clamp(0, 1).cpu().numpy() for scores in self.scores(power)]
 
     def overlays(self, images: Sequence[Any], power: int = 0) -> list[list[np.ndarray]]:
-        """For each image and class word the image under its heat map: [H, W, 3] uint8. `images` are PIL or arrays."""
+        """For each image and class word the image under its heat map: [H, W, 3] uint8.
+
+        `images` are those of the call, PIL or arrays [H, W, 3]: uint8, or the floats in [0, 1] of output_type="np".
+        """
         return [
-            [draw_heatmap(np.asarray(image), heatmap) for heatmap in heatmaps]
+            [draw_heatmap(_as_bytes(image), heatmap) for heatmap in heatmaps]
             for image, heatmaps in zip(images, self.heatmaps(power), strict=True)
         ]
 
@@ -183,3 +195,8 @@ class RecordedAttention:
         self._recorder = self._make_recorder(layers, self._images_per_prompt)
         self._recorder.__enter__()
         self._recorder.begin_call(args, kwargs)
+
+
+def _as_bytes(image: Any) -> np.ndarray:
+    array = np.asarray(image)
+    return array if array.dtype == np.uint8 else (255 * array).round().astype(np.uint8)

@@ -75,8 +75,10 @@ def test_masks_heat_maps_and_overlays_have_the_images_shape(pipes, family: str) 
     assert [heatmap.shape for heatmap in heatmaps] == [(2, 32, 48), (1, 32, 48)]
     assert heatmaps[0].min() == 0
     assert heatmaps[0].max() > 0.95
-    overlays = recorded.overlays([(255 * image).astype(np.uint8) for image in images])
+    overlays = recorded.overlays(images)
     assert overlays[0][1].shape == (32, 48, 3)
+    of_bytes = recorded.overlays([(255 * image).round().astype(np.uint8) for image in images])
+    assert np.array_equal(overlays[0][1], of_bytes[0][1])
 
 
 def test_several_images_of_a_prompt(pipes, family: str) -> None:
@@ -171,6 +173,39 @@ def test_embeddings_two_calls_and_no_call_are_refused(pipes) -> None:
         pass
     with pytest.raises(RuntimeError, match="call the pipeline inside"):
         recorded.heatmaps()
+
+
+def test_a_second_block_of_one_recorder_is_refused(pipes) -> None:
+    recorded = record_attention(pipes["sd"], WORDS)
+    with recorded:
+        call(pipes["sd"])
+    with pytest.raises(InputError, match="call record_attention for another"), recorded:
+        pass
+
+
+def test_a_block_within_a_block_is_refused_and_the_outer_one_still_records(pipes) -> None:
+    pipe = pipes["sd"]
+    with record_attention(pipe, WORDS) as recorded:
+        with pytest.raises(InputError, match="recorded already"), record_attention(pipe, WORDS):
+            pass
+        call(pipe)
+    assert len(recorded.heatmaps()) == 2
+    assert "encode_prompt" not in vars(pipe)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"threshold": 1.5}, "mask.threshold=1.5"),
+        ({"threshold": 0.5, "uncertainty_threshold": 0.6}, "mask.uncertainty_threshold=0.6"),
+        ({"power": -1}, "attention.power=-1"),
+    ],
+)
+def test_values_that_dd_generate_refuses_make_no_mask(pipes, values, message: str) -> None:
+    with record_attention(pipes["sd"], WORDS) as recorded:
+        call(pipes["sd"])
+    with pytest.raises(InputError, match=message):
+        recorded.label_masks(**values)
 
 
 def test_a_pipeline_of_another_family_and_a_compiled_one_are_refused(pipes, tmp_path: Path) -> None:
