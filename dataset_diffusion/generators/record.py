@@ -135,9 +135,7 @@ class RecordedAttention:
         """
         low = threshold if uncertainty_threshold is None else uncertainty_threshold
         mask = MaskSettings(threshold, low)
-        return [
-            label_mask(scores, mask.threshold, mask.uncertainty_threshold).labels for scores in self.scores(power)
-        ]
+        return [label_mask(scores, mask.threshold, mask.uncertainty_threshold).labels for scores in self.scores(power)]
 
     def heatmaps(self, power: int = 0) -> list[np.ndarray]:
         """For each image and class word where its attention is: [K, H, W] float32 in [0, 1]."""
