@@ -57,6 +57,8 @@ def add_lora(pipe: "diffusers.DiffusionPipeline", lora: LoraSettings) -> None:
     path = Path(lora.path).expanduser()
     if path.is_file():
         path, options = path.parent, {"weight_name": path.name}
+    elif not path.is_dir() and lora.path.startswith(("/", ".", "~")):
+        raise InputError(f"{where}: no such file or folder")
     try:
         pipe.load_lora_weights(str(path) if path.is_dir() else lora.path, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
