@@ -10,8 +10,7 @@ def peak_mebibytes(process: int | str = "self") -> float:
     """The most memory that a running process, by its number, has had since its program began, in MiB.
 
     Linux says so in /proc. What getrusage says there is more: a started process takes over the peak of the one that
-    started it. Elsewhere there is only that, and only of this
-    process: of another it is nan.
+    started it. Elsewhere there is only that, and only of this process: of another it is nan.
     """
     status = Path(f"/proc/{process}/status")
     if status.exists():
