@@ -377,10 +377,10 @@ def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: b
     """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
     # The toy's captions are handed over: prompts/ knows no toy. Another model may draw what captions of a file ask for.
     prompts = settings.prompts
-    is_toys = settings.model.path == TOY_MODEL or prompts.source in ("template", "llm") or prompts.fill != "none"
-    write_caption = toy_captions(vocabulary) if prompts.template == "toy" and is_toys else None
+    for_toy = settings.model.path == TOY_MODEL or prompts.source in ("template", "llm") or prompts.fill != "none"
+    write_caption = toy_captions(vocabulary) if prompts.template == "toy" and for_toy else None
     # A language model's caption must fit; other sources' are shortened.
-    fitting = _fits(settings, vocabulary) if settings.prompts.source == "llm" else None
+    fitting = _fits(settings, vocabulary) if prompts.source == "llm" else None
     number, seed = settings.num_images, settings.seed
     return plan_prompts(prompts, vocabulary, number, seed, write_caption, fitting, progress)
 

@@ -43,8 +43,8 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether bfloat16 is worth its lost digits on `device`: at least 1.25 times as fast as float32.
 
     CPUs that have its instructions differ too much for a list of them: with some it is twice as fast as float32, with
-    others half as fast. So a matrix product is timed, in milliseconds. Where a CPU has none of them, a product of this
-    size takes seconds; that it is hopeless shows in a smaller one.
+    others half as fast. So a matrix product is timed, in milliseconds. A CPU that emulates them
+    takes seconds for a large one; that it is hopeless shows in a small one.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

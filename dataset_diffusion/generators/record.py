@@ -116,7 +116,7 @@ class RecordedAttention:
 
     def scores(self, power: int = AttentionSettings.power) -> list[ClassScores]:
         """For each image the scores of its class words, [K, H, W] in [0, 1]; class k has the id k + 1."""
-        power = replace(self._settings, power=power).power
+        power = replace(self._settings, power=power).power  # checked as the setting is
         return [
             class_scores(class_evidence(maps, spans, power), range(1, len(spans) + 1), self._image_size)
             for maps, spans in zip(self.maps, self.spans, strict=True)

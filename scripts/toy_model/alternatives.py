@@ -5,7 +5,7 @@
 
 A training goes on from the shipped weights (layers that they lack begin as if they were not there) and writes a
 pipeline folder for `scripts.toy_model.measure_masks model.path=...`. Compare it with one of "shipped" of the same
-length, which sees the same scenes, captions and noise.
+length, which sees the same scenes, captions and noise. Runs on the CPU.
 """
 
 import argparse
@@ -48,6 +48,8 @@ TRAINABLE = tuple(name for name in ALTERNATIVES if name != "autoencoder of facto
 WARMUP_STEPS = 50
 DECAY_FROM = 0.5
 REPEATS = 5
+SAVE_EVERY = 20
+"""Steps between two saved states: a training that is stopped loses no more."""
 
 
 def main() -> None:
@@ -113,7 +115,7 @@ def train(name: str, work_dir: Path, num_samples: int, num_scenes: int) -> None:
     stage = Stage(IMAGE_SIZE, num_samples, DECAY_FROM)
 
     def save_now_and_then() -> None:
-        if process_rank() == 0 and training.num_samples // training.samples_per_step % 100 == 0:
+        if process_rank() == 0 and training.num_samples // training.samples_per_step % SAVE_EVERY == 0:
             training.save()
 
     training.run(stage, 0, scenes.latents(IMAGE_SIZE, pipe.vae), scenes.descriptions(), save_now_and_then)
