@@ -1,11 +1,15 @@
 """Train the autoencoder between 128 x 128 images and 32 x 32 latents."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm import trange
 
+from dataset_diffusion.hardware import bfloat16_is_fast
 from scripts.toy_model.recipe import AUTOENCODER_CONFIG, IMAGE_SIZE, Recipe
 from scripts.toy_model.scenes import encode_images
 
@@ -18,16 +22,19 @@ KL_WEIGHT = 3e-3
 EDGE_WEIGHT = 0.3
 
 
-def train_autoencoder(images: np.ndarray, recipe: Recipe, device: torch.device) -> AutoencoderKL:
+def train_autoencoder(
+    images: np.ndarray, recipe: Recipe, device: torch.device, config: Mapping[str, Any] = AUTOENCODER_CONFIG
+) -> AutoencoderKL:
     """Train on [scenes, 128, 128, 3] uint8 images; the latents come out with mean 0 and deviation 1 in each channel."""
-    vae = AutoencoderKL(**AUTOENCODER_CONFIG).to(device, memory_format=torch.channels_last).train()
+    vae = AutoencoderKL(**config).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / recipe.autoencoder_steps))
     generator = np.random.default_rng(recipe.seed)
+    in_bfloat16 = bfloat16_is_fast(device)
     bar = trange(recipe.autoencoder_steps, desc="autoencoder", unit="step")
     for step in bar:
         pixels = _batch(images, generator, whole=step % WHOLE_EVERY == WHOLE_EVERY - 1).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16):
             distribution = vae.encode(pixels).latent_dist
             decoded = vae.decode(distribution.sample()).sample
         loss = reconstruction_loss(decoded.float(), pixels) + KL_WEIGHT * distribution.kl().mean() / pixels[0].numel()

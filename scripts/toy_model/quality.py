@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from diffusers import DDPMScheduler
+from diffusers import AutoencoderKL, DDPMScheduler
 
 from dataset_diffusion.calibration.recording import LabelledImage, NoisedRecorder, RecordedImage
 from dataset_diffusion.settings.generate import AttentionSettings
@@ -83,6 +84,20 @@ def class_word_gain(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> fl
         alone, appended = _denoising_losses(pipe, seed, (caption, _caption(seed, "appended")))[:, -1].tolist()
         gains.append(alone - appended)
     return sum(gains) / max(1, len(gains))
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
+    """The peak signal-to-noise ratio, in dB, of images [N, H, W, 3] uint8 that are encoded and decoded again.
+
+    Of the squared error over all images; what is decoded is clipped to the range of an image, but not rounded.
+    """
+    errors = []
+    for image in images:
+        decoded = vae.decode(encode_images(vae, image[None])).sample[0].clamp(-1, 1)
+        pixels = torch.tensor(image).to(vae.device).permute(2, 0, 1) / 127.5 - 1
+        errors.append((decoded - pixels).square().mean())
+    return float(10 * torch.log10(4 / torch.stack(errors).mean()))  # the range of -1 ... 1 is 2
 
 
 def _caption(seed: int, style: CaptionStyle) -> str:
