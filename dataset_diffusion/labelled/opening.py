@@ -13,7 +13,7 @@ from dataset_diffusion.labelled.coco import CocoDataset
 from dataset_diffusion.labelled.coco_style import CocoStyleDataset
 from dataset_diffusion.labelled.images_with_masks import open_images_with_masks
 from dataset_diffusion.labelled.label_names import Labels, read_labels
-from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.labelled.toy_scenes import toy_class_ids, toy_validation_set
 from dataset_diffusion.labelled.voc_style import VocDataset
 from dataset_diffusion.settings.evaluate import EvaluateSettings
 from dataset_diffusion.vocabulary import load_vocabulary
@@ -37,14 +37,15 @@ class EvaluationDataset(Protocol):
 
 
 def open_dataset(settings: EvaluateSettings, label_names_of_segmentor: Sequence[str]) -> EvaluationDataset:
-    """Open the dataset that the settings name; the toy one is made when it is not there yet.
+    """Open the dataset that the settings name; the toy one, of the segmentor's classes, is made if it is not there yet.
 
     A folder without a dataset.json says nothing about its labels: they are then read as the segmentor's. Raises
     InputError naming the file or folder that does not fit the dataset's layout.
     """
     name, split, cache_dir = settings.dataset.name, settings.dataset.split, Path(settings.cache_dir)
     if name == "toy":
-        return VocDataset(name, toy_validation_set(cache_dir), split, load_vocabulary("voc").label_names)
+        class_ids = toy_class_ids(f"dataset={name}", label_names_of_segmentor)
+        return VocDataset(name, toy_validation_set(cache_dir, class_ids), split, label_names_of_segmentor)
     data_root = Path(str(settings.data_root))
     if not data_root.is_dir():
         raise InputError(f"data_root={data_root}: no such folder")

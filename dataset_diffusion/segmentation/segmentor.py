@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dataset_diffusion.errors import InputError
@@ -30,6 +31,8 @@ TOO_SMALL = "Kernel size can't be greater than actual input size"
 """What torch says of an input that a convolution without enough padding does not fit on (SegFormer's first: 8 x 8)."""
 GPU_BATCH_SIZE = 8
 """Images of one size that go through the network at once on a GPU."""
+
+AnyImage = np.ndarray | Image.Image
 
 
 class Segmentor:
@@ -67,11 +70,11 @@ class Segmentor:
             described |= {"test_scale": "own", "tta_scales": list(TTA_SCALES), "tta_flip": True}
         return described
 
-    def predict(self, images: Sequence[np.ndarray], tta: bool = False) -> list[np.ndarray]:
+    def predict(self, images: Sequence[AnyImage], tta: bool = False) -> list[np.ndarray]:
         """The likeliest label of each pixel.
 
         Args:
-            images: [H, W, 3] uint8 RGB, of any sizes.
+            images: [H, W, 3] uint8 RGB, of any sizes; RGB images of Pillow, too.
             tta: average over scales and mirror images (`TTA_SCALES`), in place of the protocol's one scale.
 
         Returns:
@@ -79,16 +82,16 @@ class Segmentor:
         """
         return self._labels(images, tta, threshold=0)
 
-    def predict_confident(self, images: Sequence[np.ndarray], threshold: float, tta: bool = False) -> list[np.ndarray]:
+    def predict_confident(self, images: Sequence[AnyImage], threshold: float, tta: bool = False) -> list[np.ndarray]:
         """As `predict`, with 255 where the likeliest label's probability is below the threshold."""
         return self._labels(images, tta, threshold)
 
-    def predict_probabilities(self, image: np.ndarray, tta: bool = False) -> Tensor:
+    def predict_probabilities(self, image: AnyImage, tta: bool = False) -> Tensor:
         """The probability of each label [C, H, W], float32 on the CPU, summing to 1 over C, of one image as above."""
         ((_, probabilities),) = self._probabilities([image], tta)
         return probabilities[0].cpu()
 
-    def _labels(self, images: Sequence[np.ndarray], tta: bool, threshold: float) -> list[np.ndarray]:
+    def _labels(self, images: Sequence[AnyImage], tta: bool, threshold: float) -> list[np.ndarray]:
         predicted: dict[int, np.ndarray] = {}
         for indices, probabilities in self._probabilities(images, tta):
             confidence, labels = probabilities.max(dim=1)
@@ -97,17 +100,18 @@ class Segmentor:
         return [predicted[index] for index in range(len(images))]
 
     @torch.inference_mode()
-    def _probabilities(self, images: Sequence[np.ndarray], tta: bool) -> Iterator[tuple[list[int], Tensor]]:
+    def _probabilities(self, images: Sequence[AnyImage], tta: bool) -> Iterator[tuple[list[int], Tensor]]:
         """The probabilities [B, C, H, W] of images of one size, with their indices."""
         of_size = defaultdict(list)
-        for index, image in enumerate(images):
+        arrays = [np.asarray(image) for image in images]
+        for index, image in enumerate(arrays):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise ValueError(f"an image is [H, W, 3] uint8, got {image.shape} {image.dtype}")
             of_size[image.shape].append(index)
         for indices in of_size.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
-                yield batch, self._probabilities_of_batch([images[index] for index in batch], tta)
+                yield batch, self._probabilities_of_batch([arrays[index] for index in batch], tta)
 
     def _probabilities_of_batch(self, images: list[np.ndarray], tta: bool) -> Tensor:
         if not tta:

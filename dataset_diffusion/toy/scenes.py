@@ -45,6 +45,7 @@ VOC_WORDS: tuple[str, ...] = (
 )
 """The class words in PASCAL VOC's order: class i is `VOC_WORDS[i - 1]`."""
 
+ALL_CLASSES = range(1, len(VOC_WORDS) + 1)
 MAX_OBJECTS = 3
 MIN_SIZE = 32
 
@@ -100,7 +101,11 @@ def choose_background(class_ids: Sequence[int], rng: random.Random) -> str:
 
 
 def render_scene(
-    seed: int, size: int = 128, class_ids: Sequence[int] | None = None, background: str | None = None
+    seed: int,
+    size: int = 128,
+    class_ids: Sequence[int] | None = None,
+    background: str | None = None,
+    among: Sequence[int] = ALL_CLASSES,
 ) -> Scene:
     """Renders the scene of a seed.
 
@@ -109,6 +114,7 @@ def render_scene(
         size: width and height in pixels, at least `MIN_SIZE`.
         class_ids: the classes of its one to three objects, each 1..20, chosen by the seed if None.
         background: one of `BACKGROUND_NAMES`, chosen by the seed if None.
+        among: the classes, each 1..20, that the seed chooses from.
 
     Returns:
         The scene.
@@ -126,7 +132,7 @@ def render_scene(
         raise ValueError(f"no background {background!r}; there are {', '.join(BACKGROUND_NAMES)}")
 
     rng = random.Random(seed)
-    classes = tuple(class_ids) if class_ids is not None else _choose_classes(rng)
+    classes = tuple(class_ids) if class_ids is not None else _choose_classes(rng, among)
     if background is None:
         background = choose_background(classes, rng)
     side = size * SUPERSAMPLING
@@ -149,9 +155,9 @@ def render_scene(
     return Scene(image, class_of_owner[owners], objects, background)
 
 
-def _choose_classes(rng: random.Random) -> tuple[int, ...]:
-    count = rng.choices((1, 2, 3), _OBJECT_COUNT_WEIGHTS)[0]
-    classes = rng.sample(range(1, len(VOC_WORDS) + 1), count)
+def _choose_classes(rng: random.Random, among: Sequence[int]) -> tuple[int, ...]:
+    count = min(rng.choices((1, 2, 3), _OBJECT_COUNT_WEIGHTS)[0], len(among))
+    classes = rng.sample(among, count)
     if count > 1 and rng.random() < _SAME_CLASS_CHANCE:
         classes[1] = classes[0]
     return tuple(classes)

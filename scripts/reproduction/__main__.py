@@ -16,6 +16,7 @@ shipped model, to docs/results/, anything else to the work folder.
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, replace
@@ -177,7 +178,7 @@ def digest(settings: GenerateSettings, weights: str) -> str:
 
 
 def claims_record(found: list[Finding]) -> list[dict[str, object]]:
-    """The claims as they go into reproduction.json; differences in points."""
+    """The claims as they go into reproduction.json; differences in points, half-widths null where there is none."""
     return [
         {
             "claim": finding.claim.text,
@@ -187,7 +188,7 @@ def claims_record(found: list[Finding]) -> list[dict[str, object]]:
             "metrics": {
                 outcome.metric: {
                     "difference": outcome.difference.mean,
-                    "half_width": outcome.difference.half_width,
+                    "half_width": None if math.isnan(width := outcome.difference.half_width) else width,
                     "count": outcome.count,
                     "verdict": outcome.verdict,
                 }

@@ -2,8 +2,8 @@
 
     python -m scripts.toy_model.compare_autoencoders --work-dir runs/autoencoders
 
-Both are trained from nothing on the same scenes, in the same order. The latents of both have as many numbers: 4 channels
-at 32 x 32, 16 channels at 16 x 16.
+Both are trained from nothing on the same scenes, in the same order. Their latents have as many numbers: 4 channels at
+32 x 32, 16 channels at 16 x 16.
 """
 
 import argparse

@@ -5,16 +5,16 @@ import pytest
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.labelled import toy_scenes
-from dataset_diffusion.labelled.toy_scenes import toy_validation_set
+from dataset_diffusion.labelled.toy_scenes import toy_class_ids, toy_validation_set
 from dataset_diffusion.labelled.voc_style import VocDataset
-from dataset_diffusion.toy.scenes import TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
+from dataset_diffusion.toy.scenes import ALL_CLASSES, TRAINING_SEEDS, VALIDATION_SEEDS, render_scene
 from dataset_diffusion.vocabulary import load_vocabulary
 
 SEEDS = VALIDATION_SEEDS[:4]
 
 
 def test_the_folder_has_the_scenes_of_its_seeds(tmp_path):
-    root = toy_validation_set(tmp_path / "cache", SEEDS)
+    root = toy_validation_set(tmp_path / "cache", ALL_CLASSES, SEEDS)
 
     folder = VocDataset("toy", root, "val", load_vocabulary("voc").label_names)
     assert len(folder.ids) == 4
@@ -26,38 +26,63 @@ def test_the_folder_has_the_scenes_of_its_seeds(tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [root.name]
 
 
+def test_some_classes_have_scenes_without_the_others(tmp_path):
+    names = ("background", "dining table", "cat")
+    class_ids = toy_class_ids("dataset=toy", names)
+    assert class_ids == (11, 8)
+    folder = VocDataset("toy", toy_validation_set(tmp_path, class_ids, SEEDS), "val", names)
+    seen = set()
+    for index, seed in enumerate(SEEDS):
+        image, labels = folder.load(index)
+        scene = render_scene(seed, among=class_ids)
+        assert np.abs(image.astype(int) - scene.image).mean() < 6
+        for label, class_id in enumerate(class_ids, start=1):
+            assert np.array_equal(labels == label, scene.label_mask == class_id)
+        seen |= set(np.unique(labels))
+    assert seen == {0, 1, 2}
+
+
+def test_vocs_own_names_are_known():
+    assert toy_class_ids("val=toy", load_vocabulary("voc").label_names) == tuple(ALL_CLASSES)
+
+
+def test_a_class_that_is_not_drawn_is_named():
+    with pytest.raises(InputError, match=r"^dataset=toy: the toy world draws no 'zebra' \(label 2 of"):
+        toy_class_ids("dataset=toy", ("background", "cat", "zebra"))
+
+
 def test_it_is_made_once(tmp_path, monkeypatch):
-    root = toy_validation_set(tmp_path, SEEDS)
+    root = toy_validation_set(tmp_path, ALL_CLASSES, SEEDS)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     drawn = []
-    monkeypatch.setattr(toy_scenes, "render_scene", lambda seed: drawn.append(seed) or render_scene(seed))
-    assert toy_validation_set(tmp_path, SEEDS) == root
+    monkeypatch.setattr(toy_scenes, "render_scene", lambda seed, among: drawn.append(seed) or render_scene(seed))
+    assert toy_validation_set(tmp_path, ALL_CLASSES, SEEDS) == root
     assert drawn == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    assert toy_validation_set(tmp_path, VALIDATION_SEEDS[:2]) != root
+    assert toy_validation_set(tmp_path, ALL_CLASSES, VALIDATION_SEEDS[:2]) != root
     assert drawn == list(VALIDATION_SEEDS[:2])
 
 
 def test_other_drawings_are_another_folder(tmp_path, monkeypatch):
-    digest = toy_scenes._digest(SEEDS)
-    assert digest == toy_scenes._digest(SEEDS)
+    digest = toy_scenes._digest(ALL_CLASSES, SEEDS)
+    assert digest == toy_scenes._digest(ALL_CLASSES, SEEDS)
     package = tmp_path / "package"
     shutil.copytree(toy_scenes.PACKAGE_DIR / "toy", package / "toy", ignore=shutil.ignore_patterns("model"))
     monkeypatch.setattr(toy_scenes, "PACKAGE_DIR", package)
-    assert toy_scenes._digest(SEEDS) == digest
+    assert toy_scenes._digest(ALL_CLASSES, SEEDS) == digest
     (package / "toy" / "drawings" / "people.py").write_text("# another way to draw people\n")
-    assert toy_scenes._digest(SEEDS) != digest
+    assert toy_scenes._digest(ALL_CLASSES, SEEDS) != digest
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
-    def render_one(seed: int) -> None:
+    def render_one(seed: int, among: range) -> None:
         if seed == SEEDS[2]:
             raise KeyboardInterrupt
         return render_scene(seed)
 
     monkeypatch.setattr(toy_scenes, "render_scene", render_one)
     with pytest.raises(KeyboardInterrupt):
-        toy_validation_set(tmp_path, SEEDS)
+        toy_validation_set(tmp_path, ALL_CLASSES, SEEDS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,7 +94,7 @@ def test_another_run_may_be_first(tmp_path, monkeypatch):
         move(unfinished, root)
 
     monkeypatch.setattr(toy_scenes, "_move_unless_there", move_later)
-    root = toy_validation_set(tmp_path, SEEDS)
+    root = toy_validation_set(tmp_path, ALL_CLASSES, SEEDS)
     assert [path.name for path in root.iterdir()] == ["made by the other run"]
     assert [path.name for path in tmp_path.iterdir()] == [root.name]
 
@@ -83,4 +108,4 @@ def test_500_scenes_are_never_trained_on():
 def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(InputError, match=r"cache_dir=.*cache: cannot be written .*; choose another"):
-        toy_validation_set(tmp_path / "cache", SEEDS)
+        toy_validation_set(tmp_path / "cache", ALL_CLASSES, SEEDS)

@@ -120,6 +120,12 @@ def test_an_image_may_be_read_only(segmentor) -> None:
     assert segmentor.predict([image])[0].shape == (32, 32)
 
 
+def test_an_image_may_be_pillows(segmentor) -> None:
+    image = random_image(32, 40)
+    (from_pillow,), (expected,) = segmentor.predict([Image.fromarray(image)]), segmentor.predict([image])
+    assert np.array_equal(from_pillow, expected)
+
+
 def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> None:
     model = write_random_segmentor(tmp_path / "segmentor.pth", seed=3)
     loaded = load_segmentor(tmp_path / "segmentor.pth", "cpu")

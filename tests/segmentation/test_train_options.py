@@ -67,7 +67,7 @@ def test_a_folder_must_say_its_labels(tmp_path: Path, content: str | None, compl
 
 def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.parent.mkdir(exist_ok=True)
-    with pytest.raises(InputError, match="val=toy: has VOC's classes"):
+    with pytest.raises(InputError, match=r"^val=toy: the toy world draws no 'red'"):
         train(tiny_settings(dataset_dir, work_dir, val="toy"))
 
 

@@ -13,7 +13,10 @@ from PIL import Image
 
 from scripts.reproduction import __main__ as command
 from scripts.reproduction import study
+from scripts.reproduction.figures import Figures
+from scripts.reproduction.findings import findings
 from scripts.reproduction.scale import QUICK
+from scripts.reproduction.variants import Claim
 
 
 def run_here(work: Callable, jobs: Sequence, *_: object) -> None:
@@ -72,6 +75,12 @@ def test_what_is_less_than_all_does_not_replace_what_is_published(
     monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments])
     folder = command.results_folder(command.parse_arguments(), tmp_path)
     assert folder == (command.ROOT / "docs" / "results" if published else tmp_path / "results")
+
+
+def test_a_difference_of_one_seed_has_no_interval_in_the_record() -> None:
+    claim = Claim("the band helps", "reference", "no band", ("segmentor",))
+    (record,) = command.claims_record(findings(Figures(segmentor={"reference": [0.5], "no band": [0.4]}), [claim]))
+    assert json.loads(json.dumps(record, allow_nan=False))["metrics"]["segmentor"]["half_width"] is None
 
 
 @pytest.mark.parametrize(
