@@ -1,6 +1,6 @@
-"""From attention maps to evidence for each class: pure tensor functions.
+"""Pure tensor functions that turn attention maps into evidence for each class.
 
-The paper calls it self-attention exponentiation.
+The paper calls this self-attention exponentiation.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ def class_evidence(maps: AttentionMaps, spans: Sequence[Sequence[int]], power: i
     """How strongly each image position belongs to each class: `A_S ** power @ a_c`.
 
     `spans` holds, for each of the K classes, the positions of its tokens in the class prompt. Returns [K, h, w]
-    float32, not normalised, >= 0 up to the small overshoot of bicubic resizing. The resolution is that of the
-    self-attention, or with power 0 that of the cross-attention, which is then returned as it is.
+    float32, not normalised, >= 0 up to the small overshoot of bicubic resizing. It has the resolution of the
+    self-attention. With power 0, the classes' cross-attention is returned unchanged, at its own resolution.
     """
     evidence = class_attention(maps.cross, spans)
     if power == 0 or not spans:
@@ -42,7 +42,7 @@ def evidence_at_powers(maps: AttentionMaps, spans: Sequence[Sequence[int]], powe
 
 
 def _resized(evidence: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubically, as in the paper, but to whole cells of a finer map by their means: nothing is skipped."""
+    """Resize bicubically, as in the paper. Evidence that is finer by whole factors is averaged: nothing is skipped."""
     if evidence.shape[1] > size[0] and evidence.shape[1] % size[0] == evidence.shape[2] % size[1] == 0:
         return F.adaptive_avg_pool2d(evidence, size)
     return resize(evidence, size)
@@ -56,10 +56,10 @@ def class_attention(cross: Tensor, spans: Sequence[Sequence[int]]) -> Tensor:
 
 
 def exponentiate(self_attention: Tensor, class_maps: Tensor, power: int) -> Tensor:
-    """Spread each class's evidence to the positions that look alike: `self_attention ** power @ map`.
+    """Spread each class's evidence to positions that look similar: `self_attention ** power @ map`.
 
-    `self_attention` [N, N], row i being what position i attends to; `class_maps` [K, N]. Returns [K, N]. The power of
-    the matrix itself is never formed: `power` products with K vectors cost less by a factor of N / K.
+    Row i of `self_attention` [N, N] is what position i attends to. Takes `class_maps` [K, N] and returns [K, N]. The
+    matrix power is never formed: `power` products with K vectors are cheaper by a factor of N / K.
     """
     for _ in range(power):
         class_maps = class_maps @ self_attention.T

@@ -1,6 +1,6 @@
-"""How much each layer counts: by the likeness of its self-attention to one made from the model's dense features.
+"""Weight each layer by the similarity of its self-attention to one computed from the model's dense features.
 
-After the second step of arXiv 2603.06178.
+This follows the second step of arXiv 2603.06178.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,17 @@ from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
 
 TEMPERATURE = 0.1
-"""Cosines of -1 to 1 are divided by it: without, their softmax is nearly uniform, and every layer equally like it."""
+"""Divides cosines of -1 to 1: without it, their softmax is nearly uniform and every layer equally similar to it."""
 MOST_POSITIONS = 48 * 48
-"""Of a layer's self-attention map, which is kept for each layer during a call: 20 MiB in float32 for each image."""
+"""Limit for self-attention maps, of which one per layer is kept during a call: 20 MiB in float32 for each image."""
 
 
 def feature_attention(states: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """What each position would attend to if the likest features counted most: [B, N, C] -> [B, n, n] float32.
+    """What each position would attend to if the most similar features counted most: [B, N, C] -> [B, n, n] float32.
 
-    `states` are the features of the N positions of a `grid` (h, w), averaged over n cells in `size` rows and columns.
-    Rows are the softmax of the cosines between features less their mean over the image, which is alike everywhere.
+    `states` are the features at the N positions of a `grid` (h, w); they are averaged over n cells in `size` rows and
+    columns. Their mean over the image, which is the same everywhere, is subtracted. Each row is the softmax of the
+    cosines between the features.
     """
     features = states.float().transpose(1, 2).unflatten(2, grid)
     features = F.adaptive_avg_pool2d(features, size).flatten(2).transpose(1, 2)
@@ -31,24 +32,24 @@ def feature_attention(states: Tensor, grid: tuple[int, int], size: tuple[int, in
 
 
 def likeness(self_attention: Tensor, reference: Tensor) -> Tensor:
-    """The mean over positions of the cosine between rows of two attention maps [B, n, n]: [B], in 0 to 1."""
+    """The mean cosine between corresponding rows of two attention maps [B, n, n]: [B], in 0 to 1."""
     return F.cosine_similarity(self_attention, reference, dim=2).mean(dim=1)
 
 
 def layer_weights(likenesses: Mapping[str, Tensor], blocks: Iterable[str]) -> dict[str, Tensor]:
-    """The weights [B] of layers by the block that they are in; they sum to 1 for each image."""
+    """The layers' weights [B], keyed by block; they sum to 1 for each image."""
     chosen = {block: likenesses[block] for block in blocks}
     total = torch.stack(list(chosen.values())).sum(dim=0)
     return {block: value / total for block, value in chosen.items()}
 
 
 def block_of(name: str) -> str:
-    """The block that an attention module is in; its cross- and its self-attention have one weight."""
+    """The block that an attention module is in; a block's cross- and self-attention share one weight."""
     return name.rpartition(".")[0]
 
 
 def guides(layers: Iterable[AttentionLayer]) -> list[AttentionLayer]:
-    """The self-attention layers that the weights of cross-attention layers need besides those of `layers`.
+    """The self-attention layers, beyond those in `layers`, that are needed to weight the cross-attention layers.
 
     Raises InputError for maps that are too large to be kept for each layer.
     """

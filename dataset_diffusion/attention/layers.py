@@ -22,11 +22,11 @@ POOLED_SELF_RESOLUTION = 32
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """An attention layer: its dotted name in the model, what is recorded of it, and the (height, width) of its map.
+    """An attention layer: its dotted name in the model, the kind that is recorded, and its map's (height, width).
 
     A layer of joint attention, where image and text attend to each other, is listed twice: once for what the image
     attends to in the text (`is_cross`), and once for what it attends to in itself. `grid` is the height and width of
-    its image positions, where that is not `size`: its self-attention is then pooled to `size`.
+    its image positions where that differs from `size`; its self-attention is then pooled to `size`.
     """
 
     name: str
@@ -63,7 +63,7 @@ def find_attention_layers(unet: UNet2DConditionModel, latent_size: tuple[int, in
 
 
 def _added_conditions(unet: UNet2DConditionModel) -> dict[str, torch.Tensor] | None:
-    """SDXL's UNet is also given the pooled text and six sizes of the image; where it is small, other numbers fit."""
+    """SDXL's UNet also takes the pooled text and six sizes of the image. Small models have other dimensions."""
     if unet.config.addition_embed_type != "text_time":
         return None
     sizes = 6
@@ -81,9 +81,9 @@ def select_layers(
 ) -> tuple[AttentionLayer, ...]:
     """Keep the layers that the settings ask for: one resolution for cross-attention, and one for self-attention.
 
-    Where the settings leave it open, it is the one nearest to a quarter of the latent's side, but at least 16, for
-    cross-attention, and to half of it for self-attention: 16 and 32 for 64 x 64 latents, as in the paper. Raises
-    InputError if the model has no attention at a resolution that the settings name.
+    Where the settings leave it open, the available resolution nearest to a target is used: for cross-attention a
+    quarter of the latent's side, but at least 16; for self-attention half of it. For 64 x 64 latents these are 16 and
+    32, as in the paper. Raises InputError if the model has no attention at a resolution that the settings name.
     """
     side = min(latent_size)
     cross = [layer for layer in layers if layer.is_cross]
@@ -107,7 +107,7 @@ def _at_resolution(
 def joint_layers(
     names: Sequence[str], grid: tuple[int, int], settings: AttentionSettings
 ) -> tuple[AttentionLayer, ...]:
-    """The layers of a transformer whose joint attention, called `names`, has image positions in a `grid` (h, w).
+    """The layers of a transformer whose joint attention modules `names` have image positions in a `grid` (h, w).
 
     Cross-attention has the grid's resolution. Self-attention is pooled to the resolution that the settings name, or to
     the one nearest to 32. Raises InputError for a resolution that the grid cannot be pooled to.

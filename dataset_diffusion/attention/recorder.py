@@ -1,8 +1,8 @@
-"""Record attention while a model runs, whatever its family. The only code that hooks a model.
+"""Record attention while a model of any family runs. This is the only code that hooks a model.
 
-Within a recorded module, a function mode sees each call of torch's scaled_dot_product_attention with its queries and
-keys as they are after normalisation and rotary embedding. The paper's class-prompt cross-attention (arXiv 2309.14303)
-matches these queries with keys of the class words alone.
+Within a recorded module, a function mode sees each call to torch's scaled_dot_product_attention, with its queries and
+keys after normalisation and rotary embedding. The paper's class-prompt cross-attention (arXiv 2309.14303) matches these
+queries with the keys of the class words only.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,18 +23,18 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import AttentionMaps
 
 MOST_SCORES = {"cpu": 2**20}
-"""How many scores are computed at once on a device: on a CPU 4 MiB, which stay in its cache."""
+"""How many scores are computed at once, by device type: on a CPU 4 MiB, which stay in its cache."""
 MOST_SCORES_ELSEWHERE = 2**24
-"""64 MiB: a GPU that is given less waits for the next chunk."""
+"""64 MiB: with less, a GPU would wait for the next chunk."""
 
 
 @dataclass(frozen=True)
 class JointText:
-    """Where the text is in a joint attention of image and text.
+    """Where the text is in the joint attention of image and text.
 
-    Image positions begin at `image_start`. `words[i]` are the positions of the words of text i, without start, end and
-    padding tokens, and `classes[i]` those of its class words. The image's attention is the softmax over `words[i]`;
-    the maps have a row for each of `classes[i]`.
+    Image positions start at `image_start`. `words[i]` are the positions of the words of text i, without start, end and
+    padding tokens; `classes[i]` are the positions of its class words. The image's attention is the softmax over
+    `words[i]`; the maps have a row for each of `classes[i]`.
     """
 
     image_start: int
@@ -47,7 +47,7 @@ class JointText:
 
 @dataclass(frozen=True)
 class PromptText:
-    """The texts that a UNet makes its images from, `number` of them: the maps have a row for each position of them."""
+    """The `number` texts that a UNet makes its images from; the maps have a row for each position in them."""
 
     number: int
 
@@ -56,14 +56,14 @@ class PromptText:
 
 
 Call = Callable[[tuple[Any, ...], Mapping[str, Any]], bool]
-"""Whether a call of the model, by its arguments, is to be recorded."""
+"""Decides from the arguments of a model call whether to record it."""
 
 
 @dataclass(frozen=True)
 class StepWindow:
     """The share of the sampler's steps that is recorded, from `begin` to `end`: 0 is the noise, 1 the image.
 
-    `num_steps` says how many steps there are; it is asked when sampling has begun.
+    `num_steps` returns how many steps there are; it is called after sampling has started.
     """
 
     begin: float
@@ -71,11 +71,11 @@ class StepWindow:
     num_steps: Callable[[], int]
 
     def has(self, step: int) -> bool:
-        """Whether the middle of a step lies within."""
+        """Whether the middle of a step lies in the window."""
         return self.begin <= (step + 0.5) / self.num_steps() < self.end
 
     def check(self) -> None:
-        """Raise InputError, which proposes another window, if the middle of no step lies within."""
+        """Raise InputError, proposing another window, if no step has its middle in this one."""
         number = self.num_steps()
         if any(map(self.has, range(number))):
             return
@@ -90,20 +90,19 @@ class StepWindow:
 class AttentionRecorder:
     """Within its `with` block, average the attention of `layers` of a model over heads, layers and calls.
 
-    `text` is what the image's attention is matched with. For a UNet these are the encoded class prompts [B, T, C], one
-    for each sample: keys are projected from them, and never reach the image; with a PromptText it is the prompts. For
-    joint attention it is a JointText, of the class prompts in `stream` if that is given, otherwise of the prompts. What
-    the model computes is the same to the bit.
+    `text` is what the image's attention is matched with. For a UNet, it is either the encoded class prompts [B, T, C],
+    one per sample, from which keys are projected that never reach the image; or a PromptText, which stands for the
+    prompts. For joint attention, it is a JointText: of the class prompts in `stream` if that is given, otherwise of the
+    prompts. The model's output is bit-identical to that without recording.
 
-    With classifier-free guidance the model's batch is 2B, of which the conditional half, `conditional`, is recorded.
-    A call of the model for which `is_recorded` is false is left out. `weighted` weights the heads at each position by
-    what they contribute to the layer's output; of calls outside `window` nothing is recorded. In each call,
-    `weighted_layers` weights the layers by the likeness of their self-attention to one made from what the last of them
-    is given.
+    With classifier-free guidance, the model's batch is 2B, and only its `conditional` half is recorded. Model calls
+    for which `is_recorded` is false, and calls outside `window`, are not recorded. `weighted` weights the heads at each
+    position by what they contribute to the layer's output. `weighted_layers` weights the layers in each call by the
+    similarity of their self-attention to one computed from the last layer's input.
 
-    All self-attention layers given must have one size, and so must all cross-attention layers. Memory is one float32
-    sum for each kind, [B, N, N] and [B, N, T], whatever the number of calls, and MOST_SCORES. `weighted_layers`
-    needs such sums for each layer besides. Raises InputError where these would be too large.
+    All self-attention layers must have the same size, and so must all cross-attention layers. Memory is one float32
+    sum of each kind, [B, N, N] and [B, N, T], regardless of the number of calls, plus MOST_SCORES. `weighted_layers`
+    also needs such sums for each layer. Raises InputError where these would be too large.
     """
 
     def __init__(
@@ -124,9 +123,9 @@ class AttentionRecorder:
         self._batch = len(text)
         self._stream = stream
         self._is_beside = False
-        """Whether a block runs on the class prompts of the stream."""
+        """Whether a block is running on the stream's class prompts."""
         self._weights: Tensor | None = None
-        """Those of the heads in the block that ran last for the image."""
+        """The weights of the heads in the block that last ran for the image."""
         self._conditional = conditional
         self._is_recorded = is_recorded
         self._records = True
@@ -162,7 +161,7 @@ class AttentionRecorder:
             module = self._model.get_submodule(name)
             self._handles += [
                 module.register_forward_pre_hook(self._before, with_kwargs=True),
-                # Prepended: of several recorders the last one begun ends its watch first.
+                # Prepended: of several recorders, the one started last ends its watch first.
                 module.register_forward_hook(
                     self._after(name, kinds), with_kwargs=True, always_call=True, prepend=True
                 ),
@@ -190,7 +189,7 @@ class AttentionRecorder:
         return [AttentionMaps(*pair) for pair in zip(columns, self._self.mean(), strict=True)]
 
     def begin_call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Decide whether the call of the model that now begins is recorded; hooks do it, but for a call that runs."""
+        """Decide whether to record the model call that is starting. Hooks do this, except in a call already running."""
         self._weigh_layers()
         self._records = self._is_recorded is None or self._is_recorded(args, kwargs)
         if self._records and self._window is not None:
@@ -248,7 +247,7 @@ class AttentionRecorder:
         return hook
 
     def _recorded_now(self, kinds: set[bool]) -> set[bool]:
-        """With a stream, what the image attends to in the class prompts when these run, and in itself when it runs."""
+        """With a stream: cross-attention while the class prompts run, self-attention while the image runs."""
         return kinds if self._stream is None else kinds & {self._is_beside}
 
     def _end_watch(self) -> "_Watch | None":
@@ -258,7 +257,7 @@ class AttentionRecorder:
         return watch
 
     def _unseen(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Call":
-        """A call that the watch has not seen: a UNet's is computed again; others rotate, or join texts."""
+        """A call that the watch did not see. A UNet's is recomputed; others join texts or rotate keys."""
         if isinstance(self._text, JointText):
             raise InputError(
                 "the attention of this model cannot be recorded: it does not call torch's "
@@ -295,16 +294,16 @@ class AttentionRecorder:
         return self._layer_cross.setdefault(block, _RunningMean()) if self._weighted_layers else self._cross
 
     def _keep_features(self, states: Tensor, block: str) -> None:
-        """Of each size those of the layer that runs last remain."""
+        """Keep a layer's input; for each map size, the layer that runs last wins."""
         grid = self._grid if block in self._blocks else self._cross_size
         positions = grid[0] * grid[1]
-        if states.shape[1] != positions and isinstance(self._text, JointText):  # text and image are joined already
+        if states.shape[1] != positions and isinstance(self._text, JointText):  # text and image are already joined
             states = states[:, self._text.image_start : self._text.image_start + positions]
         self._features[grid] = states
 
     @torch.no_grad()
     def _weigh_layers(self) -> None:
-        """Add the layers' maps of a call that has ended to the sums, each with its weight."""
+        """Add the layers' maps of a finished call to the sums, each with its weight."""
         if not self._layer_self:
             return
         references: dict[tuple[int, int], Tensor] = {}
@@ -325,10 +324,10 @@ class AttentionRecorder:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of attention: `query` [B, heads, N, d], `key` [B, heads, M, d]; scores are multiplied by `scale`.
+    """An attention call: `query` [B, heads, N, d], `key` [B, heads, M, d]; scores are multiplied by `scale`.
 
-    `output` [B, heads, N, d] is what it gave, and `weights` [B, heads, N] are those of the heads at each position, with
-    a mean of 1 over the heads; None stands for equal ones.
+    `output` [B, heads, N, d] is its result. `weights` [B, heads, N] are the weights of the heads at each position, with
+    a mean of 1 over the heads; None stands for equal weights.
     """
 
     query: Tensor
@@ -354,7 +353,7 @@ class _Call:
 
 
 class _Watch(TorchFunctionMode):
-    """Sees the call of scaled_dot_product_attention that a module makes; changes nothing."""
+    """Sees a module's call to scaled_dot_product_attention; changes nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -377,10 +376,10 @@ def _observed(query: Tensor, key: Tensor, *_: Any, scale: float | None = None, *
 
 
 def _head_weights(module: Any, call: _Call) -> Tensor:
-    """How much each head has to do with a layer's output at each position: [B, heads, N], with a mean of 1 over heads.
+    """How much each head contributes to a layer's output at each position: [B, heads, N], with a mean of 1 over heads.
 
     The output is the sum of the heads' contributions; a head's weight is the scalar product of its contribution with
-    that sum, where it is positive (arXiv 2603.06178).
+    that sum where this is positive (arXiv 2603.06178).
     """
     if call.output is None or getattr(module, "to_out", None) is None:
         raise InputError(
@@ -396,7 +395,7 @@ def _head_weights(module: Any, call: _Call) -> Tensor:
 
 
 def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
-    """The call of a UNet's module that computes its attention by other functions, as with attention slicing."""
+    """The call of a UNet's module that computes its attention by other functions, e.g. with attention slicing."""
     hidden = args[0] if args else kwargs["hidden_states"]
     if module.group_norm is not None:
         hidden = module.group_norm(hidden.transpose(1, 2)).transpose(1, 2)
@@ -408,7 +407,7 @@ def _projected(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _C
 
 
 def text_keys(layer: Any, states: Tensor) -> Tensor:
-    """Project states [B, T, C] as a UNet's attention projects what it attends to: [B, heads, T, d]."""
+    """Project states [B, T, C] to keys, as a UNet's attention does: [B, heads, T, d]."""
     if layer.norm_cross is not None and layer.is_cross_attention:
         states = layer.norm_encoder_hidden_states(states)
     key = layer.head_to_batch_dim(layer.to_k(states), out_dim=4)
@@ -423,7 +422,7 @@ class _RunningMean:
         self._count = 0
 
     def add(self, call: _Call) -> None:
-        """Add the probabilities of all heads, as many at once as MOST_SCORES says, or rows of one."""
+        """Add the probabilities of all heads: as many heads at once as MOST_SCORES allows, or some rows of one head."""
         batch, heads, positions, _ = call.query.shape
         total = self._total((batch, positions, call.key.shape[2]), call.query.device)
         rows_at_once = min(positions, _rows_at_once(call))
@@ -433,9 +432,9 @@ class _RunningMean:
         self._count += heads
 
     def add_pooled(self, call: _Call, grid: tuple[int, int], size: tuple[int, int]) -> None:
-        """Add those of heads whose positions lie in a `grid`, pooled to cells of `size`.
+        """Add the probabilities of heads whose positions lie in a `grid`, pooled to `size` cells.
 
-        A cell attends to another with the mean over its own positions of the sum over the other's.
+        A cell's attention to another is the mean over its own positions of the sum over the other's positions.
         """
         cell = grid[0] // size[0], grid[1] // size[1]
         batch, heads = call.query.shape[:2]
@@ -452,7 +451,7 @@ class _RunningMean:
         self._count += heads
 
     def add_words(self, call: _Call, text: JointText) -> None:
-        """Add what all heads of the image attend to among the words of its text."""
+        """Add what the image attends to among the words of its text, over all heads."""
         most = max(map(len, text.classes))
         total = self._total((len(call.query), call.query.shape[2], most), call.query.device)
         for index, (words, classes) in enumerate(zip(text.words, text.classes, strict=True)):
@@ -464,11 +463,11 @@ class _RunningMean:
         self._count += call.query.shape[1]
 
     def add_part(self, maps: Tensor, weights: Tensor) -> None:
-        """Add maps [B, N, M] times the weights [B]; those of the parts of one map sum to 1, and `count` ends it."""
+        """Add maps [B, N, M] times weights [B]. The weights of the parts of one map sum to 1; `count` ends the map."""
         self._total(tuple(maps.shape), maps.device).add_(maps * weights[:, None, None])
 
     def count(self) -> None:
-        """Count what was added in parts as one map."""
+        """Count the parts added by `add_part` as one map."""
         self._count += 1
 
     def mean(self) -> Tensor:
@@ -483,7 +482,7 @@ class _RunningMean:
 
 
 def _rows_at_once(call: _Call) -> int:
-    """How many rows of queries, of one head or of several, have MOST_SCORES together."""
+    """How many query rows, of one head or several, make up MOST_SCORES."""
     most = MOST_SCORES.get(call.query.device.type, MOST_SCORES_ELSEWHERE)
     return max(1, most // (len(call.key) * call.key.shape[2]))
 
@@ -496,7 +495,7 @@ def _slices(length: int, at_once: int) -> Iterator[slice]:
 def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """`softmax(scale * query @ key^T)` in float32 whatever the dtype: [..., N, d], [..., T, d] -> [..., N, T].
 
-    Stable Diffusion 2's scores overflow float16, and sums of hundreds of bfloat16 probabilities would lose theirs.
+    Stable Diffusion 2's scores overflow float16, and sums of hundreds of bfloat16 probabilities would lose precision.
     """
     if _multiplies_halves(query, key):
         scores = _scores_of_halves(query, key, scale)
@@ -506,7 +505,7 @@ def attention_probabilities(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def _multiplies_halves(query: Tensor, key: Tensor) -> bool:
-    """Whether torch multiplies these as they are, with a float32 result: half precision, on NVIDIA's GPUs alone."""
+    """Whether torch can multiply these directly, with a float32 result: half precision, on NVIDIA GPUs only."""
     is_half = query.dtype == key.dtype and query.dtype in (torch.float16, torch.bfloat16)
     return is_half and query.is_cuda and torch.version.hip is None
 
@@ -515,13 +514,13 @@ def _scores_of_halves(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """`scale * query @ key^T` in float32, on tensor cores and without float32 copies of queries and keys."""
     rows, columns = query.flatten(0, -3), key.flatten(0, -3)
     scores = torch.empty(len(rows), rows.shape[1], columns.shape[1], dtype=torch.float32, device=query.device)
-    # With beta=0 what is in `scores` before does not count, not even where it is not finite.
+    # With beta=0, the previous content of `scores` is ignored, even where it is not finite.
     torch.baddbmm(scores, rows, columns.transpose(1, 2), out_dtype=torch.float32, beta=0, alpha=scale, out=scores)
     return scores.view(*query.shape[:-1], key.shape[-2])
 
 
 def require_not_compiled(model: nn.Module) -> None:
-    """Raise InputError if a model is compiled: its code was made without the hooks, and does not call them."""
+    """Raise InputError if a model is compiled: its code was generated without the hooks and does not call them."""
     for module in model.modules():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
             raise InputError(
