@@ -1,4 +1,4 @@
-"""The families of models that can be used, by the class of their pipelines."""
+"""The supported model families, by the class of their pipelines."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from dataset_diffusion.settings.generate import AttentionSettings
 FAMILIES: dict[str, type[Family]] = {
     family.pipeline: family for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, ZImage)
 }
-"""By the text-to-image pipeline that a model's model_index.json names."""
+"""Families by the text-to-image pipeline that a model's model_index.json names."""
 
 RECORDABLE: dict[str, type[Family]] = FAMILIES | {
     name: family for family in FAMILIES.values() for name in family.other_pipelines
 }
-"""Those, and the other pipelines of the same models, whose calls can be recorded."""
+"""FAMILIES, plus the other pipelines of the same models, whose calls can be recorded."""
 
 
 def family_of(pipe: Any, attention: AttentionSettings | None = None) -> Family:
-    """The family of a pipeline, for this pipeline. Raises InputError if it is of none."""
+    """The family of a pipeline, set up for that pipeline. Raises InputError if it belongs to none."""
     name = type(pipe).__name__
     if name not in RECORDABLE:
         raise InputError(f"a {name} cannot be recorded; these pipelines can: {', '.join(RECORDABLE)}")
@@ -31,5 +31,5 @@ def family_of(pipe: Any, attention: AttentionSettings | None = None) -> Family:
 
 
 def describe_families() -> str:
-    """The pipelines that work, as an error message lists them."""
+    """The supported pipelines, listed for an error message."""
     return ", ".join(f"{name} ({family.title})" for name, family in FAMILIES.items())

@@ -1,6 +1,6 @@
-"""What a family of text-to-image models must say of itself, so that its images can be labelled by its attention.
+"""What a family of text-to-image models must define, so that its images can be labelled by its attention.
 
-Adding a family is one file with a subclass of Family, named in families.py, and one test file.
+Adding a family takes one file with a subclass of Family, listed in families.py, and one test file.
 """
 
 import copy
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MakeRecorder = Callable[[Sequence[AttentionLayer], int], AttentionRecorder]
-"""Makes a recorder of the layers and of a number of images for each prompt."""
+"""Makes a recorder for the layers and a number of images per prompt."""
 Spans = tuple[tuple[int, ...], ...]
 """For each class of a prompt, its positions along the first axis of AttentionMaps.cross."""
 
 
 class Family(ABC):
-    """A pipeline of one family: its tokenizers, its sizes, and where in its denoiser attention is.
+    """A pipeline of one family: its tokenizers, its sizes, and where attention is in its denoiser.
 
-    The pipeline is diffusers' own and stays as it is.
+    The pipeline is diffusers' own and is not changed.
     """
 
     title: ClassVar[str]
-    """What people call the family, as "Stable Diffusion 1 and 2"."""
+    """What people call the family, e.g. "Stable Diffusion 1 and 2"."""
     pipeline: ClassVar[str]
     """Its text-to-image pipeline: the class that a model's model_index.json names."""
     other_pipelines: ClassVar[tuple[str, ...]] = ()
     """Pipelines with the same denoiser, whose calls can be recorded as well."""
     load_options: ClassVar[Mapping[str, Any]] = {}
-    """What from_pretrained is told besides, to leave parts out that nobody needs here."""
+    """Extra arguments for from_pretrained, to leave out parts that are not needed here."""
     prompt_tokenizer: ClassVar[str] = "tokenizer"
-    """The part that holds the tokenizer of the text encoder that reads least of a prompt."""
+    """The pipeline part that holds the tokenizer of the text encoder that reads the least of a prompt."""
     class_prompts: ClassVar[tuple[str, ...]] = ("own", "appended")
-    """The kinds of attention.class_prompt that can be recorded, the usual one first."""
+    """The kinds of attention.class_prompt that can be recorded, the default first."""
     takes_schedulers: ClassVar[bool] = True
-    """Whether the schedulers of Stable Diffusion can sample from it; flow matching has its own."""
+    """Whether Stable Diffusion's schedulers can sample from it; flow matching has its own."""
 
     def __init__(self, pipe: "diffusers.DiffusionPipeline", attention: AttentionSettings | None = None) -> None:
         """`attention` says how recorders combine heads, which steps they record, and where they read class words.
@@ -63,10 +63,10 @@ class Family(ABC):
         self.class_prompt = wanted or self.class_prompts[0]
         """Where class words are read: see settings."""
         self.positive_states: Any = None
-        """What the pipeline has made of the prompt, where that tells calls of the denoiser with it from others."""
+        """The pipeline's encoded prompt, where it tells denoiser calls with the prompt from others."""
 
     def recorder_options(self) -> dict[str, Any]:
-        """What the settings say of recorders."""
+        """The recorder options that the settings ask for."""
         steps = self._attention.steps
         window = None if steps is None else StepWindow(steps[0], steps[1], lambda: self.pipe.num_timesteps)
         aggregation = self._attention.aggregation
@@ -83,12 +83,12 @@ class Family(ABC):
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
-        """The tokenizer of the text encoder that reads least of a prompt, and how many tokens it reads."""
+        """The tokenizer of the text encoder that reads the least of a prompt; its limit is what that encoder reads."""
         return self.limited(copy.copy(getattr(self.pipe, self.prompt_tokenizer)))
 
     @classmethod
     def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
-        """The tokenizer with a model_max_length that is what the pipeline reads of a prompt."""
+        """The tokenizer, with model_max_length set to what the pipeline reads of a prompt."""
         return tokenizer
 
     @property
@@ -102,7 +102,7 @@ class Family(ABC):
         return self.pipe.vae_scale_factor
 
     def checked_size(self, wanted: Sequence[int] | None) -> tuple[int, int]:
-        """The size of the images: that which the settings name, or the model's. Raises InputError if it cannot be."""
+        """The image size: the settings' or else the model's own. Raises InputError if the model cannot make it."""
         if wanted is None:
             return self.image_size
         height, width = wanted
@@ -117,31 +117,31 @@ class Family(ABC):
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
         """The layers that are recorded when the model makes images of `image_size`.
 
-        Raises InputError if the model has no such attention as the settings ask for.
+        Raises InputError if the model lacks the attention that the settings ask for.
         """
 
     @abstractmethod
     def class_spans(self, text: str, words: Sequence[str]) -> Spans:
-        """Where the recorded attention has each class word, when the image is made from `text`.
+        """Where each class word is in the recorded attention of an image made from `text`.
 
         Raises InputError for words that the text encoder cannot read.
         """
 
     @abstractmethod
     def prepare(self, texts: Sequence[str], words: Sequence[Sequence[str]], **prompt_options: Any) -> MakeRecorder:
-        """Read the prompts of a batch, in which `words[i]` are the class words of `texts[i]`.
+        """Read the prompts of a batch; `words[i]` are the class words of `texts[i]`.
 
-        `prompt_options` are those that the pipeline's encode_prompt is called with besides the texts.
+        `prompt_options` are the options, besides the texts, that the pipeline's encode_prompt is called with.
         """
 
     def recorder(
         self, layers: Sequence[AttentionLayer], texts: Sequence[str], words: Sequence[Sequence[str]]
     ) -> AttentionRecorder:
-        """A recorder of a batch of images, one for each text."""
+        """A recorder for a batch of images, one per text."""
         return self.prepare(texts, words)(layers, 1)
 
     def prompts_of(self, arguments: Mapping[str, Any]) -> Any:
-        """Of what the pipeline's encode_prompt is called with, the text or texts that the image attends to."""
+        """The text or texts that the image attends to, from the arguments of the pipeline's encode_prompt."""
         return arguments["prompt"]
 
     @abstractmethod
@@ -153,7 +153,7 @@ class Family(ABC):
         return bool(self.pipe.do_classifier_free_guidance)
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:
-        """What the pipeline is called with for a batch of images, besides prompts, size and noise."""
+        """The pipeline's arguments for a batch of images, apart from prompts, size and noise."""
         return {
             "negative_prompt": [settings.negative_prompt] * batch,
             "num_inference_steps": settings.num_inference_steps,
@@ -170,7 +170,7 @@ class Family(ABC):
 
     @abstractmethod
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Latents as they are in sampling at `times` [B]."""
+        """Latents with as much noise as sampling has at `times` [B]."""
 
     @abstractmethod
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Flux.1 dev and schnell: T5's text first, then image positions. CLIP gives one vector for the whole prompt alone."""
+"""Flux.1 dev and schnell: T5's text first, then image positions. CLIP gives only one vector for the whole prompt."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BEST_BLOCKS, OF_BLOCKS = (15, 16, 17, 18), 19
 """The last double blocks localise best (ConceptAttention, arXiv 2502.04320)."""
 T5_LENGTH = 512
-"""What the pipeline has T5 read, unless its call says otherwise."""
+"""How many tokens T5 reads, unless the pipeline call says otherwise."""
 
 
 class Flux(JointFamily):
@@ -31,35 +31,35 @@ class Flux(JointFamily):
 
     @classmethod
     def limited(cls, tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
-        """T5's tokenizer with the length that the pipeline lets it read."""
+        """T5's tokenizer, limited to the length that the pipeline lets it read."""
         tokenizer.model_max_length = min(tokenizer.model_max_length, T5_LENGTH)
         return tokenizer
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the pipeline makes unless told otherwise."""
+        """Height and width in pixels of the images that the pipeline makes by default."""
         side = self.pipe.default_sample_size * self.pipe.vae_scale_factor
         return side, side
 
     def blocks(self) -> dict[int, str]:
-        """The double blocks, then the single ones, in which text and image are joined already."""
+        """The double blocks, then the single ones, in which text and image are already joined."""
         double, single = len(self.denoiser.transformer_blocks), len(self.denoiser.single_transformer_blocks)
         return {index: f"transformer_blocks.{index}.attn" for index in range(double)} | {
             double + index: f"single_transformer_blocks.{index}.attn" for index in range(single)
         }
 
     def default_blocks(self) -> Sequence[int]:
-        """The last four double blocks; of a model with fewer those at the same relative depth."""
+        """The last four double blocks; in a model with fewer blocks, those at the same relative depth."""
         number = len(self.denoiser.transformer_blocks)
         return sorted({relative_block(block, OF_BLOCKS, number) for block in BEST_BLOCKS})
 
     def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
-        """T5's text alone."""
+        """T5's text only."""
         length = prompt_options.get("max_sequence_length", T5_LENGTH)
         return [TextPart(self.pipe.tokenizer_2, length, 0)]
 
     def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
-        """The text first; its padding is attended to, and counts."""
+        """The text comes first, with its padding, which is attended to as well."""
         return prompt_options.get("max_sequence_length", T5_LENGTH), 0
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:  # noqa: ARG002
@@ -71,21 +71,21 @@ class Flux(JointFamily):
         return {"num_inference_steps": settings.num_inference_steps, "guidance_scale": settings.guidance_scale}
 
     def prompts_of(self, arguments: Mapping[str, Any]) -> Any:
-        """What T5 reads."""
+        """The prompt that T5 reads."""
         return arguments.get("prompt_2") or arguments["prompt"]
 
     def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
-        """From the positions' rows and columns."""
+        """Read from the positions' rows and columns."""
         positions = kwargs["img_ids"]
         rows, columns = (int(positions[:, axis].max()) + 1 for axis in (1, 2))
         return len(args[0] if args else kwargs["hidden_states"]), rows * self.size_step, columns * self.size_step
 
     def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """A true guidance scale calls the transformer a second time, with the negative prompt."""
+        """With true classifier-free guidance, the transformer is called a second time, with the negative prompt."""
         return self.positive_states is None or kwargs.get("encoder_hidden_states") is self.positive_states
 
     def is_guided(self) -> bool:
-        """With a true guidance scale the transformer is called twice, each time with one batch."""
+        """With true classifier-free guidance, the transformer is called twice, each time with a single batch."""
         return False
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
@@ -106,4 +106,4 @@ class Flux(JointFamily):
 
 
 GUIDANCE = 3.5
-"""The default of the pipeline, given to the model with images that it has not made."""
+"""The pipeline's default, given to the model with images that it has not made."""

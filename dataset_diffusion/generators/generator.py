@@ -1,4 +1,4 @@
-"""Texts and seeds in, images with their attention out, whatever the family of the model."""
+"""Texts and seeds in, images with their attention out, for any model family."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Generator:
     """Turns prompts into images with their attention maps.
 
-    A sample depends on its prompt (with its seed), the settings and the model. What else is in its batch, and in which
-    order, changes nothing; the size of the batch changes float rounding only.
+    A sample depends on its prompt (with its seed), the settings and the model. The other samples in its batch and their
+    order change nothing; the batch size changes only float rounding.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Generator:
     ) -> None:
         """`pipe` is a pipeline of one of FAMILIES; `prompt_mode`: see prompts.tokens.full_text.
 
-        Raises InputError if the model has no such attention as `attention` asks for, or the sampler no such steps.
+        Raises InputError if the model lacks the attention, or the sampler the steps, that `attention` asks for.
         """
         self.family = family_of(pipe, attention)
         self._pipe = pipe
@@ -52,7 +52,7 @@ class Generator:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes; with CPU offload its parts are elsewhere in between."""
+        """The device that the model runs on; with CPU offload, its parts are elsewhere in between."""
         return self._pipe._execution_device
 
     def prompt_text(self, prompt: Prompt) -> str:
@@ -60,7 +60,7 @@ class Generator:
         return prompt_text(self.family.tokenizer, prompt.caption, self._class_words(prompt), self._prompt_mode)
 
     def class_spans(self, prompt: Prompt) -> Spans:
-        """Where the recorded attention of `prompt` has each of its classes: positions in AttentionMaps.cross."""
+        """Where each class of `prompt` is in its recorded attention: positions in AttentionMaps.cross."""
         words = self._class_words(prompt)
         return merge_repeats(words, self.family.class_spans(self.prompt_text(prompt), words))
 
@@ -68,7 +68,7 @@ class Generator:
         """Make one image for each prompt, all in one batch, and record its attention.
 
         A prompt without classes gets empty maps: cross [0, h, w] and self_attention [0, 0]. A sample whose image is not
-        finite says so.
+        finite is marked as such.
         """
         if not prompts:
             return []
@@ -95,7 +95,7 @@ class Generator:
             prompt=[self.prompt_text(prompt) for prompt in prompts],
             height=height,
             width=width,
-            # One generator for each sample, on the CPU: the noise depends neither on the batch nor on the device.
+            # One generator per sample, on the CPU: the noise depends on neither the batch nor the device.
             generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
             output_type="np",
             **self.family.call_options(self._settings, len(prompts)),

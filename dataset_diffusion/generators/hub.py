@@ -1,4 +1,4 @@
-"""Which files of a model are wanted, and what to do where the hub does not give them."""
+"""Which files of a model are wanted, and what to do when the hub does not provide them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +9,18 @@ from dataset_diffusion.errors import InputError, first_line
 from dataset_diffusion.settings.generate import ModelSettings
 
 HALF_VARIANT = "fp16"
-"""What hub repositories call files in half precision: half the bytes to download and to read."""
+"""What hub repositories call half-precision files: half the bytes to download and to read."""
 
 
 def wanted_variants(model: ModelSettings) -> tuple[str | None, ...]:
-    """The variants of the weights to ask the hub for, the best one first; None stands for the plain files."""
+    """The weight variants to ask the hub for, best first; None stands for the plain files."""
     if model.variant is not None:
         return (model.variant,)
     return (HALF_VARIANT, None) if model.dtype == "float16" else (None,)
 
 
 def choose_variant(model: ModelSettings, folder: Path) -> str | None:
-    """The best of the wanted variants that a pipeline's folder has. Parts without it are read from their plain files.
+    """The best wanted variant that a pipeline's folder has. Parts that lack it are read from their plain files.
 
     Raises InputError if the settings name a variant that the folder does not have.
     """
@@ -34,7 +34,7 @@ UNKNOWN = "neither a folder nor a model of the hub"
 
 
 def explain_hub_error(path: str, error: BaseException, otherwise: str = UNKNOWN) -> str:
-    """One line about a hub model that could not be had: with the remedy, or `otherwise` and what the error says."""
+    """One line on why a hub model could not be obtained: with the remedy, or `otherwise` and the error's first line."""
     for cause in _causes(error):
         if isinstance(cause, GatedRepoError):
             return f"asks for your consent: accept its licence at https://huggingface.co/{path}, then run hf auth login"
@@ -49,7 +49,7 @@ def explain_hub_error(path: str, error: BaseException, otherwise: str = UNKNOWN)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that it was raised from, or in the handling of."""
+    """An exception, followed by those that it was raised from or while handling."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,8 +1,8 @@
-"""What the transformers have in common in which image and text attend to each other (joint attention).
+"""What transformers whose image and text attend to each other (joint attention) have in common.
 
-Class words are read in the prompt itself, or in a class prompt that goes through the blocks beside it (ClassStream).
+Class words are read in the prompt itself, or in a class prompt that goes through the blocks alongside it (ClassStream).
 The image's attention is the softmax over the words of that text: padding and special tokens, which take more than half
-of it in some models, are left out before normalising.
+of the attention in some models, are left out before normalising.
 """
 
 from abc import abstractmethod
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BACKGROUND = ("background", "floor", "grass", "tree", "sky")
-"""What a class prompt has besides the class words: what no class is must have a word, too (arXiv 2502.04320)."""
+"""Added to the class words in a class prompt: regions of no class need a word, too (arXiv 2502.04320)."""
 
 
 class TextPart(NamedTuple):
-    """A part of a joint sequence: what a text encoder makes of a prompt, from position `start` on."""
+    """A part of a joint sequence: a prompt as encoded by one text encoder, starting at position `start`."""
 
     tokenizer: "PreTrainedTokenizerFast"
     max_length: int
@@ -44,11 +44,11 @@ class JointFamily(Family):
     class_prompts: ClassVar[tuple[str, ...]] = ("appended", "own")
     takes_schedulers = False
     encode_options: ClassVar[Mapping[str, Any]] = {}
-    """What encode_prompt must be told for a text alone, besides the text."""
+    """The arguments, besides the text, that encode_prompt needs to encode just a text."""
     conditional: Literal["first", "last"] = "last"
-    """Which half of a batch is conditional, with classifier-free guidance."""
+    """Which half of a batch is conditional under classifier-free guidance."""
     gives_noise_levels = False
-    """Whether the pipeline gives its scheduler noise levels, from 1 in equal steps; otherwise it has its own."""
+    """Whether the pipeline sets its scheduler's noise levels, from 1 in equal steps; if not, the scheduler does."""
 
     @property
     def denoiser(self) -> Any:
@@ -57,35 +57,35 @@ class JointFamily(Family):
 
     @property
     def size_step(self) -> int:
-        """A position of the transformer is a patch of two by two latents."""
+        """Each transformer position is a patch of two by two latents."""
         return 2 * self.pipe.vae_scale_factor
 
     @abstractmethod
     def blocks(self) -> dict[int, str]:
-        """The joint attention modules that can be recorded: their names by the number of their block."""
+        """The names of the joint attention modules that can be recorded, by block number."""
 
     @abstractmethod
     def default_blocks(self) -> Sequence[int]:
-        """The blocks in which class words are best localised."""
+        """The blocks that localise class words best."""
 
     @abstractmethod
     def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
-        """The texts in the joint sequence, positions counted from the beginning of the text."""
+        """The texts in the joint sequence; positions count from the start of the text."""
 
     @abstractmethod
     def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:
-        """Where in the joint sequence the image's positions begin, and where the text's."""
+        """Where the image's positions start in the joint sequence, and where the text's start."""
 
     def around(self) -> tuple[str, str]:
-        """What the pipeline puts before and behind a prompt."""
+        """What the pipeline puts before and after a prompt."""
         return "", ""
 
     def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Whether a call of the transformer is one that makes the image from its prompt."""
+        """Whether a transformer call is one that makes the image from its prompt."""
         return True
 
     def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the image's positions."""
+        """Height and width of the image, in positions."""
         return image_size[0] // self.size_step, image_size[1] // self.size_step
 
     def attention_layers(self, image_size: tuple[int, int], settings: AttentionSettings) -> tuple[AttentionLayer, ...]:
@@ -109,7 +109,7 @@ class JointFamily(Family):
         return tuple(spans)
 
     def prepare(self, texts: Sequence[str], words: Sequence[Sequence[str]], **prompt_options: Any) -> MakeRecorder:
-        """Records the attention to the class words in the prompts, or in class prompts beside them."""
+        """Record the attention to the class words in the prompts, or in class prompts alongside them."""
         read = [self._read_text(*pair) for pair in zip(texts, words, strict=True)]
         found = [self._find(*pair, **prompt_options) for pair in zip(read, words, strict=True)]
         states = self.encode_prompt(read, **prompt_options)[0] if self.class_prompt == "own" else None
@@ -151,12 +151,12 @@ class JointFamily(Family):
 
     @torch.no_grad()
     def encode_prompt(self, texts: str | Sequence[str], **prompt_options: Any) -> Any:
-        """What the pipeline makes of texts, without guidance: the states, and whatever else its denoiser is given."""
+        """The pipeline's encoding of texts, without guidance: the states, and whatever else its denoiser takes."""
         options = {"device": self.pipe._execution_device, **self.encode_options, **prompt_options}
         return self.pipe.encode_prompt(texts, **options)
 
     def _find(self, text: str, words: Sequence[str], **prompt_options: Any) -> PromptTokens:
-        """The positions of words from the beginning of the text on, those of all its parts together."""
+        """The positions of words, counted from the start of the text, over all its parts together."""
         parts = [
             (part.start, prompt_tokens(part.tokenizer, text, words, part.max_length, self.around()))
             for part in self.text_parts(**prompt_options)
@@ -176,13 +176,13 @@ class JointFamily(Family):
         )
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """The latents, shifted and scaled as the pipeline does it."""
+        """The latents, shifted and scaled as in the pipeline."""
         vae = self.pipe.vae
         mean = vae.encode(pixels.to(self.pipe._execution_device, vae.dtype)).latent_dist.mean
         return (mean - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:
-        """The time steps of flow matching, 1000 being noise alone; shifted for large images where the model is."""
+        """The time steps of flow matching, where 1000 is pure noise; shifted for large images if the model's are."""
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
         scheduler, config = self.pipe.scheduler, self.pipe.scheduler.config
@@ -202,11 +202,11 @@ class JointFamily(Family):
         return scheduler.timesteps
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """On the straight line from the image to the noise (flow matching, arXiv 2403.03206)."""
+        """Interpolate on the straight line from the image to the noise (flow matching, arXiv 2403.03206)."""
         share = (times / self.pipe.scheduler.config.num_train_timesteps).view(-1, 1, 1, 1).to(latents)
         return (1 - share) * latents + share * noise
 
 
 def relative_block(block: int, of: int, num_blocks: int) -> int:
-    """The block of a model with `num_blocks` that lies as deep in it as `block` in one of `of`."""
+    """The block of a model with `num_blocks` blocks that is as deep, relatively, as `block` in a model with `of`."""
     return round(block / (of - 1) * (num_blocks - 1))

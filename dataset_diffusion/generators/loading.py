@@ -1,4 +1,4 @@
-"""Load the pipeline that the settings name, and say which model it is."""
+"""Load the pipeline that the settings name, and identify its model."""
 
 import contextlib
 import hashlib
@@ -27,22 +27,22 @@ INDEX_FILE = "model_index.json"
 WEIGHTED_COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
-    # With its Runge-Kutta steps PNDM would call the UNet 9 times more.
+    # With its Runge-Kutta steps, PNDM would call the UNet 9 more times.
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "dpmsolver++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "euler": ("EulerDiscreteScheduler", {}),
-    # For models that were distilled for a few steps.
+    # For models that were distilled to few steps.
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),
 }
-"""Names of `sampler.scheduler`: diffusers' class, and what it does not take over from the model's own scheduler."""
+"""By name in `sampler.scheduler`: diffusers' class, and the options not taken from the model's own scheduler."""
 
 
 def silence_libraries() -> None:
-    """Keep diffusers, transformers and the hub quiet: what goes wrong is raised, the rest nobody can act on.
+    """Silence diffusers, transformers and the hub: failures are raised, and nobody can act on the rest.
 
-    To be called before a pipeline's name is first used: diffusers imports it only then, and that logs already.
+    Call this before a pipeline's name is first used: diffusers only imports it then, and the import already logs.
     """
     for library_logging in (transformers.logging, diffusers.utils.logging):
         library_logging.set_verbosity(library_logging.CRITICAL)
@@ -53,10 +53,10 @@ def silence_libraries() -> None:
 
 
 def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.DiffusionPipeline":
-    """Load the pipeline that `model` names on its device, with the scheduler that `sampler` names.
+    """Load the pipeline that `model` names onto its device, with the scheduler that `sampler` names.
 
-    Raises InputError if there is no such folder or hub model, if it is none of FAMILIES, if the device, the dtype on
-    it, or the scheduler does not exist, or if the device has too little memory.
+    Raises InputError if there is no such folder or hub model, if it is not one of FAMILIES, if the device or the
+    scheduler does not exist, if the device does not support the dtype, or if it has too little memory.
     """
     device = _choose_device(model)
     if sampler.scheduler is not None and sampler.scheduler not in SCHEDULERS:
@@ -93,7 +93,7 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
 
 
 def out_of_memory(model: ModelSettings, batch_size: int = 1) -> InputError:
-    """The error for a device whose memory is full, with a remedy that a begun folder takes."""
+    """The error for a device that is out of memory, with a remedy that a folder already started accepts."""
     problem = f"model.path={model.path}"
     if batch_size > 1:
         problem, remedy = f"batch_size={batch_size}", f"batch_size={batch_size // 2} resumes"
@@ -105,7 +105,7 @@ def out_of_memory(model: ModelSettings, batch_size: int = 1) -> InputError:
 
 
 def _save_memory(pipe: "diffusers.DiffusionPipeline", model: ModelSettings, device: torch.device) -> None:
-    """Switch on what the settings ask for, each by diffusers' own switch."""
+    """Enable what the settings ask for, each by diffusers' own switch."""
     if model.vae_slicing:
         pipe.vae.enable_slicing()
     if model.vae_tiling:
@@ -119,7 +119,7 @@ def _save_memory(pipe: "diffusers.DiffusionPipeline", model: ModelSettings, devi
 
 
 def load_tokenizer(model: ModelSettings) -> "transformers.PreTrainedTokenizerFast":
-    """Load the tokenizer alone that bounds the prompts of the pipeline that `model` names: a few MB of a hub model.
+    """Load only the tokenizer that limits the prompts of the pipeline that `model` names: a few MB of a hub model.
 
     Its model_max_length is what the pipeline reads of a prompt. Raises InputError as load_pipeline does.
     """
@@ -133,16 +133,16 @@ def load_tokenizer(model: ModelSettings) -> "transformers.PreTrainedTokenizerFas
     except (OSError, ValueError) as error:
         raise InputError(f"model.path={model.path}: its tokenizer cannot be loaded: {first_line(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
-        # What transformers makes up where the files are missing.
+        # transformers makes up such a tokenizer where the files are missing.
         raise InputError(f"model.path={model.path}: its tokenizer has no words; are its files complete?")
     return family.limited(tokenizer)
 
 
 def model_fingerprint(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> dict[str, str]:
-    """Say which model this is: `id` as in the settings, and `revision`.
+    """Identify the model: `id` as in the settings, and `revision`.
 
     The revision is the hub's commit; for a folder it is the SHA-256 of the weights in it ("sha256:..."), wherever the
-    folder lies, which takes about a second a gigabyte. Parts that were exchanged or added are named behind it.
+    folder is, which takes about a second per gigabyte. Parts that were replaced or added are appended to it.
     """
     folder = Path(pipe.name_or_path)
     is_from_hub = folder.parent.name == "snapshots"
@@ -161,7 +161,7 @@ def _hash_weights(folder: Path) -> str:
 
 
 def _weighted_components(folder: Path) -> list[str]:
-    """Of each kind of pipeline, the parts that have weights, the denoiser first."""
+    """The parts of a pipeline of any kind that have weights, the denoiser first."""
     parts = json.loads((folder / INDEX_FILE).read_bytes())
     return [part for part in WEIGHTED_COMPONENTS if parts.get(part, (None,))[0] is not None]
 
@@ -176,13 +176,13 @@ def _choose_device(model: ModelSettings) -> torch.device:
 
 
 def _find_model_folder(model: ModelSettings) -> tuple[Path, type[Family]]:
-    """The pipeline's folder and family. A hub model that is not in the cache is downloaded, without needless parts."""
+    """The pipeline's folder and family. A hub model that is not in the cache is downloaded, without unneeded parts."""
     folder = _model_folder(model)
     if folder is not None:
         return folder, _find_family(model, folder)
     family = _find_family(model, model.path)
     pipeline = getattr(diffusers, family.pipeline)
-    transformers.logging.enable_progress_bar()  # the hub's, which it switches: gigabytes may be on their way
+    transformers.logging.enable_progress_bar()  # also switches the hub's: gigabytes may be on their way
     try:
         return _download(pipeline, family, model), family
     finally:
@@ -190,7 +190,7 @@ def _find_model_folder(model: ModelSettings) -> tuple[Path, type[Family]]:
 
 
 def _download(pipeline: Any, family: type[Family], model: ModelSettings) -> Path:
-    """The best variant of the weights. Without a network, that may be one in the cache that is not the best."""
+    """Download the best variant of the weights. Without a network, that can be a cached one that is not the best."""
     *better, last = wanted_variants(model)
     for variant in better:
         with contextlib.suppress(OSError, ValueError):
@@ -218,7 +218,7 @@ def _model_folder(model: ModelSettings) -> Path | None:
 
 
 def _find_family(model: ModelSettings, source: Path | str) -> type[Family]:
-    """Read the pipeline's model_index.json alone, before gigabytes are downloaded or read."""
+    """Read only the pipeline's model_index.json, before gigabytes are downloaded or read."""
     where = f"model.path={model.path}"
     try:
         config = diffusers.DiffusionPipeline.load_config(source, revision=model.revision)
@@ -233,12 +233,12 @@ def _find_family(model: ModelSettings, source: Path | str) -> type[Family]:
 
 
 def _require_tokenizers(pipe: "diffusers.DiffusionPipeline", model: ModelSettings) -> None:
-    """Refuse what transformers makes up where the tokenizer's files are missing: one of a few tokens."""
+    """Refuse the tokenizer of a few tokens that transformers makes up where the tokenizer's files are missing."""
     for suffix in ("", "_2", "_3"):
         tokenizer, encoder = getattr(pipe, f"tokenizer{suffix}", None), getattr(pipe, f"text_encoder{suffix}", None)
         if tokenizer is None or encoder is None:
             continue
-        # Some text encoders have room for more tokens than there are.
+        # Some text encoders have room for more tokens than their tokenizer has.
         has, needs = len(tokenizer), encoder.config.vocab_size
         if has < needs // 2 or (has < needs and encoder.config.model_type.startswith("clip")):
             raise InputError(

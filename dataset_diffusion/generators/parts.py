@@ -1,4 +1,4 @@
-"""Parts of a pipeline that are exchanged or added when it is loaded: another transformer, a LoRA."""
+"""Parts of a pipeline that are replaced or added when it is loaded: another transformer, a LoRA."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ FILES = (".safetensors", ".bin", GGUF)
 
 
 def load_transformer(model: ModelSettings, pipeline_folder: Path) -> dict[str, Any]:
-    """The transformer that takes the place of the pipeline's, as from_pretrained is given it; none leaves its own.
+    """The transformer that replaces the pipeline's, as arguments for from_pretrained; empty keeps the pipeline's own.
 
-    Raises InputError if the pipeline has no transformer, or if what `model.transformer` names cannot be loaded.
+    Raises InputError if the pipeline has no transformer, or if the one that `model.transformer` names cannot be loaded.
     """
     if model.transformer is None:
         return {}
@@ -46,9 +46,9 @@ def load_transformer(model: ModelSettings, pipeline_folder: Path) -> dict[str, A
 
 
 def add_lora(pipe: "diffusers.DiffusionPipeline", lora: LoraSettings) -> None:
-    """Add a LoRA to the weights themselves, so that it costs nothing while images are made.
+    """Merge a LoRA into the weights themselves, so that it costs nothing while images are made.
 
-    Raises InputError if peft is missing, or if there is no LoRA for this model where the settings say.
+    Raises InputError if peft is missing, or if the settings' path has no LoRA for this model.
     """
     if lora.path is None:
         return
@@ -74,7 +74,7 @@ def add_lora(pipe: "diffusers.DiffusionPipeline", lora: LoraSettings) -> None:
 
 
 def fingerprint_parts(model: ModelSettings) -> str:
-    """What distinguishes exchanged and added parts: of files the SHA-256 of their content, otherwise the hub's id."""
+    """What identifies replaced and added parts: for files the SHA-256 of their content, otherwise the hub id."""
     parts = {"transformer": model.transformer, "lora": model.lora.path}
     return "".join(f" {name}:{_fingerprint(path)}" for name, path in parts.items() if path is not None)
 

@@ -45,12 +45,12 @@ def record_attention(
     """Record the attention of one call of a diffusers pipeline inside a `with` block.
 
     `words` are the class words of each prompt of the call. Models with joint attention (Stable Diffusion 3, Flux.1,
-    Z-Image) find them in the prompt: append them to it, or give class_prompt="own" (not Z-Image). The images are the
-    same, to the bit, as without recording. The other arguments are those of `attention` in dd-generate. Works with any
-    scheduler, with image-to-image and inpainting pipelines, and with several images for a prompt.
+    Z-Image) find them in the prompt: append them to it, or give class_prompt="own" (not for Z-Image). The images are
+    bit-identical to those made without recording. The other arguments are those of `attention` in dd-generate. Works
+    with any scheduler, with image-to-image and inpainting pipelines, and with several images per prompt.
 
-    Raises InputError for a pipeline that cannot be recorded, that is compiled or that is recorded already, for words
-    that are not in their prompt, for prompts that are given as embeddings, and for a second call.
+    Raises InputError for a pipeline that cannot be recorded, is compiled or is already being recorded; for words that
+    are not in their prompt; for prompts given as embeddings; and for a second call.
     """
     settings = AttentionSettings(
         self_resolution=self_resolution,
@@ -64,7 +64,7 @@ def record_attention(
 
 
 class RecordedAttention:
-    """The attention of one pipeline call; made by record_attention. Images are in the order of the call's."""
+    """The attention of one pipeline call, made by record_attention. Images are in the order of the call."""
 
     def __init__(self, pipe: "DiffusionPipeline", words: Sequence[Sequence[str]], settings: AttentionSettings) -> None:
         if isinstance(words, str) or any(isinstance(entry, str) for entry in words):
@@ -77,7 +77,7 @@ class RecordedAttention:
         self._recorder: AttentionRecorder | None = None
         self._spans: list[Spans] = []
         self._handle: RemovableHandle | None = None
-        # What is compiled meanwhile for a block without hooks must not be taken for a block with hooks.
+        # Code that is compiled meanwhile for a block without hooks must not be used for a block with hooks.
         self._guards = torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)
         self._images_per_prompt = 1
         self._image_size = (0, 0)
@@ -96,7 +96,7 @@ class RecordedAttention:
 
     def __exit__(self, *error: Any) -> None:
         self._guards.__exit__(*error)
-        self._pipe.__dict__.pop("encode_prompt", None)  # what remains is the class's own
+        self._pipe.__dict__.pop("encode_prompt", None)  # the class's own method remains
         if self._handle is not None:
             self._handle.remove()
         if self._recorder is not None:
@@ -104,19 +104,19 @@ class RecordedAttention:
 
     @property
     def maps(self) -> list[AttentionMaps]:
-        """The recorded maps of each image; see AttentionMaps. `spans` says which rows of `cross` are of which class."""
+        """The recorded maps of each image; see AttentionMaps. `spans` says which rows of `cross` belong to a class."""
         if self._recorder is None:
             raise RuntimeError("no attention was recorded: call the pipeline inside the `with` block")
         return self._recorder.maps()
 
     @property
     def spans(self) -> list[Spans]:
-        """For each image and class word its rows in AttentionMaps.cross."""
+        """For each image and class word, the word's rows in AttentionMaps.cross."""
         return [spans for spans in self._spans for _ in range(self._images_per_prompt)]
 
     def scores(self, power: int = AttentionSettings.power) -> list[ClassScores]:
-        """For each image the scores of its class words, [K, H, W] in [0, 1]; class k has the id k + 1."""
-        power = replace(self._settings, power=power).power  # checked as the setting is
+        """For each image, the scores of its class words, [K, H, W] in [0, 1]; class k has the id k + 1."""
+        power = replace(self._settings, power=power).power  # checked like the setting
         return [
             class_scores(class_evidence(maps, spans, power), range(1, len(spans) + 1), self._image_size)
             for maps, spans in zip(self.maps, self.spans, strict=True)
@@ -128,23 +128,24 @@ class RecordedAttention:
         uncertainty_threshold: float | None = None,
         power: int = AttentionSettings.power,
     ) -> list[np.ndarray]:
-        """For each image a mask [H, W] uint8: 0 background, 1 the first of its class words, 2 the second, ...
+        """For each image, a mask [H, W] uint8: 0 background, 1 the first of its class words, 2 the second, ...
 
-        255 where the best score lies between the thresholds; nowhere if only `threshold` is given. `power` is the
-        exponent of the self-attention (arXiv 2309.14303). Raises InputError for values that dd-generate does not take.
+        Pixels whose best score lies between the thresholds are 255; there are none if only `threshold` is given.
+        `power` is the exponent of the self-attention (arXiv 2309.14303). Raises InputError for values that dd-generate
+        does not accept.
         """
         low = threshold if uncertainty_threshold is None else uncertainty_threshold
         mask = MaskSettings(threshold, low)
         return [label_mask(scores, mask.threshold, mask.uncertainty_threshold).labels for scores in self.scores(power)]
 
     def heatmaps(self, power: int = 0) -> list[np.ndarray]:
-        """For each image and class word where its attention is: [K, H, W] float32 in [0, 1]."""
+        """For each image, where the attention to each class word is: [K, H, W] float32 in [0, 1]."""
         return [scores.scores.clamp(0, 1).cpu().numpy() for scores in self.scores(power)]
 
     def overlays(self, images: Sequence[Any], power: int = 0) -> list[list[np.ndarray]]:
-        """For each image and class word the image under its heat map: [H, W, 3] uint8.
+        """For each image and class word, the image under the word's heat map: [H, W, 3] uint8.
 
-        `images` are those of the call, PIL or arrays [H, W, 3]: uint8, or the floats in [0, 1] of output_type="np".
+        `images` are the call's, as PIL or arrays [H, W, 3]: uint8, or the floats in [0, 1] of output_type="np".
         """
         return [
             [draw_heatmap(_as_bytes(image), heatmap) for heatmap in heatmaps]
@@ -159,7 +160,7 @@ class RecordedAttention:
         result = self._encode_prompt(*args, **kwargs)
         if self._recorder is not None:
             raise InputError("record_attention: one call of the pipeline in each `with` block")
-        if self._make_recorder is None:  # a second text before the image is begun is a negative prompt
+        if self._make_recorder is None:  # a second text before the image is started is a negative prompt
             self._make_recorder = self._read(given)
             self._family.positive_states = result[0]
         return result

@@ -12,9 +12,9 @@ from dataset_diffusion.errors import InputError
 from dataset_diffusion.generators.joint import JointFamily, TextPart, relative_block
 
 BEST_BLOCK, OF_BLOCKS = 9, 24
-"""Of the medium model: block 9 groups image positions by the words they show (Seg4Diff, arXiv 2509.18096)."""
+"""In the medium model, block 9 groups image positions by the words that they show (Seg4Diff, arXiv 2509.18096)."""
 T5_LENGTH = 256
-"""What the pipeline has T5 read, unless its call says otherwise."""
+"""How many tokens T5 reads, unless the pipeline call says otherwise."""
 
 
 class StableDiffusion3(JointFamily):
@@ -37,15 +37,15 @@ class StableDiffusion3(JointFamily):
 
     @property
     def size_step(self) -> int:
-        """A position of the transformer is a patch of latents."""
+        """Each transformer position is a patch of latents."""
         return self.pipe.transformer.config.patch_size * self.pipe.vae_scale_factor
 
     def blocks(self) -> dict[int, str]:
-        """All blocks; `attn2`, which the first ones of 3.5-medium have besides, sees the image alone."""
+        """All blocks. `attn2`, which the first blocks of 3.5-medium also have, sees only the image."""
         return {index: f"transformer_blocks.{index}.attn" for index in range(len(self.denoiser.transformer_blocks))}
 
     def default_blocks(self) -> Sequence[int]:
-        """The medium model's best block; of other sizes the one at the same relative depth, which nobody measured."""
+        """The medium model's best block; for other sizes the one at the same relative depth, which is unmeasured."""
         return [relative_block(BEST_BLOCK, OF_BLOCKS, len(self.denoiser.transformer_blocks))]
 
     def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
@@ -58,7 +58,7 @@ class StableDiffusion3(JointFamily):
         return parts
 
     def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
-        """The image first."""
+        """The image comes first."""
         return 0, grid[0] * grid[1]
 
     def is_recorded(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ARG002
@@ -73,7 +73,7 @@ class StableDiffusion3(JointFamily):
         return prompt
 
     def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
-        """From the shape of the latents."""
+        """Read from the shape of the latents."""
         latents = args[0] if args else kwargs["hidden_states"]
         height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
         return len(latents), height, width

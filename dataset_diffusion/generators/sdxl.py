@@ -1,6 +1,6 @@
 """Stable Diffusion XL, with its fast descendants Turbo, Lightning and Hyper-SD.
 
-Its two text encoders are joined along the features, so that one position serves for both.
+Its two text encoders' outputs are joined along the features, so that one position serves for both.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class StableDiffusionXL(UNetFamily):
     def select(
         self, layers: Sequence[AttentionLayer], settings: AttentionSettings, latent_size: tuple[int, int]
     ) -> tuple[AttentionLayer, ...]:
-        """As of all UNets, but where the settings leave it open, self-attention has the resolution of cross-attention.
+        """As for all UNets, except that self-attention has cross-attention's resolution if the settings leave it open.
 
-        That is 32 for images of 1024: 60 of the UNet's 70 transformer blocks are there, ten in each of six attention
+        That is 32 for images of 1024: 60 of the UNet's 70 transformer blocks have it, ten in each of six attention
         modules (arXiv 2307.01952, table 1), and the paper's self-attention has this resolution, too.
         """
         if settings.self_resolution is None:
@@ -37,13 +37,13 @@ class StableDiffusionXL(UNetFamily):
         return super().select(layers, settings, latent_size)
 
     def call_options(self, settings: SamplerSettings, batch: int) -> dict[str, Any]:
-        """Without a negative prompt the model is given zeros, as it was in training, not an encoded empty text."""
+        """Without a negative prompt, the model gets zeros, as in training, not an encoded empty text."""
         options = super().call_options(settings, batch)
         return options if settings.negative_prompt else options | {"negative_prompt": None}
 
     @torch.no_grad()
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:
-        """Run the UNet, which is told the image's size besides."""
+        """Run the UNet, which also takes the image's size."""
         states, _, pooled, _ = self.pipe.encode_prompt(
             text, device=self.pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )

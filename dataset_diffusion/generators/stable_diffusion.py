@@ -12,7 +12,7 @@ class StableDiffusion(UNetFamily):
     title = "Stable Diffusion 1 and 2"
     pipeline = "StableDiffusionPipeline"
     other_pipelines = ("StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
-    # The checker's weights are a quarter of the download, and it would put black images into the dataset.
+    # The safety checker's weights are a quarter of the download, and it would put black images into the dataset.
     load_options: ClassVar[Mapping[str, Any]] = {
         "safety_checker": None,
         "feature_extractor": None,

@@ -1,7 +1,7 @@
-"""What the families with a UNet have in common: class prompts are separate texts, from which no image is made.
+"""What the families with a UNet have in common: class prompts are separate texts that no image is made from.
 
-The paper calls it class-prompt cross-attention (arXiv 2309.14303). With attention.class_prompt=appended the words are
-read in the prompt instead.
+The paper calls this class-prompt cross-attention (arXiv 2309.14303). With attention.class_prompt=appended, the words
+are read in the prompt instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,11 +46,11 @@ class UNetFamily(Family):
     def select(
         self, layers: Sequence[AttentionLayer], settings: AttentionSettings, latent_size: tuple[int, int]
     ) -> tuple[AttentionLayer, ...]:
-        """Of all layers those that the settings ask for."""
+        """The layers that the settings ask for."""
         return select_layers(layers, settings, latent_size)
 
     def class_spans(self, text: str, words: Sequence[str]) -> Spans:
-        """The words' positions in the class prompt, or in the prompt of the image."""
+        """The words' positions in the class prompt, or in the image's prompt."""
         if self.class_prompt == "appended":
             return prompt_tokens(self.tokenizer, text, words, self.tokenizer.model_max_length).spans
         return class_prompt(self.tokenizer, words).spans
@@ -61,7 +61,7 @@ class UNetFamily(Family):
         words: Sequence[Sequence[str]],
         **prompt_options: Any,  # noqa: ARG002
     ) -> MakeRecorder:
-        """Records the attention to class prompts, which the images are not made from, or to the prompts."""
+        """Record the attention to class prompts, which the images are not made from, or to the prompts."""
         if self.class_prompt == "appended":
             for pair in zip(texts, words, strict=True):
                 self.class_spans(*pair)  # a prompt without its words is refused before an image is made
@@ -77,14 +77,14 @@ class UNetFamily(Family):
         return make
 
     def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
-        """From the shape of the latents."""
+        """Read from the shape of the latents."""
         latents = args[0] if args else kwargs["sample"]
         height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
         return len(latents), height, width
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """The states [B, T, C] that the pipeline makes of texts."""
+        """The states [B, T, C] that the pipeline encodes texts to."""
         states, *_ = self.pipe.encode_prompt(
             list(texts), device=self.pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
@@ -93,7 +93,7 @@ class UNetFamily(Family):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """The latents, scaled as the pipeline scales them, in the denoiser's dtype."""
         vae = self.pipe.vae
-        # SDXL's overflows in float16: as in diffusers' own image-to-image, it computes in float32 meanwhile.
+        # SDXL's autoencoder overflows in float16. As in diffusers' own image-to-image, it runs in float32 meanwhile.
         overflows = vae.dtype == torch.float16 and vae.config.force_upcast
         if overflows:
             vae.to(torch.float32)
@@ -105,7 +105,7 @@ class UNetFamily(Family):
         return (mean * vae.config.scaling_factor).to(self.pipe.unet.dtype)
 
     def noise_times(self, num_inference_steps: int, image_size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        """The time steps of the pipeline's scheduler. Raises InputError where it has not so many."""
+        """The time steps of the pipeline's scheduler. Raises InputError if it does not have that many."""
         scheduler = self.pipe.scheduler
         most = scheduler.config.get("original_inference_steps", scheduler.config.num_train_timesteps)  # of LCM and TCD
         try:
@@ -120,7 +120,7 @@ class UNetFamily(Family):
         return scheduler.timesteps.to(self.pipe._execution_device).long()
 
     def add_noise(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """By the scheduler's cumulative products (DDPM)."""
+        """Add noise by the scheduler's cumulative products (DDPM)."""
         return DDPMScheduler.from_config(self.pipe.scheduler.config).add_noise(latents, noise, times)
 
     def denoise(self, latents: Tensor, times: Tensor, text: str) -> None:

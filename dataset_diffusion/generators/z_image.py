@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MULTIPLE = 32
 """Image and caption are each padded to a multiple of this (SEQ_MULTI_OF in diffusers' transformer_z_image.py)."""
 TEXT_LENGTH = 512
-"""What the pipeline has the text encoder read, chat template included, unless its call says otherwise."""
+"""How many tokens the text encoder reads, chat template included, unless the pipeline call says otherwise."""
 
 
 class ZImage(JointFamily):
@@ -25,7 +25,7 @@ class ZImage(JointFamily):
     other_pipelines = ("ZImageImg2ImgPipeline", "ZImageInpaintPipeline")
     conditional = "first"
     gives_noise_levels = True
-    # Its layers are given image and caption as one sequence.
+    # Its layers take image and caption as one sequence.
     class_prompts = ("appended",)
     encode_options: ClassVar[Mapping[str, Any]] = {"do_classifier_free_guidance": False}
 
@@ -38,15 +38,15 @@ class ZImage(JointFamily):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the pipeline makes unless told otherwise."""
+        """Height and width in pixels of the images that the pipeline makes by default."""
         return 1024, 1024
 
     def blocks(self) -> dict[int, str]:
-        """The main layers; the refiners before them see the image or the caption alone."""
+        """The main layers; the refiners before them see only the image or only the caption."""
         return {index: f"layers.{index}.attention" for index in range(len(self.denoiser.layers))}
 
     def default_blocks(self) -> Sequence[int]:
-        """The middle third. Nobody has published which layers localise best: a choice to be measured."""
+        """The middle third. Nobody has published which layers localise best: this choice has yet to be measured."""
         number = len(self.denoiser.layers)
         return range(number // 3, max(number // 3 + 1, 2 * number // 3))
 
@@ -59,15 +59,15 @@ class ZImage(JointFamily):
         return self._around
 
     def text_parts(self, **prompt_options: Any) -> Sequence[TextPart]:
-        """The caption, of which padding is cut off before it is padded anew."""
+        """The caption; its padding is cut off before it is padded again."""
         return [TextPart(self.pipe.tokenizer, prompt_options.get("max_sequence_length", TEXT_LENGTH), 0)]
 
     def starts(self, grid: tuple[int, int], **prompt_options: Any) -> tuple[int, int]:  # noqa: ARG002
-        """The image first, padded."""
+        """The image comes first, padded."""
         return 0, -(-grid[0] * grid[1] // MULTIPLE) * MULTIPLE
 
     def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:
-        """From the shape of the latents, of which there is a list."""
+        """Read from the shape of the latents, which come as a list."""
         images = args[0] if args else kwargs["x"]
         height, width = (side * self.pipe.vae_scale_factor for side in images[0].shape[-2:])
         return len(images), height, width
@@ -80,7 +80,7 @@ class ZImage(JointFamily):
 
 
 def chat_template(tokenizer: "PreTrainedTokenizerFast") -> tuple[str, str]:
-    """What the pipeline puts before and behind a prompt."""
+    """What the pipeline puts before and after a prompt."""
     marker = "PROMPT"
     message = [{"role": "user", "content": marker}]
     # As the pipeline calls it.
