@@ -11,12 +11,12 @@ POWERS = (0, 1, 2, 3, 4, 6, 8)
 THRESHOLDS = tuple(step / 40 for step in range(6, 33))
 """0.15 ... 0.8."""
 BANDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
-"""Distances of the two thresholds."""
+"""Distances between the two thresholds."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Settings of the masks and what they gave."""
+    """Mask settings and the quality that they gave."""
 
     power: int
     mask: MaskSettings
@@ -24,7 +24,7 @@ class Choice:
 
 
 def best_threshold(labelled: Sequence[LabelledScores], num_labels: int) -> float:
-    """The threshold without an ignored band that gives the highest mIoU; of equals, the lowest."""
+    """The threshold that gives the highest mIoU without an ignored band; the lowest of equal ones."""
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
     qualities = mask_quality(labelled, masks, num_labels)
     return max(zip(qualities, THRESHOLDS, strict=True), key=lambda pair: (pair[0].metrics.miou, -pair[1]))[1]
@@ -39,7 +39,7 @@ def band_around(threshold: float, width: float) -> MaskSettings:
 
 
 def best_of_each_power(recorded: Sequence[RecordedImage], num_labels: int) -> list[Choice]:
-    """For each of POWERS the best threshold, without an ignored band."""
+    """For each of POWERS, the best threshold without an ignored band."""
     choices = []
     for power in POWERS:
         labelled = score(recorded, power)
@@ -57,9 +57,9 @@ def bands(recorded: Sequence[RecordedImage], choice: Choice, num_labels: int) ->
 
 
 def best_band(choices: Sequence[Choice], most_ignored: float) -> Choice:
-    """The best masks among those that leave no more than a share of the pixels to be ignored.
+    """The choice with the best masks among those that ignore at most a share `most_ignored` of the pixels.
 
-    Without a limit there would be no best one: the more doubtful pixels are ignored, the better are the others. One of
+    Without a limit there would be no best one: the more doubtful pixels are ignored, the better the others are. One of
     the choices has no band.
     """
     allowed = [choice for choice in choices if choice.quality.share_ignored <= most_ignored]

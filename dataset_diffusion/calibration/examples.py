@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int) -> list[LabelledImage]:
-    """The first images of a split that have a class in their mask, `most` at most; class words are their prompts.
+    """The first images of a split that have a class in their mask, at most `most`; their prompts are the class words.
 
-    Raises InputError when the folder is not of that layout, a mask has a label that the vocabulary has not, or no mask
-    has any.
+    Raises InputError if the folder does not have that layout, a mask has a label that is not in the vocabulary, or no
+    mask has a class.
     """
     ids = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not ids.exists():
@@ -45,7 +45,8 @@ def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int)
 def with_captions(images: Sequence[LabelledImage], tokenizer: "CLIPTokenizer") -> list[LabelledImage]:
     """The images with a short caption before their class words, which need other words to be compared with.
 
-    It is cut to what the tokenizer's text encoder reads. Raises InputError if the class words alone are too long.
+    The caption is cut to what the tokenizer's text encoder reads. Raises InputError if even the class words are too
+    long.
     """
     return [
         replace(item, prompt=prompt_text(tokenizer, full_text("", item.words, "simple"), item.words)) for item in images

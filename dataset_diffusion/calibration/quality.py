@@ -1,4 +1,4 @@
-"""Masks made of recorded attention, compared with exact ones."""
+"""Masks made from recorded attention, compared with exact ones."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ LabelledScores = tuple[np.ndarray, ClassScores]
 
 @dataclass(frozen=True)
 class MaskQuality:
-    """`metrics` over all labels, of the pixels that the masks label; `share_ignored` is the share that they do not.
+    """`metrics` over all labels, on the pixels that the masks label; `share_ignored` is the share that they do not.
 
-    `metrics.pixel_accuracy` is the accuracy of the pixels that are kept. Of pixels without an exact label (255) nothing
-    is counted.
+    `metrics.pixel_accuracy` is the accuracy on the pixels that are kept. Pixels without an exact label (255) are not
+    counted.
     """
 
     metrics: SegmentationMetrics
@@ -30,7 +30,7 @@ class MaskQuality:
 
 
 def score(recorded: Iterable[RecordedImage], power: int) -> list[LabelledScores]:
-    """The class scores of recorded images as dd-generate makes them with attention.power."""
+    """The class scores of recorded images, as dd-generate computes them with attention.power set to `power`."""
     labelled = []
     for item in recorded:
         evidence = class_evidence(item.attention, item.spans, power)
@@ -41,9 +41,9 @@ def score(recorded: Iterable[RecordedImage], power: int) -> list[LabelledScores]
 def attention_on_objects(recorded: Iterable[RecordedImage], power: int) -> float:
     """The share in [0, 1] of the self-attention, raised to a power, of positions within a class that stays on it.
 
-    It tells how far the power may go: where the share comes near that of the class's area, evidence is spread over the
-    whole image. Only positions all of whose pixels have one label, a class, are counted. Images need a whole number of
-    pixels for each position.
+    It shows how high the power can go: where the share approaches the class's share of the area, evidence is spread
+    over the whole image. Only positions whose pixels all have the same class label are counted. Images must have a
+    whole number of pixels for each position.
     """
     shares = []
     for item in recorded:
@@ -62,7 +62,7 @@ def attention_on_objects(recorded: Iterable[RecordedImage], power: int) -> float
 def mask_quality(
     labelled: Iterable[LabelledScores], masks: Sequence[MaskSettings], num_labels: int
 ) -> list[MaskQuality]:
-    """The quality of the masks that each of several settings makes of the same scores."""
+    """The quality of the masks that each of several settings makes from the same scores."""
     made = (
         (exact, [label_mask(scores, each.threshold, each.uncertainty_threshold).labels for each in masks])
         for exact, scores in labelled
@@ -73,7 +73,7 @@ def mask_quality(
 def label_quality(
     made: Iterable[tuple[np.ndarray, Sequence[np.ndarray]]], num_masks: int, num_labels: int
 ) -> list[MaskQuality]:
-    """The quality of `num_masks` ways to label images: `made` has each image's exact labels [H, W], and those made."""
+    """The quality of `num_masks` ways to label images; `made` has each image's exact labels [H, W] and made ones."""
     confusions = np.zeros((num_masks, num_labels, num_labels), np.int64)
     num_ignored = np.zeros(num_masks, np.int64)
     num_pixels = 0

@@ -1,8 +1,8 @@
-"""Attention of a model on images that it has not made.
+"""A model's attention on images that it has not made.
 
-A generated image has no exact mask, a labelled one has. So the labelled image's latents are noised to the sampler's
+A generated image has no exact mask; a labelled one does. So the labelled image's latents are noised to the sampler's
 time steps, and the denoiser runs on them with a prompt while its attention is recorded: what it would attend to, had it
-made the image. Masks of that attention are made by the same functions as in generation, and can be compared.
+made the image. The same functions as in generation turn that attention into masks, which can then be compared.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 SIDE_STEP = 8
-"""Latents have sides that are multiples of this: a UNet halves them three times, a transformer's maps can be pooled."""
+"""The sides of latents are multiples of this: a UNet halves them three times, and transformers' maps can be pooled."""
 STEPS_AT_ONCE = 20
 PIXELS_AT_ONCE = STEPS_AT_ONCE * 128 * 128
-"""What the denoiser is given in a batch of time steps, in pixels: small images go together, 512 x 512 one by one."""
+"""Pixels given to the denoiser in a batch of time steps: small images run together, 512 x 512 ones one by one."""
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image [H, W, 3] uint8 RGB with its exact mask, `labels` [H, W] uint8; pixels of 255 are not compared.
+    """An image [H, W, 3] uint8 RGB with its exact mask, `labels` [H, W] uint8; pixels labelled 255 are not compared.
 
-    `class_ids` are the labels of the classes in it, `words` what a class prompt calls them, and `prompt` is the text
-    that the denoiser is given.
+    `class_ids` are the labels of the classes in it, `words` are what a class prompt calls them, and `prompt` is the
+    text that the denoiser is given.
     """
 
     image: np.ndarray
@@ -53,8 +53,8 @@ class LabelledImage:
 class RecordedImage:
     """The attention on an image [H, W, 3] uint8, from which masks can be made many times, and its exact mask.
 
-    `labels` [H, W] uint8; pixels of 255 are not compared. `spans[k]` are the positions in `attention.cross` of the
-    tokens of `class_ids[k]`.
+    `labels` [H, W] uint8; pixels labelled 255 are not compared. `spans[k]` are the positions in `attention.cross` of
+    the tokens of `class_ids[k]`.
     """
 
     image: np.ndarray
@@ -66,7 +66,7 @@ class RecordedImage:
 
 @dataclass(frozen=True)
 class Recording:
-    """What is recorded: the attention of `layers` of the UNet, to the encoded text `states` [1, T, C]."""
+    """What to record: the attention of the UNet's `layers` to the encoded text `states` [1, T, C]."""
 
     layers: Sequence[AttentionLayer]
     states: Tensor
@@ -82,9 +82,9 @@ class NoisedRecorder:
         attention: AttentionSettings,
         image_size: Sequence[int] | None = None,
     ) -> None:
-        """`image_size`: height and width of images with as many pixels as the model is given; None: its own.
+        """`image_size`: height and width of images with as many pixels as the model is given; None: the model's own.
 
-        Raises InputError if `attention` asks for steps that the sampler has not.
+        Raises InputError if `attention` asks for steps that the sampler does not have.
         """
         self.pipe = pipe
         self.family = family_of(pipe, replace(attention, steps=None))
@@ -95,7 +95,7 @@ class NoisedRecorder:
         window = StepWindow(begin, end, lambda: len(times))
         window.check()
         self.times = times[[window.has(step) for step in range(len(times))]]
-        """Those of the sampler's time steps [S] that are recorded, most noise first."""
+        """The sampler's time steps [S] that are recorded, most noise first."""
         self._layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
         self._unet_layers: dict[tuple[int, int], tuple[AttentionLayer, ...]] = {}
 
@@ -119,7 +119,7 @@ class NoisedRecorder:
     def record_steps(
         self, image: np.ndarray, prompt: str, recordings: Sequence[Recording], seed: int
     ) -> list[list[AttentionMaps]]:
-        """The maps of each recording of a UNet at each time step."""
+        """A UNet's maps for each recording at each time step."""
 
         def recorders(batch: int) -> list[AttentionRecorder]:
             return [
@@ -150,7 +150,7 @@ class NoisedRecorder:
         return [[maps for step in by_step for maps in step[index]] for index in range(len(by_step[0]))]
 
     def _require_finite(self, tensors: Sequence[Tensor], what: str) -> None:
-        """From what is not finite, masks and proposals would be made all the same."""
+        """Raise InputError for values that are not finite: masks and proposals would be made from them all the same."""
         if not all(bool(tensor.isfinite().all()) for tensor in tensors):
             dtype = str(self.family.denoiser.dtype).removeprefix("torch.")
             raise InputError(
@@ -159,19 +159,19 @@ class NoisedRecorder:
             )
 
     def encode_text(self, text: str) -> Tensor:
-        """The states [1, T, C] that a UNet's pipeline makes of a text."""
+        """The states [1, T, C] that a UNet's pipeline encodes a text to."""
         assert isinstance(self.family, UNetFamily)
         return self.family.encode_text([text])
 
     def layers(self, image: np.ndarray) -> tuple[AttentionLayer, ...]:
-        """All attention layers of a UNet with the sizes that their maps have for this image."""
+        """All attention layers of a UNet, with the sizes of their maps for this image."""
         size = self.latent_size(image)
         if size not in self._unet_layers:
             self._unet_layers[size] = find_attention_layers(self.pipe.unet, size)
         return self._unet_layers[size]
 
     def latent_size(self, image: np.ndarray) -> tuple[int, int]:
-        """Height and width of an image's latents: about as many positions as the model's own, in the image's shape."""
+        """Height and width of an image's latents: about as many positions as the model's own, in the image's aspect."""
         height, width = image.shape[:2]
         native_height, native_width = (side // self.pipe.vae_scale_factor for side in self._native_size)
         scale = (native_height * native_width / (height * width)) ** 0.5
