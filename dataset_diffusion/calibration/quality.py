@@ -39,7 +39,7 @@ def score(recorded: Iterable[RecordedImage], power: int) -> list[LabelledScores]
 
 
 def attention_on_objects(recorded: Iterable[RecordedImage], power: int) -> float:
-    """The share in [0, 1] of the self-attention, raised to a power, of positions within a class that stays on it.
+    """How much of the self-attention, raised to a power, of positions within a class stays on it: a share in [0, 1].
 
     It shows how high the power can go: where the share approaches the class's share of the area, evidence is spread
     over the whole image. Only positions whose pixels all have the same class label are counted. Images must have a

@@ -171,7 +171,7 @@ class NoisedRecorder:
         return self._unet_layers[size]
 
     def latent_size(self, image: np.ndarray) -> tuple[int, int]:
-        """Height and width of an image's latents: about as many positions as the model's own, in the image's aspect."""
+        """Height and width of an image's latents: about as many positions as the model's own, in the image's shape."""
         height, width = image.shape[:2]
         native_height, native_width = (side // self.pipe.vae_scale_factor for side in self._native_size)
         scale = (native_height * native_width / (height * width)) ** 0.5

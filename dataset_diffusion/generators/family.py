@@ -83,7 +83,7 @@ class Family(ABC):
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":
-        """The tokenizer of the text encoder that reads the least of a prompt; its limit is what that encoder reads."""
+        """The tokenizer of the text encoder that reads the least of a prompt, limited to what that encoder reads."""
         return self.limited(copy.copy(getattr(self.pipe, self.prompt_tokenizer)))
 
     @classmethod
@@ -102,7 +102,7 @@ class Family(ABC):
         return self.pipe.vae_scale_factor
 
     def checked_size(self, wanted: Sequence[int] | None) -> tuple[int, int]:
-        """The image size: the settings' or else the model's own. Raises InputError if the model cannot make it."""
+        """The image size that the settings name, or the model's own. Raises InputError if the model cannot make it."""
         if wanted is None:
             return self.image_size
         height, width = wanted

@@ -104,7 +104,7 @@ class RecordedAttention:
 
     @property
     def maps(self) -> list[AttentionMaps]:
-        """The recorded maps of each image; see AttentionMaps. `spans` says which rows of `cross` belong to a class."""
+        """The recorded maps of each image; see AttentionMaps. `spans` gives the rows of `cross` for each class."""
         if self._recorder is None:
             raise RuntimeError("no attention was recorded: call the pipeline inside the `with` block")
         return self._recorder.maps()
