@@ -1,4 +1,4 @@
-"""Where the published datasets come from, and how their archives lie on disk once unpacked."""
+"""Where the published datasets come from, and how their archives are laid out once unpacked."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ COCO_ANNOTATIONS_SOURCE = "annotations_trainval2017.zip from https://cocodataset
 
 
 def find_voc(data_root: Path, setting: str = "data_root", needed: str = "ImageSets/Segmentation") -> Path:
-    """The folder VOC2012 in `data_root`, which may be that folder, its parent VOCdevkit, or the folder above.
+    """The folder VOC2012 in `data_root`, which can be that folder, its parent VOCdevkit, or the folder above.
 
-    `needed` is the subfolder by which it is recognised. Raises InputError that names `setting`.
+    `needed` is the subfolder by which it is recognised. Raises InputError naming `setting`.
     """
     for root in (data_root / "VOCdevkit" / "VOC2012", data_root / "VOC2012", data_root):
         if (root / needed).is_dir():

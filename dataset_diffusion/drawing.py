@@ -1,4 +1,4 @@
-"""Pictures of masks: RGB arrays [H, W, 3] uint8 that a person can judge them by."""
+"""Pictures of masks, for people to judge them by: RGB arrays [H, W, 3] uint8."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from dataset_diffusion.images import full_palette
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 
 OPACITY = 0.5
-"""Of class colours over the image."""
+"""How strongly class colours cover the image."""
 HATCH_PERIOD = 6
 HATCH_WIDTH = 2
 PAPER, INK, FAINT_INK = (255, 255, 255), (32, 32, 32), (110, 110, 110)
@@ -35,7 +35,7 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[tuple[
 
 
 def shrink(image: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask with a longer side of `side`: the image smoothly, the labels as they are."""
+    """Scale image and mask to a longer side of `side`: the image smoothly, the labels without mixing them."""
     height, width = labels.shape
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -46,7 +46,7 @@ def shrink(image: np.ndarray, labels: np.ndarray, side: int) -> tuple[np.ndarray
 def draw_legend(
     labels: Sequence[int], label_names: Sequence[str], palette: Sequence[tuple[int, int, int]], width: int
 ) -> Image.Image:
-    """Colour and name of each label, in as many lines as they need."""
+    """The colour and name of each label, on however many lines they need."""
     places, x, y = [], 0, 0
     for label in labels:
         name = "ignored" if label == IGNORE_INDEX else label_names[label]
@@ -65,7 +65,7 @@ def draw_legend(
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] bool with a neighbour, left, right, above or below, of another label."""
+    """Pixels [H, W] bool that have a neighbour (left, right, above or below) with another label."""
     padded = np.pad(labels, 1, mode="edge")
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     return np.any([neighbour != labels for neighbour in neighbours], axis=0)

@@ -10,7 +10,7 @@ class InputError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says in its first line, or its name if it says nothing."""
+    """The first line of an exception's message, or the exception's name if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

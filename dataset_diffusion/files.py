@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read with errors that name them."""
+"""Write files atomically, and read them with errors that name them."""
 
 import errno
 import json
@@ -14,22 +14,22 @@ from dataset_diffusion.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows has none; two runs on one folder are then the user's care.
+except ImportError:  # Windows has none; the user must then avoid two runs on one folder.
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_SUFFIX = ".tmp"
 HELD_FILE = ".held.lock"
-"""In a folder in which one process at a time may write."""
+"""Locks a folder that only one process at a time may write to."""
 
 SAMPLE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
-"""A sample id becomes a file name: it must be one on every system."""
+"""A sample id becomes a file name, so it must be a valid one on every system."""
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes], make_folder: bool = True) -> None:
-    """Write a file that is either all there or not there, whenever the process is killed.
+    """Write a file so that it is either complete or not there, whenever the process is killed.
 
-    Several processes may write the same file: each has its temporary file, and the last rename counts. Raises
-    InputError that names the file if it cannot be written (no space, no permission; without `make_folder` also if its
+    Several processes can write the same file: each has its own temporary file, and the last rename wins. Raises
+    InputError naming the file if it cannot be written (no space, no permission; without `make_folder` also if its
     folder is gone).
     """
     chunks = [content] if isinstance(content, bytes) else content
@@ -45,7 +45,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes], make_folder: 
                 os.fsync(stream.fileno())
             _rename(temporary, path, content)
         except OSError:
-            with suppress(OSError):  # Gives the space back on a full disk.
+            with suppress(OSError):  # Frees the space on a full disk.
                 temporary.unlink()
             raise
 
@@ -54,7 +54,7 @@ def _rename(temporary: Path, path: Path, content: bytes | Iterable[bytes]) -> No
     try:
         os.replace(temporary, path)
     except FileNotFoundError:
-        # Another process took the temporary file for one that a killed run left.
+        # Another process removed the temporary file, mistaking it for one that a killed run left.
         if not isinstance(content, bytes):
             raise
         temporary.write_bytes(content)
@@ -62,15 +62,15 @@ def _rename(temporary: Path, path: Path, content: bytes | Iterable[bytes]) -> No
 
 
 def this_process() -> str:
-    """A name for this process that no other has on any machine that shares the file system: host and process id."""
+    """A name for this process that is unique on all machines that share the file system: host and process id."""
     host = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32]
     return f"{host}-{os.getpid()}"
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file into a folder that nobody reads yet, without the care of `write_atomically`: many times as fast.
+    """Write a file into a folder that nobody reads yet, without the safety of `write_atomically`: many times as fast.
 
-    Raises InputError that names the file if it cannot be written.
+    Raises InputError naming the file if it cannot be written.
     """
     with explaining_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def encode_json(content: object) -> bytes:
-    """Indented JSON for people to read, UTF-8, with a line end."""
+    """Indented JSON for people to read, UTF-8, with a final newline."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -98,11 +98,10 @@ def explaining_write_errors(what: Path | str) -> Iterator[None]:
 
 @contextmanager
 def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[None]:
-    """Make the `output_dir` of a command if it is missing, and hold it against a second process that would write in it.
+    """Make a command's `output_dir` if it is missing, and lock it against a second process that would write to it.
 
-    With `exclusive` False other processes may write in it, too.
-    If nothing is written in it, what was made is removed again. Raises InputError if it cannot be made or written in,
-    or if another process holds it.
+    With `exclusive` False, other processes may write to it, too. If nothing is written to it, the folders made here are
+    removed again. Raises InputError if it cannot be made or written to, or if another process has locked it.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"output_dir={path}: is a file; name a folder")
@@ -116,7 +115,7 @@ def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[
         with held if exclusive else nullcontext():
             yield
     finally:
-        with suppress(OSError):  # They are not empty.
+        with suppress(OSError):  # The folders are not empty.
             for folder in made:
                 folder.rmdir()
 
@@ -125,15 +124,15 @@ def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[
 def held_by_one_process(lock_file: Path, complaint: str) -> Iterator[None]:
     """Hold a lock; raises InputError with `complaint` if another process holds it.
 
-    The lock is the operating system's: it ends with the process, even one that is killed. The file, in a folder that
-    exists, is removed at the end.
+    The lock is the operating system's: it ends with the process, even if that is killed. The file's folder must exist;
+    the file is removed at the end.
     """
     if fcntl is None:
         yield
         return
     descriptor = None
     while descriptor is None:
-        # Opened for writing: NFS locks nothing else, and no folder.
+        # Opened for writing: NFS locks neither files opened otherwise nor folders.
         with explaining_write_errors(lock_file):
             descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -143,14 +142,14 @@ def held_by_one_process(lock_file: Path, complaint: str) -> Iterator[None]:
             raise InputError(complaint) from error
         except OSError:  # Some network file systems have no locks.
             break
-        # The one that held it before may have removed the file in the meantime.
+        # The previous holder may have removed the file in the meantime.
         if not lock_file.exists() or not os.path.samestat(os.fstat(descriptor), lock_file.stat()):
             os.close(descriptor)
             descriptor = None
     try:
         yield
     finally:
-        # While it is held: whoever opens the file now finds out that it is gone.
+        # Removed while the lock is held: a process that opens the file now finds out that it is gone.
         with suppress(OSError):
             lock_file.unlink()
         os.close(descriptor)
@@ -165,7 +164,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_json(path: Path, content: bytes) -> Any:
-    """The value of a JSON file with this content. Raises InputError naming the file and the place of the fault."""
+    """The value of a JSON file with this content. Raises InputError naming the file and where the error is."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -173,8 +172,8 @@ def parse_json(path: Path, content: bytes) -> Any:
 
 
 def require_files(folder: Path, names: Sequence[str]) -> None:
-    """Raise an InputError that names the first missing file, and says how many are missing, unless all are there."""
-    # One listing instead of a question per file: on network drives that is seconds against minutes.
+    """Raise InputError naming the first missing file and saying how many are missing, unless all are there."""
+    # One listing instead of one query per file: on network drives that is seconds instead of minutes.
     try:
         there = {entry.name for entry in folder.iterdir()}
     except OSError as error:

@@ -1,7 +1,7 @@
 """Make a dataset: plan prompts, sample images with their attention, turn it into masks, write the folder.
 
-Any number of processes may make one folder. Batch b of the plan is that of process b mod N, and no process waits for
-another's samples: the last to finish, or any later start, completes the folder.
+Any number of processes can make one folder. Batch b of the plan belongs to process b mod N, and no process waits for
+another's samples: the last to finish, or any later run, completes the folder.
 """
 
 import os
@@ -83,17 +83,17 @@ from dataset_diffusion.versions import installed_versions
 from dataset_diffusion.vocabulary import Vocabulary, choose_vocabulary
 
 MOST_ATTEMPTS = 3
-"""How often a sample whose image is not finite is drawn again, each time with its next seed."""
+"""How often a sample whose image is not finite is sampled again, each time with its next seed."""
 REMASKED_AT_ONCE = 64
 MOST_FAILED = 0.01
-"""If a larger share of the samples fails in spite of that, it is no bad luck but a wrong setting."""
+"""If a larger share of the samples fails despite that, the cause is not bad luck but a wrong setting."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended. `seconds` of each stage for the `num_new` images of this run; loading the model not counted.
+    """How a run ended. `seconds` are per stage, for this run's `num_new` images; loading the model is not counted.
 
-    `num_finished` of `num_images` are in the folder, which another process completes where they are not all.
+    `num_finished` of `num_images` are in the folder; if some are missing, another process completes it.
     """
 
     folder: Path
@@ -148,7 +148,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The dataset that is being made, and this process's share in it."""
+    """The dataset that is being made, and this process's share of it."""
 
     settings: GenerateSettings
     vocabulary: Vocabulary
@@ -157,20 +157,20 @@ class Dataset:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The dataset folder."""
         return self.folder.path
 
     def write(self, file_name: str, content: bytes) -> None:
-        """Write a file of the folder itself."""
+        """Write a file directly into the folder."""
         write_atomically(self.path / file_name, content)
 
 
 def generate(settings: GenerateSettings, progress: bool = True) -> Summary:
-    """Make this process's share of the dataset folder of `settings`, or what is missing in it.
+    """Make this process's share of the dataset folder of `settings`, or whatever is missing from it.
 
-    Whenever it is stopped, even killed, the next call continues, with as many processes as one likes, and the folder
-    ends as one uninterrupted process would have made it. SIGTERM and SIGINT raise Stopped, after the batch in flight.
-    Raises InputError for what the user can put right, where possible before anything is written.
+    Whenever it is stopped, even killed, the next call resumes, with any number of processes, and the folder ends up as
+    one uninterrupted process would have made it. SIGTERM and SIGINT raise Stopped, after the batch in flight. Raises
+    InputError for whatever the user can fix, if possible before anything is written.
     """
     share = find_share(settings.shard)
     with StopSignals() as stop:
@@ -196,15 +196,15 @@ def _generate(settings: GenerateSettings, share: Share, stop: StopSignals, progr
 
 
 def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
-    """Write the plan of `settings` and its report into the folder, and return what there is to read; makes no image.
+    """Write the plan of `settings` and its report into the folder, and return the text to print; makes no image.
 
     A run with the same settings then uses this plan. Raises InputError as `generate` does, and if the folder holds a
-    dataset, whose plan must stay.
+    dataset, whose plan must not change.
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
     new = _NewPlan.make(settings, vocabulary, progress)
     other = Path(settings.compare_with).expanduser() if settings.compare_with else None
-    # Before the plan is written: what is compared with may be the plan that was in the folder.
+    # Before the plan is written: the other plan may be the one that was in the folder.
     comparison = f"{compare_plans(new.plan, other, vocabulary)}\n\n" if other else ""
     path = Path(settings.output_dir).expanduser()
     with opened_folder(path, "dd-generate", exclusive=False), locked(path, "planning"):
@@ -217,8 +217,8 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
 def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
     """Make the folder of `settings` from the images and the evidence of the folder `settings.remask`, without a model.
 
-    Images and evidence are hard links where the file system allows it, else copies. A stopped run resumes. Raises
-    InputError if that folder is not complete, or holds no evidence for the power that is asked for.
+    Images and evidence are hard links where the file system allows it, otherwise copies. A stopped run resumes. Raises
+    InputError if that folder is not complete, or holds no evidence for the requested power.
     """
     source, path = (Path(name or "").expanduser() for name in (settings.remask, settings.output_dir))
     vocabulary, share = choose_vocabulary(settings.vocabulary), find_share(settings.shard)
@@ -258,14 +258,14 @@ def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
 
 
 def _begin_remasking(dataset: Dataset, source: Path, description: Mapping[str, Any]) -> None:
-    """Write the source's plan into the folder, unless it is there. Raises InputError if samples of another are."""
+    """Write the source's plan into the folder unless it is there. Raises InputError if samples of another plan are."""
     path, settings, plan = dataset.path, dataset.settings, StoredPlan(source)
     previous = require_continuable(path, settings, dataset.vocabulary)
     begun = previous if is_begun(path, previous) else None
     if begun:
         require_same_model(path, begun["model"], description["model"])
         require_same_beginning(path, settings, len(plan), (line + b"\n" for line in plan.lines()))
-    # Also where it was complete: samples may be missing in it now.
+    # Even if the folder was complete: samples may be missing from it now.
     dataset.folder.remove_split()
     if not begun or stored_plan(path, begun, settings, dataset.vocabulary) is None:
         facts, made_with = plan_facts(description), description["versions"]
@@ -278,7 +278,7 @@ def _begin_remasking(dataset: Dataset, source: Path, description: Mapping[str, A
 
 
 def _remask_sample(dataset: Dataset, source: Path, before: Ledger, position: int) -> SampleRecord | str:
-    """Link the image and the evidence of a sample and write its new mask; the id of one that could not be made."""
+    """Link a sample's image and evidence and write its new mask; returns the id of a sample that could not be made."""
     prompt, mask_settings = before.plan[position], dataset.settings.mask
     if before.failed[position]:
         return prompt.sample_id
@@ -297,8 +297,8 @@ def _remask_sample(dataset: Dataset, source: Path, before: Ledger, position: int
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make a file another name of `source`, or its copy, in one step: whenever it fails, the old one is still there."""
-    # No name that write_atomically uses: what it writes into must never be the source.
+    """Make `target` a hard link to `source`, or a copy, atomically: whenever it fails, the old file is still there."""
+    # Not a name that write_atomically uses: the file it writes into must never be the source.
     temporary = target.with_name(f".{target.name}.{this_process()}.link{TEMPORARY_SUFFIX}")
     with explaining_write_errors(target):
         temporary.unlink(missing_ok=True)
@@ -310,15 +310,15 @@ def _link(source: Path, target: Path) -> None:
         try:
             os.replace(temporary, target)
         finally:
-            # Where both are the same file already, renaming does nothing.
+            # If both are already the same file, renaming does nothing.
             temporary.unlink(missing_ok=True)
 
 
 def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
-    """Compare every file of the folder with its manifest; with `repair` remove those that differ, and make them again.
+    """Compare every file of the folder with its manifest; with `repair`, remove and regenerate those that differ.
 
-    Raises InputError if the folder holds no dataset of these settings, and, without `repair`, if it is not sound; what
-    is wrong is then printed.
+    Raises InputError if the folder holds no dataset with these settings, and, without `repair`, if it is not sound; the
+    faults are then printed.
     """
     vocabulary = choose_vocabulary(settings.vocabulary)
     path = Path(settings.output_dir).expanduser()
@@ -352,7 +352,7 @@ class _NewPlan:
     def make(cls, settings: GenerateSettings, vocabulary: Vocabulary, progress: bool) -> "_NewPlan":
         files = caption_files(settings.prompts)
         plan = plan_dataset(settings, vocabulary, progress)
-        # Of the model, its tokenizer alone: classes that its text encoder cannot read are refused before it is loaded.
+        # Only the model's tokenizer: classes that its text encoder cannot read are refused before it is loaded.
         report = report_plan(plan, vocabulary, load_tokenizer(settings.model), settings.prompts.mode)
         facts = PlanFacts(len(plan.prompts), plan.num_without_class, report.num_shortened, files)
         return cls(plan, report, facts)
@@ -363,23 +363,23 @@ class _NewPlan:
         require_same_beginning(dataset.path, dataset.settings, len(self.plan.prompts), lines)
 
     def write(self, dataset: Dataset, model: Mapping[str, str], made_with: Mapping[str, str] | None = None) -> None:
-        """Bring the folder into a state from which every later one can be continued."""
+        """Bring the folder into a state from which a run can always be resumed."""
         dataset.folder.remove_split()
-        # First of all files: by it a later run knows the folder for its own.
+        # The first file: it is how a later run recognises the folder as its own.
         unfinished = describe_dataset(dataset.settings, dataset.vocabulary, model, self.facts, None, made_with)
         dataset.write(DESCRIPTION_FILE, encode_json(unfinished))
         dataset.write(PLAN_REPORT_FILE, self.report.text.encode())
-        # The last: a plan that is there is not made again.
+        # The last file: a plan that is there is not made again.
         write_atomically(dataset.path / PLAN_FILE, plan_lines(self.plan.prompts, dataset.vocabulary))
 
 
 def plan_dataset(settings: GenerateSettings, vocabulary: Vocabulary, progress: bool = True) -> Plan:
     """The plan of `settings`. Raises InputError as plan_prompts and toy_captions do."""
-    # The toy's captions are handed over: prompts/ knows no toy. Another model may draw what captions of a file ask for.
+    # The toy's captions are passed in: prompts/ does not know the toy. Another model can draw what a file asks for.
     prompts = settings.prompts
     for_toy = settings.model.path == TOY_MODEL or prompts.source in ("template", "llm") or prompts.fill != "none"
     write_caption = toy_captions(vocabulary) if prompts.template == "toy" and for_toy else None
-    # A language model's caption must fit; other sources' are shortened.
+    # A language model's caption must fit; captions from other sources are shortened.
     fitting = _fits(settings, vocabulary) if prompts.source == "llm" else None
     number, seed = settings.num_images, settings.seed
     return plan_prompts(prompts, vocabulary, number, seed, write_caption, fitting, progress)
@@ -409,12 +409,12 @@ def label_sample(
 def _make_share(
     dataset: Dataset, ledger: Ledger | None, stopwatch: Stopwatch, stop: StopSignals, progress: bool
 ) -> tuple[Ledger, int]:
-    """Load the model, make what is missing in this process's share, and return how many samples are new."""
+    """Load the model, make what is missing from this process's share, and return how many samples are new."""
     settings, share = dataset.settings, dataset.share
     with garbage_collector_paused():
         new_plan = None
         if ledger is None and share.count == 1:
-            # Before the model is loaded: what is wrong with the captions is said at once.
+            # Before the model is loaded: errors in the captions are reported at once.
             new_plan = _NewPlan.make(settings, dataset.vocabulary, progress)
             if is_begun(dataset.path, read_description(dataset.path)):
                 new_plan.require_same_beginning(dataset)
@@ -450,10 +450,10 @@ def _begin(
 ) -> tuple[StoredPlan, dict[str, str]]:
     """Write what the folder needs before its first sample, unless another process or an earlier run has done so.
 
-    Returns the plan, and in what `made_with` differs from what the folder was begun with.
+    Returns the plan, and how `made_with` differs from what the folder was started with.
     """
     settings, path = dataset.settings, dataset.path
-    # Read again: another process may have begun the folder meanwhile.
+    # Read again: another process may have started the folder meanwhile.
     previous = require_continuable(path, settings, dataset.vocabulary)
     differences: dict[str, str] = {}
     if previous and is_begun(path, previous):
@@ -479,7 +479,7 @@ def _begin(
 
 
 def _compare_versions(dataset: Dataset, before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """What differs of the versions and the device; a warning, or with `strict` an InputError, if anything does."""
+    """The versions and device that differ. If any do, prints a warning, or raises InputError if `strict` is set."""
     names = ("device", "torch", "diffusers", "transformers")
     differences = {name: now[name] for name in names if before.get(name) not in (None, now[name])}
     if differences:
@@ -493,7 +493,7 @@ def _compare_versions(dataset: Dataset, before: Mapping[str, str], now: Mapping[
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the samples of a batch and writes their files; `differences` are those of _compare_versions."""
+    """Makes the samples of a batch and writes their files; `differences` come from _compare_versions."""
 
     dataset: Dataset
     generator: Generator
@@ -501,7 +501,7 @@ class _Maker:
     stopwatch: Stopwatch
 
     def make(self, batch: Sequence[Prompt], is_wanted: Sequence[bool]) -> list[SampleRecord | None]:
-        """The records of the wanted samples of a batch, None where no attempt at one has a finite image."""
+        """The records of the wanted samples of a batch; None for a sample with no finite image in any attempt."""
         with self.stopwatch.timing("sampling"):
             samples = self._sample_finite(batch)
         return [
@@ -511,12 +511,12 @@ class _Maker:
         ]
 
     def _sample_finite(self, batch: Sequence[Prompt]) -> list[tuple[Sample, int]]:
-        """Sample a batch, and what is not finite again with its next seeds; each sample with its attempt."""
+        """Sample a batch, then resample what is not finite with its next seeds; returns samples with their attempts."""
         samples = [(sample, 0) for sample in self._sample(batch)]
         for attempt in range(1, MOST_ATTEMPTS + 1):
             if all(sample.is_finite for sample, _ in samples):
                 break
-            # The whole batch again, because one of another size is rounded otherwise.
+            # The whole batch again, because a batch of another size is rounded differently.
             seeds = [
                 prompt.seed if sample.is_finite else next_seed(prompt.seed, prompt.sample_id, attempt)
                 for prompt, (sample, _) in zip(batch, samples, strict=True)
@@ -548,7 +548,7 @@ class _Maker:
 
 
 def _make_missing(maker: _Maker, ledger: Ledger, part: Part, stop: StopSignals, progress: bool) -> int:
-    """Sample, label and write what has no record yet, batch by batch; returns how many samples that were."""
+    """Sample, label and write samples that have no record yet, batch by batch; returns how many were made."""
     settings, share = maker.dataset.settings, maker.dataset.share
     num_new = 0
     hidden = not (progress and share.shows_progress)
@@ -570,7 +570,7 @@ def _make_missing(maker: _Maker, ledger: Ledger, part: Part, stop: StopSignals, 
                     ]
                 )
                 num_new += sum(record is not None for record in records)
-                # Of the whole folder: also what other processes have made meanwhile.
+                # For the whole folder, including what other processes have made meanwhile.
                 ledger.refresh()
                 bar.update(ledger.num_finished - bar.n)
                 if ledger.num_failed > max(1, MOST_FAILED * len(ledger.plan)):
@@ -593,7 +593,7 @@ def _not_finite(settings: GenerateSettings, what: str) -> InputError:
 def _say_what_is_to_come(
     dataset: Dataset, ledger: Ledger, records: Sequence[SampleRecord | None], seconds: float, bar: tqdm
 ) -> None:
-    """After the first batch: the pace, and the time and the space that the rest will need at it."""
+    """After the first batch, print the pace, and the time and space that the rest will need at that pace."""
     made = [record.id for record in records if record]
     num_left = len(ledger.plan) - ledger.num_finished - len(made)
     if bar.disable or num_left <= 0:
@@ -610,13 +610,13 @@ def _say_what_is_to_come(
 
 
 def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
-    """Those batches of the plan, as positions in it, that are this process's and in which a sample is missing.
+    """This process's batches of the plan in which a sample is missing, as positions in the plan.
 
-    Each of them is whole: batches of the missing samples alone would have other sizes after a stop, and so other
-    rounding (see Generator), and the folder would differ from an uninterrupted one.
+    Each batch is whole: batches of only the missing samples would have other sizes after a stop, and so other rounding
+    (see Generator), and the folder would differ from that of an uninterrupted run.
     """
     start = 0
-    # A million finished samples are passed over at once.
+    # A million finished samples are skipped at once.
     while (position := ledger.finished.find(0, start)) >= 0:
         number = position // size
         start = min((number + 1) * size, len(ledger.plan))
@@ -642,9 +642,9 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
 
 
 def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> None:
-    """Write what describes the whole, all from the files, so that it does not tell in how many runs they were made."""
+    """Write what describes the whole folder, only from its files, so that it does not show how many runs made them."""
     vocabulary, folder, records = dataset.vocabulary, dataset.folder, ledger.records()
-    # The ledger has the old one open by now, and still reads its records.
+    # By now the ledger has the old manifest open, and still reads its records.
     Manifest(dataset.path).write_lines(ledger.manifest_lines())
     if ledger.num_failed:
         write_atomically(dataset.path / FAILED_FILE, ledger.failed_lines())

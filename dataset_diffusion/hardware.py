@@ -1,4 +1,4 @@
-"""The devices of the machine at hand, and what they are good at."""
+"""The devices of this machine, and what they are good at."""
 
 import re
 import time
@@ -11,13 +11,13 @@ from dataset_diffusion.errors import InputError
 _SMALL, _LARGE = 256, 1024
 _TRIALS = 5
 _HOPELESS = 32
-"""Emulated, a small product takes some two hundred times as long as float32's."""
+"""When emulated, a small product takes about two hundred times as long as in float32."""
 
 
 def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cuda", "cpu")) -> torch.device:
-    """The device called `name`: one of `kinds`, or a GPU by its number ("cuda:1"); "auto" is the first kind there is.
+    """The device called `name`: one of `kinds`, or a GPU by its number ("cuda:1"); "auto" is the first kind available.
 
-    Raises InputError that names the setting for any other name, and for a device that this machine does not have.
+    Raises InputError naming the setting for any other name, and for a device that this machine does not have.
     """
     counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
@@ -31,7 +31,7 @@ def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cud
 
 
 def describe_device(device: torch.device) -> str:
-    """What rounding depends on: a GPU's name; of a CPU, the instructions that torch uses, and the number of threads."""
+    """What rounding depends on: a GPU's name; for a CPU, the instructions that torch uses and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -42,9 +42,9 @@ def describe_device(device: torch.device) -> str:
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether bfloat16 is worth its lost digits on `device`: at least 1.25 times as fast as float32.
 
-    CPUs that have its instructions differ too much for a list of them: with some it is twice as fast as float32, with
-    others half as fast. So a matrix product is timed, in milliseconds. A CPU that emulates them
-    takes seconds for a large one; that it is hopeless shows in a small one.
+    CPUs that have bfloat16 instructions differ too much to be listed: on some it is twice as fast as float32, on others
+    half as fast. So a matrix product is timed, which takes milliseconds. A CPU that emulates the instructions takes
+    seconds for a large product; a small one already shows that it is hopeless.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -54,7 +54,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 
 def _product_time(dtype: torch.dtype, size: int) -> float:
-    """Seconds of the fastest of a few products of two matrices on the CPU."""
+    """Seconds that the fastest of a few products of two matrices takes on the CPU."""
     matrix = torch.ones(size, size, dtype=dtype)
     times = []
     for _ in range(_TRIALS):

@@ -15,7 +15,7 @@ from dataset_diffusion.types import IGNORE_INDEX
 from dataset_diffusion.vocabulary import voc_colour
 
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are missing, no images, cut off, damaged or implausibly large."""
+"""What Pillow raises for files that are missing, not images, truncated, damaged or implausibly large."""
 IGNORED_COLOUR = (224, 224, 192)
 """VOC's own colour of label 255."""
 LABEL_COLOURS = tuple(voc_colour(label) for label in range(IGNORE_INDEX))
@@ -58,7 +58,7 @@ def read_label_mask(path: Path, num_labels: int) -> np.ndarray:
 
 
 def decode_labels(content: bytes, what: str) -> np.ndarray:
-    """The labels [H, W] uint8 of an encoded mask (palette or grey PNG). Raises InputError that names `what`."""
+    """The labels [H, W] uint8 of an encoded mask (palette or grey PNG). Raises InputError naming `what`."""
     try:
         with Image.open(io.BytesIO(content)) as file:
             return np.array(file)
@@ -77,7 +77,7 @@ def require_same_size(image_path: Path, image: np.ndarray, mask: str, labels: np
 
 
 def write_label_mask(path: Path, labels: np.ndarray) -> None:
-    """Write [H, W] uint8 labels as a palette PNG in VOC's colours, in one step."""
+    """Write [H, W] uint8 labels as a palette PNG in VOC's colours, atomically."""
     write_atomically(path, encode_mask(labels, LABEL_COLOURS))
 
 
@@ -98,7 +98,7 @@ def encode_mask(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> 
 
 
 def full_palette(palette: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Colours [256, 3] uint8 of all values of a mask: the labels', black for none, IGNORED_COLOUR for 255."""
+    """Colours [256, 3] uint8 of all mask values: the labels' colours, IGNORED_COLOUR for 255, black for the rest."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
     colours[IGNORE_INDEX] = IGNORED_COLOUR

@@ -1,4 +1,4 @@
-"""From evidence to scores to a label mask: pure functions (the paper's uncertainty regions)."""
+"""Pure functions from evidence to scores to a label mask (the paper's uncertainty regions)."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,15 @@ from dataset_diffusion.tensors import resize
 from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores, LabelMask
 
 FLAT = 1e-5
-"""A map whose range is below this share of its largest value is rounding noise of a constant one (float32)."""
+"""A map whose range is below this share of its largest value is a constant map with rounding noise (float32)."""
 
 
 def class_scores(evidence: Tensor, class_ids: Sequence[int], image_size: tuple[int, int]) -> ClassScores:
     """Normalise the evidence of each class to [0, 1] over the image, then resize it to the image.
 
-    `evidence` [K, h, w], float, row k belonging to `class_ids[k]`; `image_size` is (H, W). The order of the two is the
-    paper's. Bicubic resizing overshoots: below 0 it is clamped; above 1 it is kept, because there classes are compared.
+    `evidence` [K, h, w] is float, and its row k belongs to `class_ids[k]`; `image_size` is (H, W). The order of the two
+    steps is the paper's. Bicubic resizing overshoots: values below 0 are clamped; values above 1 are kept, because
+    classes are compared there.
     """
     if len(evidence) != len(class_ids):
         raise ValueError(f"{len(evidence)} rows of evidence for {len(class_ids)} classes")
@@ -26,17 +27,17 @@ def class_scores(evidence: Tensor, class_ids: Sequence[int], image_size: tuple[i
 
 
 def min_max(maps: Tensor) -> Tensor:
-    """Map each of [K, h, w] linearly to [0, 1]; a flat one, which says nothing about where its class is, to zeros."""
+    """Scale each map of [K, h, w] linearly to [0, 1]; a flat one, which does not tell where its class is, to zeros."""
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     is_flat = high - low <= FLAT * torch.maximum(high.abs(), low.abs())
     return torch.where(is_flat, 0, (maps - low) / torch.where(is_flat, 1, high - low))
 
 
 def label_mask(scores: ClassScores, threshold: float, uncertainty_threshold: float) -> LabelMask:
-    """Give each pixel a label by its best score; of equal scores the earlier class wins.
+    """Give each pixel a label by its best score; if scores are equal, the earlier class wins.
 
-    The class where the score is >= `threshold`, background where it is < `uncertainty_threshold`, ignored in between;
-    expects 0 <= uncertainty_threshold <= threshold <= 1. Without classes everything is background.
+    A pixel gets the class if the score is >= `threshold`, background if it is < `uncertainty_threshold`, and is ignored
+    in between. Expects 0 <= uncertainty_threshold <= threshold <= 1. Without classes, everything is background.
     """
     values = scores.scores.cpu().numpy()
     if len(values) == 0:
@@ -53,5 +54,5 @@ def label_mask(scores: ClassScores, threshold: float, uncertainty_threshold: flo
 
 
 def mean_or_zero(values: np.ndarray) -> float:
-    """The mean of float32 values, rounded only once; 0 of nothing."""
+    """The mean of float32 values, rounded only once; 0 if there are none."""
     return float(values.mean(dtype=np.float64)) if values.size else 0.0

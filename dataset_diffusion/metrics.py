@@ -1,7 +1,7 @@
 """Segmentation metrics from integer counts: count first, divide last.
 
-Confusion matrices of disjoint sets of images add up to that of all of them, so a result depends neither on the order
-of the images nor on how they were batched or dealt to processes.
+Confusion matrices of disjoint sets of images add up to that of all images, so a result depends neither on the order of
+the images nor on how they were batched or distributed over processes.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from dataset_diffusion.types import IGNORE_INDEX
 class SegmentationMetrics:
     """The metrics of a confusion matrix of C labels; fractions in [0, 1], float64.
 
-    `iou` [C] is nan for a label that is absent: no pixel has it, neither in the truth nor in the prediction.
-    `accuracy` [C] is nan for a label without a true pixel. The means leave the nans out, as mmseg's IoUMetric does; a
-    label that is only ever predicted wrongly has IoU 0, and counts. `pixel_accuracy` is mmseg's aAcc, `mean_accuracy`
-    its mAcc. With no pixel to count all of them are nan.
+    `iou` [C] is nan for a label that no pixel has, in neither the ground truth nor the prediction. `accuracy` [C] is
+    nan for a label without a true pixel. The means leave the nans out, as mmseg's IoUMetric does; a label that is only
+    ever predicted wrongly has IoU 0, and counts. `pixel_accuracy` is mmseg's aAcc, `mean_accuracy` its mAcc. With no
+    pixels to count, all of them are nan.
     """
 
     iou: np.ndarray
@@ -30,7 +30,7 @@ class SegmentationMetrics:
 
 @dataclass(frozen=True)
 class Confusion:
-    """`share` in (0, 1] of the true pixels of label `true_label` were predicted as `predicted_label`."""
+    """A `share` in (0, 1] of the true pixels of label `true_label` was predicted as `predicted_label`."""
 
     true_label: int
     predicted_label: int
@@ -40,7 +40,7 @@ class Confusion:
 def confusion_matrix(labels: np.ndarray, prediction: np.ndarray, num_labels: int) -> np.ndarray:
     """Count the pixels of each pair of true and predicted label.
 
-    `labels` and `prediction` are uint8 arrays of one shape; pixels whose true label is 255 are left out. Returns
+    `labels` and `prediction` are uint8 arrays of the same shape; pixels whose true label is 255 are left out. Returns
     [C, C] int64 with C = num_labels; rows are true labels, columns predicted ones. Raises ValueError when the shapes
     differ or a label is out of range.
     """
@@ -72,7 +72,7 @@ def segmentation_metrics(confusion: np.ndarray) -> SegmentationMetrics:
 
 
 def worst_confusions(confusion: np.ndarray, count: int) -> list[Confusion]:
-    """The `count` pairs of different labels with the largest share of the true label's pixels, the worst first.
+    """The `count` pairs of different labels with the largest share of the true label's pixels, worst first.
 
     Ties are in the order of the labels; pairs that never occur are left out.
     """

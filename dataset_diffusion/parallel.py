@@ -1,4 +1,4 @@
-"""Many small pieces of work on several processes, in order, with few of them in memory."""
+"""Run many small pieces of work on several processes, in order, with few of them in memory."""
 
 import itertools
 import os
@@ -16,18 +16,18 @@ Result = TypeVar("Result")
 CHUNK = 16
 """Items that a process takes at once."""
 CHUNKS_AHEAD = 4
-"""Of each process."""
+"""Chunks queued ahead for each process."""
 FEW = 64
-"""So many items are done before processes would have started."""
+"""This many items are done before processes would have started."""
 
 
 def parallel_map(
     function: Callable[[Item], Result], items: Iterable[Item], num_workers: int | None = None
 ) -> Iterator[Result]:
-    """`map` on `num_workers` processes (None: one a core), with the results in the order of the items.
+    """`map` on `num_workers` processes (None: one per core), with the results in the order of the items.
 
-    `items` is read only as far as the processes need, so it may be endless; `function` and the items must be picklable.
-    With one worker, or for few items, nothing is started. The first exception of `function` is raised here.
+    `items` is read only as far as the processes need, so it can be endless; `function` and the items must be picklable.
+    With one worker, or for few items, no process is started. The first exception from `function` is raised here.
     """
     workers = available_cores() if num_workers is None else num_workers
     iterator = iter(items)
@@ -52,16 +52,16 @@ def parallel_map(
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; the first one ends the others.
+    # Ctrl-C reaches every process of a terminal; the parent ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Let this process, which multiprocessing started, end as soon as its parent has, however that ended.
+    """Make this process, which multiprocessing started, end as soon as its parent has ended, for whatever reason.
 
-    A parent that is killed (SIGKILL, or out of memory) cannot end its processes, and an executor's wait for work for
-    ever.
+    A parent that is killed (SIGKILL, or out of memory) cannot end its processes, and an executor's processes wait for
+    work forever.
     """
     parent = parent_process()
     if parent is None:
@@ -75,7 +75,7 @@ def end_with_parent() -> None:
 
 
 def available_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Where the files that come with the package lie, in a checkout and in an installed wheel alike."""
+"""Where the files that come with the package are, both in a checkout and in an installed wheel."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ PACKAGE_DIR = Path(__file__).resolve().parent
 
 
 def configs_dir() -> Path:
-    """The folder of the Hydra configs: inside the package when installed, beside it in a checkout."""
+    """The folder of the Hydra configs: inside the package when installed, next to it in a checkout."""
     installed = PACKAGE_DIR / "configs"
     return installed if installed.is_dir() else PACKAGE_DIR.parent / "configs"
 

@@ -1,4 +1,4 @@
-"""One process, or several: who this one is, and what it needs to work beside the others."""
+"""One process, or several: which one this is, and what it needs to work alongside the others."""
 
 import os
 import re
@@ -20,15 +20,15 @@ LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 )
-"""Where torchrun and accelerate, and where srun, say which process this is: of all, how many, and of this machine."""
+"""Where torchrun and accelerate, then srun, give the rank, the number of processes, and the rank on this machine."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """This is process `rank` (from 0) of `count` that share a work between them.
+    """This is process `rank` (from 0) of `count` processes that share the work.
 
-    `local_rank` is its number on its machine, None where nobody has said. `shows_progress` is true of one of the
-    processes that share a terminal.
+    `local_rank` is its number on its machine, or None if unknown. `shows_progress` is true for one of the processes
+    that share a terminal.
     """
 
     rank: int = 0
@@ -40,13 +40,13 @@ class Share:
         return f"{self.rank}/{self.count}"
 
     def owns(self, number: int) -> bool:
-        """Whether the work with this number (from 0) is this process's: every `count`-th is."""
+        """Whether the piece of work with this number (from 0) is this process's: every `count`-th one is."""
         return number % self.count == self.rank
 
     def device_name(self, name: str) -> str:
-        """The device for this process where the settings say "auto" or "cuda": the GPU with its number on its machine.
+        """This process's device where the settings say "auto" or "cuda": the GPU with its number on its machine.
 
-        A launcher may show each process one GPU alone, which is then the first for all of them.
+        A launcher can show each process only one GPU, which is then the first for all of them.
         """
         num_gpus = torch.cuda.device_count()
         if name not in ("auto", "cuda") or self.local_rank is None or not num_gpus:
@@ -64,9 +64,9 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class StopSignals:
-    """Within its `with` block, SIGTERM and SIGINT raise Stopped, but not amid work that is to be finished first.
+    """Within its `with` block, SIGTERM and SIGINT raise Stopped, but not during work that must finish first.
 
-    Signals reach the main thread alone: in any other this does nothing.
+    Signals reach only the main thread; in any other thread this does nothing.
     """
 
     _is_deferred: bool = False
@@ -85,7 +85,7 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Finish what is inside before a stop takes effect; a second Ctrl-C does not wait for it."""
+        """Finish the block before a stop takes effect; a second Ctrl-C does not wait for it."""
         self._is_deferred = True
         try:
             yield
@@ -104,7 +104,7 @@ class StopSignals:
 def find_share(shard: str | None, environment: Mapping[str, str] = os.environ) -> Share:
     """Which process this is: as the setting `shard` says ("0/4"), or torchrun, accelerate or srun; else the only one.
 
-    Raises InputError if `shard` is not of this form, or if the launcher's variables are not whole numbers.
+    Raises InputError if `shard` does not have this form, or if the launcher's variables are not whole numbers.
     """
     if shard is not None:
         return Share(*parse_shard(shard))
@@ -113,7 +113,7 @@ def find_share(shard: str | None, environment: Mapping[str, str] = os.environ) -
 
 
 def find_torchrun_share(environment: Mapping[str, str] = os.environ) -> Share:
-    """Which process of a training this is: as torchrun says, where it started this one; else the only one.
+    """Which process of a training this is: as torchrun says if it started this one; otherwise the only one.
 
     Raises InputError if its variables are not whole numbers.
     """
@@ -121,7 +121,7 @@ def find_torchrun_share(environment: Mapping[str, str] = os.environ) -> Share:
 
 
 def _read_share(names: Sequence[str], environment: Mapping[str, str]) -> Share | None:
-    """What a launcher's variables say; None where they are not there."""
+    """What a launcher's variables say; None if they are not set."""
     values = [environment.get(name, "") for name in names]
     if not (values[0] and values[1]):
         return None
@@ -146,9 +146,9 @@ def under_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def joined_processes(device_name: str) -> Iterator[torch.device]:
-    """Join the other processes of torchrun, if it started this one; yields the device of this process.
+    """Join torchrun's other processes if it started this one; yields the device of this process.
 
-    With "auto" or "cuda" each process takes the GPU of its number.
+    With "auto" or "cuda", each process takes the GPU with its own number.
     """
     if not under_torchrun():
         yield find_device(device_name)

@@ -24,12 +24,12 @@ IGNORE_INDEX = 255
 
 
 class Prompt(NamedTuple):  # A plan makes millions: a frozen dataclass would take three times as long.
-    """What one sample is made from. A sample is a function of this, the settings and the model, and of nothing else.
+    """What one sample is made from. A sample is a function of this, the settings and the model, and nothing else.
 
     `class_ids` are labels (1 ... number of classes), distinct, in the order in which their words are appended.
-    `seed` feeds the sample's own noise generator; it lies in [0, 2**63). `source` says where the caption is from, so
+    `seed` feeds the sample's own noise generator; it lies in [0, 2**63). `source` says where the caption came from, so
     that a mask can be traced to it: "template", or "captions_train2017.json: image 139, caption 771337". `mentions` are
-    the labels with repeats, where words are appended more than once ("person person sofa"); () where none is.
+    the labels with repeats if words are appended more than once ("person person sofa"), otherwise ().
     """
 
     sample_id: str
@@ -50,7 +50,7 @@ class AttentionMaps:
     """Attention probabilities averaged over heads, layers and time steps, float32, on the CPU or the model's device.
 
     `cross` [T, h, w]: how much each image position attends to each token of the class prompt (start, end and padding
-    included): over T it sums to 1. `self_attention` [N, N]: row i is what image position i attends to; rows sum to 1.
+    included); over T it sums to 1. `self_attention` [N, N]: row i is what image position i attends to; rows sum to 1.
     The two may have different resolutions.
     """
 
@@ -62,7 +62,7 @@ class AttentionMaps:
 class Sample:
     """A generated image [H, W, 3] uint8 RGB in [0, 255] with the attention recorded while it was made.
 
-    Where the model's image has values that are not finite, `is_finite` is False and the image is of no use.
+    If the model's image has values that are not finite, `is_finite` is False and the image is useless.
     """
 
     prompt: Prompt
@@ -75,7 +75,7 @@ class Sample:
 class ClassScores:
     """Evidence for each class at each pixel; row k of `scores` [K, H, W], float32, belongs to `class_ids[k]`.
 
-    In [0, 1], but for what bicubic resizing overshoots 1.
+    They lie in [0, 1], except where bicubic resizing overshoots 1.
     """
 
     scores: Tensor

@@ -1,4 +1,4 @@
-"""Versions of libraries, for the records that are written beside results."""
+"""Versions of libraries, for the records that are written alongside results."""
 
 import platform
 from collections.abc import Sequence

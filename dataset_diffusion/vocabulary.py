@@ -31,9 +31,9 @@ SCENES = {
     "indoors": ("indoors", *INDOOR_SCENES),
     "outdoors": ("outdoors", *OUTDOOR_SCENES),
 }
-"""What a vocabulary may say of a class, and the scenes that it stands for: "indoors" goes with anything of a kitchen.
+"""What a vocabulary can say of a class, and the scenes that it stands for: "indoors" goes with anything in a kitchen.
 
-"table" is the top of one, "field" a sports field.
+"table" is a tabletop, "field" a sports field.
 """
 _FILE_KEYS = ("classes", "other_phrases", "ignore_index")
 _CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
@@ -43,9 +43,9 @@ _CLASS_KEYS = ("name", "word", "synonyms", "scene", "colour")
 class VocabularyClass:
     """`name` is the dataset's own ("diningtable"), `word` is what a prompt says ("dining table").
 
-    `synonyms` are other words of a caption that mean this class ("desk"). `scenes` are where template captions put it:
-    classes that share a scene come together; () is anywhere, with any company. `colour` is the RGB colour of its label
-    in palette PNGs; None is VOC's colour of that label.
+    `synonyms` are other words in captions that mean this class ("desk"). `scenes` are where template captions put it:
+    classes that share a scene appear together; () means anywhere, with any other class. `colour` is the RGB colour of
+    its label in palette PNGs; None means VOC's colour of that label.
     """
 
     name: str
@@ -59,8 +59,8 @@ class VocabularyClass:
 class Vocabulary:
     """Classes in label order: `classes[0]` has label 1; label 0 is the background.
 
-    `other_phrases` hold a class's word and mean something else ("hot dog" where only "dog" is a class): a caption that
-    says one of them does not name that class.
+    `other_phrases` contain a class's word but mean something else ("hot dog" where only "dog" is a class): a caption
+    that says one of them does not name that class.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Vocabulary:
     def palette(self) -> tuple[Colour, ...]:
         """An RGB colour for each label, background (black) first; every label has its own.
 
-        Where a class names none they are PASCAL VOC's (VOClabelcolormap of the VOC2012 development kit).
+        Classes that name none get PASCAL VOC's (VOClabelcolormap of the VOC2012 development kit).
         """
         colours = (entry.colour or voc_colour(label) for label, entry in enumerate(self.classes, start=1))
         return (voc_colour(0), *colours)
@@ -96,7 +96,7 @@ class Vocabulary:
         return " ".join(self[class_id].word for class_id in class_ids)
 
     def class_id(self, text: str) -> int | None:
-        """The label whose name, word or synonym `text` is (case and outer space do not matter), or None."""
+        """The label that has `text` as its name, word or synonym (ignoring case and surrounding space), or None."""
         return self._by_text.get(normalise(text))
 
     @cached_property
@@ -129,9 +129,9 @@ def voc_colour(label: int) -> Colour:
 
 
 def choose_vocabulary(settings: VocabularySettings) -> Vocabulary:
-    """The vocabulary that the settings describe: their own classes, or those of a name or file; then their words.
+    """The vocabulary that the settings describe: their own classes, or those of a name or file, with their words.
 
-    Raises InputError that names the setting, or the file and the entry.
+    Raises InputError naming the setting, or the file and the entry.
     """
     if settings.classes is None:
         vocabulary = load_vocabulary(settings.name)
@@ -144,9 +144,8 @@ def load_vocabulary(name_or_path: str) -> Vocabulary:
     """Read a vocabulary that comes with the package ("voc", "coco") or your YAML file.
 
     The file has `classes:`, a list whose entries are a name, or `{name, word, synonyms, scene, colour}` of which only
-    `name` is needed, and may have `other_phrases:`, a list of phrases that are no class although they hold a class's
-    word, and `ignore_index: 255`.
-    Raises InputError that names the file and the entry.
+    `name` is required. It can also have `other_phrases:`, a list of phrases that contain a class's word but name no
+    class, and `ignore_index: 255`. Raises InputError naming the file and the entry.
     """
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
@@ -171,11 +170,11 @@ def _read_vocabulary(path: Path) -> Vocabulary:
 
 
 _read_shipped = cache(_read_vocabulary)
-"""Reading one takes longer than a mask; those that come with the package do not change while it runs."""
+"""Cached: reading one takes longer than a mask does, and the package's own do not change while it runs."""
 
 
 def _parse_vocabulary(where: str, name: str, content: dict[Any, Any]) -> Vocabulary:
-    """`where` begins the errors: a file, or the setting."""
+    """`where` starts the error messages: a file, or the setting."""
     entries = content.get("classes")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{where}: has no list `classes:`; write one class name per line under it")
@@ -265,7 +264,7 @@ def _with_words(vocabulary: Vocabulary, words: Mapping[str, str]) -> Vocabulary:
     if empty := next((name for name, word in words.items() if not word.strip()), None):
         raise InputError(f"vocabulary.words.{empty}: is empty; give a word")
     classes = tuple(
-        # Its first word stays one that captions may say.
+        # Its original word stays one that captions can say.
         replace(entry, word=normalise(words[entry.name]), synonyms=(*entry.synonyms, entry.word))
         if entry.name in words
         else entry
