@@ -37,7 +37,7 @@ def with_mentions(entry: Entry, mentions: tuple[int, ...]) -> Entry:
 
 
 def require_sample_id(where: str, sample_id: str) -> str:
-    """Return `sample_id`; raise InputError "<where> '<id>': <remedy>" if it is not a valid file name on every system."""
+    """Return `sample_id`; raise InputError "<where> '<id>': <remedy>" unless it is a file name on every system."""
     if not SAMPLE_ID.fullmatch(sample_id):
         raise InputError(f"{where} {sample_id!r}: {SAMPLE_ID_REMEDY}")
     return sample_id

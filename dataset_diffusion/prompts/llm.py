@@ -50,7 +50,7 @@ class Answers:
 
 @dataclass
 class LanguageModelWriter:
-    """Writes captions for entries, and counts how many attempts they took."""
+    """Writes captions for entries, and counts how the attempts ended."""
 
     settings: LanguageModelSettings
     vocabulary: Vocabulary

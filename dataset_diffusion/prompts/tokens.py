@@ -230,7 +230,7 @@ class _WordCounts(dict[str, int]):
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:
-    """Positions of the tokens whose characters lie in [start, end). Start, end and padding tokens have no characters."""
+    """Positions of the tokens whose characters lie in [start, end). Special and padding tokens have no characters."""
     return tuple(
         position for position, (token_start, token_end) in enumerate(offsets) if start <= token_start < token_end <= end
     )

@@ -37,10 +37,10 @@ _FILLERS = frozenset(
 class Variety:
     """Figures for the first `num_captions` captions of a plan.
 
-    `num_distinct`, `num_bigrams` and `num_trigrams` count distinct captions and their distinct word bigrams and
-    trigrams. `near_duplicates` is the share, in [0, 1], of captions that have the same words as an earlier one, in any
-    order and ignoring articles, prepositions and words for a picture. `mean_words` is the mean number of words in a
-    caption; `num_pairs` is the number of pairs of classes that share an image.
+    `num_distinct`, `num_bigrams` and `num_trigrams` count the distinct captions, word bigrams and word trigrams.
+    `near_duplicates` is the share, in [0, 1], of captions that have the same words as an earlier one, in any order and
+    ignoring articles, prepositions and words for a picture. `mean_words` is the mean number of words in a caption;
+    `num_pairs` is the number of pairs of classes that share an image.
     """
 
     num_captions: int
