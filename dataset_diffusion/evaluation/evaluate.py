@@ -26,9 +26,9 @@ RECORDED_PACKAGES = ("torch", "onedl-mmsegmentation", "onedl-mmcv", "onedl-mmeng
 
 
 class PredictionWriter:
-    """Writes `predictions/<id>.png` (palette PNGs) and, in the end, `overlay.png` with some of them beside the truth.
+    """Writes `predictions/<id>.png` (palette PNGs) and finally `overlay.png` with some of them next to the truth.
 
-    Making one raises InputError when the folder has predictions of images that the dataset does not have.
+    The constructor raises InputError if the folder has predictions for images that are not in the dataset.
     """
 
     def __init__(self, output_dir: Path, dataset: EvaluationDataset) -> None:
@@ -50,7 +50,7 @@ class PredictionWriter:
             self._overlays.append(item)
 
     def finish(self) -> None:
-        """Write the overlay sheet, in the order of the dataset."""
+        """Write the overlay sheet, its images in dataset order."""
         overlays = sorted(self._overlays, key=lambda item: item.index)
         content = io.BytesIO()
         overlay_sheet(overlays, self._dataset.ids, self._dataset.label_names).save(content, format="PNG")
@@ -58,11 +58,11 @@ class PredictionWriter:
 
 
 def evaluate(settings: EvaluateSettings, load_segmentor: Callable[[Path, str, str, str], Predictor]) -> dict[str, Any]:
-    """Evaluate as the settings say; print the tables, write `metrics.json`, and return what it holds.
+    """Evaluate as the settings say: print the tables, write `metrics.json` and return its content.
 
     `load_segmentor` reads a checkpoint file onto a device; its other arguments are `test_scale` and `test_mode`.
 
-    Raises InputError when the checkpoint, the dataset or the output folder cannot be used.
+    Raises InputError if the checkpoint, the dataset or the output folder cannot be used.
     """
     checkpoint = Path(settings.checkpoint)
     if not checkpoint.is_file():
@@ -98,9 +98,9 @@ def measure(
     tta: bool = False,
     on_prediction: Callable[[PredictedImage], None] | None = None,
 ) -> np.ndarray:
-    """The confusion matrix [C, C] int64 (rows: true labels) of a segmentor on the images of a dataset at `indices`.
+    """A segmentor's confusion matrix [C, C] int64 (rows: true labels) on a dataset's images at `indices`.
 
-    The matrices of disjoint `indices` add up to that of all of them, so several processes can share the work.
+    The matrices of disjoint `indices` add up to the matrix of their union, so several processes can share the work.
     `on_prediction` is called with each image once it is predicted.
     """
     num_labels = len(dataset.label_names)
@@ -113,7 +113,7 @@ def measure(
 
 
 def require_same_labels(checkpoint: Path, label_names: Sequence[str], dataset: EvaluationDataset) -> None:
-    """Raise an InputError that names both, and a difference, unless segmentor and dataset have the same labels."""
+    """Raise an InputError that names both and one difference unless segmentor and dataset have the same labels."""
     if tuple(label_names) == tuple(dataset.label_names):
         return
     ours, theirs = f"checkpoint={checkpoint}", f"dataset={dataset.name}"
@@ -127,9 +127,9 @@ def require_same_labels(checkpoint: Path, label_names: Sequence[str], dataset: E
 
 
 def output_folder(settings: EvaluateSettings) -> Path:
-    """`settings.output_dir`, or the folder beside the checkpoint that is named after the dataset and the protocol.
+    """`settings.output_dir`, or a folder next to the checkpoint, named after the dataset and the protocol.
 
-    What is not usual is in the name, so that two evaluations of a checkpoint do not write over each other.
+    The name includes every unusual choice, so that two evaluations of a checkpoint do not overwrite each other.
     """
     if settings.output_dir:
         return Path(settings.output_dir)
@@ -144,7 +144,7 @@ def output_folder(settings: EvaluateSettings) -> Path:
 
 
 def evenly_spaced(length: int, count: int) -> set[int]:
-    """At most `count` different indices of a sequence, from its first to its last."""
+    """At most `count` distinct indices into a sequence of `length` items, from the first to the last."""
     return {int(index) for index in np.linspace(0, length - 1, min(count, length)).round()}
 
 

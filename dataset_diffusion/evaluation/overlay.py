@@ -1,4 +1,4 @@
-"""A picture of predictions: image, truth and prediction side by side, with the names of the colours."""
+"""A picture of predictions: image, truth and prediction side by side, with a legend of the colours."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ LINE = LINE_HEIGHT + 7
 
 
 def overlay_sheet(images: Sequence[PredictedImage], ids: Sequence[str], label_names: Sequence[str]) -> Image.Image:
-    """Draw the images in rows, each as image | truth | prediction with its id, and a legend of the labels in them."""
+    """Draw rows of images, each as image | truth | prediction with its id, and a legend of the labels in them."""
     groups = min(GROUPS_PER_ROW, len(images))
     width = GROUP_GAP + groups * (GROUP_WIDTH + GROUP_GAP)
     shown = sorted(

@@ -14,18 +14,18 @@ from dataset_diffusion.labelled.opening import EvaluationDataset
 
 LOADING_THREADS = 4
 IMAGES_AHEAD = 32
-"""Images that are read while the segmentor is busy."""
+"""Images that are loaded ahead while the segmentor is busy."""
 BATCHES_AT_ONCE = 4
 
 
 class Predictor(Protocol):
-    """What `dataset_diffusion.segmentation.segmentor.load_segmentor` returns, as far as an evaluation needs it."""
+    """The part of what `dataset_diffusion.segmentation.segmentor.load_segmentor` returns that an evaluation needs."""
 
     label_names: tuple[str, ...]
     batch_size: int
 
     def protocol(self, tta: bool = False) -> dict[str, Any]:
-        """How an image is looked at, as plain values."""
+        """The test protocol, as plain values."""
 
     def predict(self, images: Sequence[np.ndarray], tta: bool = False) -> list[np.ndarray]:
         """The labels [H, W] uint8 of each image [H, W, 3] uint8 RGB; `tta` averages over scales and flips."""
@@ -46,12 +46,12 @@ def predict_dataset(
 ) -> Iterator[PredictedImage]:
     """Predict the images of a dataset at `indices`, in that order, with a progress bar on stderr.
 
-    As many images at a time as the segmentor takes at once; it puts together those of one size.
+    The segmentor gets up to BATCHES_AT_ONCE batches at a time, and groups the images of the same size.
     """
     loaded = _load_ahead(dataset, indices)
     progress = tqdm(loaded, desc=f"evaluating on {dataset.name}", total=len(indices), unit="image", dynamic_ncols=True)
     numbered = zip(indices, progress, strict=True)
-    # Images of VOC and COCO have a few sizes, mixed: from several batches of them full ones are made.
+    # VOC and COCO mix images of a few sizes: the images of several batches can be regrouped into full ones.
     count = 1 if segmentor.batch_size == 1 else BATCHES_AT_ONCE * segmentor.batch_size
     while items := list(islice(numbered, count)):
         predictions = segmentor.predict([image for _, (image, _) in items], tta=tta)
@@ -60,7 +60,7 @@ def predict_dataset(
 
 
 def _load_ahead(dataset: EvaluationDataset, indices: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Load the images and labels at `indices`, in that order, a few ahead of the one that is asked for."""
+    """Load the images and labels at `indices`, in that order, a few ahead of the current one."""
     with ThreadPoolExecutor(LOADING_THREADS) as pool:
         ahead: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
         for index in indices:

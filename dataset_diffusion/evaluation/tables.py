@@ -13,9 +13,9 @@ ABSENT = "absent"
 
 
 def format_table(confusion: np.ndarray, label_names: Sequence[str]) -> str:
-    """The metrics of a confusion matrix [C, C] as an aligned table, a line a label, in percent.
+    """The metrics of a confusion matrix [C, C] as an aligned table, one line per label, in percent.
 
-    Labels that occur neither in the truth nor in the prediction are shown as absent; they do not count in the means.
+    Labels that occur neither in the truth nor in the prediction are shown as absent and left out of the means.
     """
     metrics = segmentation_metrics(confusion)
     true = confusion.sum(axis=1)
@@ -34,7 +34,7 @@ def format_table(confusion: np.ndarray, label_names: Sequence[str]) -> str:
 
 
 def format_worst_confusions(confusion: np.ndarray, label_names: Sequence[str]) -> str:
-    """The most frequent mistakes, a line each: which share of a label's pixels was taken for which other label."""
+    """The most frequent mistakes, one per line: what share of a label's pixels was taken for which other label."""
     worst = worst_confusions(confusion, NUM_WORST_CONFUSIONS)
     if not worst:
         return "no pixel was mistaken"
@@ -48,9 +48,9 @@ def format_worst_confusions(confusion: np.ndarray, label_names: Sequence[str]) -
 
 
 def metrics_record(confusion: np.ndarray, label_names: Sequence[str]) -> dict[str, Any]:
-    """The metrics of a confusion matrix [C, C] as JSON values: fractions in [0, 1], None for what is absent.
+    """The metrics of a confusion matrix [C, C] as JSON values: fractions in [0, 1], None where a label is absent.
 
-    `confusion_matrix` has the counts that all the rest is derived from; rows are true labels, columns predicted ones.
+    `confusion_matrix` has the counts that the metrics are computed from; rows are true labels, columns predicted ones.
     """
     metrics = segmentation_metrics(confusion)
     return {

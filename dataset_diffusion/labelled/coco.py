@@ -2,11 +2,12 @@
 
 COCO has no such masks, and papers make them in different ways. Here:
 
-- Where objects overlap, the smaller one is on top: what covers a large thing (a cup on a table) is usually small.
-- A crowd region (`iscrowd`: "some persons stand here", outlined as a whole, with the gaps between them) is 255, not
-  counted, except where a single object covers it. It is neither all of that class nor all background, and COCO's own
-  evaluation does not count what is found there either. (Others paint it as its class, gaps included.)
-- An image without annotations is background, and counts.
+- Where objects overlap, the smaller one is on top: an object that covers a large one (a cup on a table) is usually
+  small.
+- A crowd region (`iscrowd`: "some people stand here", outlined as a whole, with the gaps between them) is 255 (not
+  counted), except where a single object covers it. It is neither all that class nor all background, and COCO's own
+  evaluation ignores detections there, too. (Others paint it as its class, gaps included.)
+- An image without annotations is all background, and counts.
 """
 
 import hashlib
@@ -27,14 +28,14 @@ from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import load_vocabulary, normalise
 
 CACHE_VERSION = 1
-"""Changes whenever `semantic_mask` would make other masks, so that no stale one is read."""
+"""Changes whenever `semantic_mask` would make different masks, so that no stale mask is read."""
 
 
 class CocoDataset:
     """`annotations/instances_<split>2017.json` and `<split>2017/` in `data_root`, as an EvaluationDataset.
 
-    A mask is made when it is first read and kept in `cache_dir`, in a folder that is named after the content of the
-    annotation file. Making one raises InputError when a file is missing, or the annotations are not COCO's.
+    A mask is made when it is first read, and kept in `cache_dir` in a folder named after the annotation file's
+    content. The constructor raises InputError if a file is missing or the annotations are not COCO's.
     """
 
     def __init__(self, data_root: Path, split: str, cache_dir: Path) -> None:
@@ -58,15 +59,15 @@ class CocoDataset:
         self._mask_dir = cache_dir / f"coco_masks_v{CACHE_VERSION}_{digest}"
 
     def image_path(self, index: int) -> Path:
-        """The image of `ids[index]`."""
+        """The image file of `ids[index]`."""
         return self._image_dir / self._images[index]["file_name"]
 
     def mask_path(self, index: int) -> Path:
-        """Where its mask is, or will be."""
+        """Where the mask of `ids[index]` is, or will be."""
         return self._mask_dir / f"{self.ids[index]}.png"
 
     def draw_masks(self) -> None:
-        """Make all masks that are not there yet."""
+        """Make all masks that do not exist yet."""
         missing = [index for index in range(len(self.ids)) if not self.mask_path(index).exists()]
         progress = tqdm(missing, desc="COCO's masks", unit="mask", dynamic_ncols=True, disable=not missing)
         with explaining_write_errors(self._mask_dir):
@@ -128,7 +129,7 @@ def semantic_mask(
 ) -> np.ndarray:
     """Paint the annotations of one image, as the module's docstring says: [H, W] uint8, 0 background, 255 not counted.
 
-    Objects of equal area are painted in the order of their ids, so the result does not depend on that of the list.
+    Objects of equal area are painted in the order of their ids, so the order of the list does not matter.
     """
     labels = np.full((height, width), BACKGROUND, dtype=np.uint8)
     crowds = [entry for entry in annotations if entry.get("iscrowd", 0)]
@@ -139,14 +140,14 @@ def semantic_mask(
         for entry in annotations
         if not entry.get("iscrowd", 0)
     ]
-    # The area is counted, not taken from the file: it is that of the pixels that are painted.
+    # The area is not taken from the file: it is the number of pixels that are painted.
     for region, _, label in sorted(objects, key=lambda item: (-np.count_nonzero(item[0]), item[1])):
         labels[region] = label
     return labels
 
 
 def _region(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """The pixels [H, W] bool of a segmentation: a list of polygons, or a run-length code, compressed or not."""
+    """The pixels [H, W] bool of a segmentation: a list of polygons, or a run-length encoding, compressed or not."""
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
         code = rle_tools.merge(rle_tools.frPyObjects(segmentation, height, width))

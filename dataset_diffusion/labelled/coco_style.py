@@ -1,4 +1,4 @@
-"""Folders of COCO's layout with semantic masks, as `dd-export format=coco` writes them."""
+"""Folders in COCO's layout with semantic masks, as `dd-export format=coco` writes them."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks
 class CocoStyleDataset:
     """`images/<id>.jpg` with `annotations/semantic_<split>/<id>.png`, as an EvaluationDataset.
 
-    Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them or an image is
-    missing or ill-formed.
+    The constructor reads all masks once. It raises InputError, with the faults on stderr, if a mask or an image is
+    missing or malformed.
     """
 
     def __init__(self, name: str, samples: ImagesWithMasks) -> None:

@@ -1,4 +1,4 @@
-"""Check a VOC-style dataset folder before something is trained on it."""
+"""Checks of a VOC-style dataset folder before training on it."""
 
 import os
 import sys
@@ -19,16 +19,16 @@ SHOWN_FAULTS = 20
 MASK_MODES = ("P", "L")
 JPEG_END = b"\xff\xd9"
 JPEG_TAIL = 4096
-"""Bytes at the end of a file among which that marker is; some programs write more behind it."""
+"""Bytes at the end of a file in which to look for that marker; some programs write more after it."""
 
 
 def require_valid(folder: Path, split: str, num_labels: int) -> None:
-    """Raise InputError unless `find_faults` finds none; the first faults are printed to stderr before."""
+    """Raise InputError if `find_faults` finds any, after printing the first ones to stderr."""
     _refuse(f"{folder}", f"its {split} split", find_faults(folder, split, num_labels))
 
 
 def require_valid_pairs(where: str, pairs: Sequence[tuple[Path, Path]], num_labels: int) -> None:
-    """The same of images and masks, wherever they are; `where` begins the error."""
+    """The same for pairs of image and mask files, wherever they are; the error begins with `where`."""
     faults = [] if pairs else [f"{where}: has no images"]
     _refuse(where, "what is to be used of it", [*faults, *_faults_of_pairs(pairs, num_labels)])
 
@@ -49,7 +49,7 @@ def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
 
     Every id of ImageSets/Segmentation/<split>.txt must be well-formed and unique and have an image in JPEGImages/ (see
     find_image) and SegmentationClass/<id>.png: a single-channel mask of the image's size with labels 0 ...
-    num_labels - 1 or 255. Masks are decoded; of images the header is read and whether they have their end. Raises
+    num_labels - 1 or 255. Masks are decoded; for images, the header and the end of the file are checked. Raises
     InputError if there is no split file.
     """
     split_file = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
@@ -60,7 +60,7 @@ def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
 
 
 def _faults_of_pairs(pairs: Sequence[tuple[Path, Path]], num_labels: int) -> list[str]:
-    # Pillow decodes without holding the interpreter's lock, so threads are enough.
+    # Pillow releases the interpreter's lock while it decodes, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda pair: list(_sample_faults(pair[0], pair[1], num_labels)), pairs)
         return list(chain.from_iterable(found))
@@ -101,7 +101,7 @@ def _sample_faults(image_path: Path, mask_path: Path, num_labels: int) -> Iterat
             with Image.open(image_path) as image:
                 image_size = image.size
                 if not _has_jpeg_end(image_path):
-                    image.load()  # To decode every image would take several times as long as all the rest.
+                    image.load()  # Decoding every image would take several times as long as everything else.
         except IMAGE_ERRORS as error:
             yield f"{image_path}: not a readable image: {_reason(error)}"
     if mask_path not in missing:

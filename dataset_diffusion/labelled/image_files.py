@@ -1,4 +1,4 @@
-"""Where the image of a sample is."""
+"""Finds the image file of a sample."""
 
 from pathlib import Path
 
@@ -7,6 +7,6 @@ SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG")
 
 
 def find_image(folder: Path, sample_id: str) -> Path:
-    """The image of an id in a folder: the first of `<id>` with each of SUFFIXES that is there, else `<id>.jpg`."""
+    """The image file of an id: the first of SUFFIXES for which `<id><suffix>` exists in the folder, else `<id>.jpg`."""
     paths = [folder / f"{sample_id}{suffix}" for suffix in SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])

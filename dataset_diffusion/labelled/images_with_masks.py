@@ -1,11 +1,11 @@
-"""Any folder of images with masks, recognised by its layout: what a segmentor can be trained and validated on.
+"""Any folder of images with masks that a segmentor can be trained and validated on, recognised by its layout.
 
-PASCAL VOC      VOCdevkit/VOC2012, or what is in it; the split trainaug takes its masks from SegmentationClassAug
+PASCAL VOC      VOCdevkit/VOC2012, or its contents; the split trainaug takes its masks from SegmentationClassAug
 COCO 2017       annotations/instances_<split>2017.json and <split>2017/; semantic masks are drawn once, into a cache
-VOC-style       JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; dd-generate's
-COCO-style      images/ and annotations/semantic_<split>/<id>.png; as dd-generate's writer=coco writes it
+VOC-style       JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt; as dd-generate writes it
+COCO-style      images/ and annotations/semantic_<split>/<id>.png; as dd-generate writes it with writer=coco
 
-find_image says which endings images may have.
+find_image says which file extensions images can have.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ from dataset_diffusion.labelled.label_names import DESCRIPTION_FILE, Labels, rea
 from dataset_diffusion.vocabulary import load_vocabulary
 
 AUGMENTED_SPLIT = "trainaug"
-"""VOC's training images and those of SBD (Hariharan et al., 2011): 10,582 in all."""
+"""VOC's training images plus those of SBD (Hariharan et al., 2011): 10,582 in all."""
 SPLITS = Path("ImageSets", "Segmentation")
 
 
 @dataclass(frozen=True)
 class ImagesWithMasks:
-    """A split of a folder; `images` and `masks` are the files of `ids`, in their order.
+    """A split of a folder; `images` and `masks` are the files of `ids`, in the same order.
 
-    `described` says that the folder has a dataset.json, as those that dd-generate made.
+    `described` says whether the folder has a dataset.json, as folders made by dd-generate do.
     """
 
     root: Path
@@ -40,11 +40,11 @@ class ImagesWithMasks:
     described: bool = False
 
     def require_valid(self) -> None:
-        """Raise InputError, with the faults on stderr, unless all files are there and fit together."""
+        """Raise InputError, with the faults on stderr, unless all files exist and fit together."""
         require_valid_pairs(str(self.root), list(zip(self.images, self.masks, strict=True)), len(self.labels.names))
 
     def fingerprint(self) -> str:
-        """A SHA-256 of the ids and of the sizes of their files in this folder: the same wherever it is moved to.
+        """A SHA-256 of the ids and of the sizes of their files in this folder. Moving the folder does not change it.
 
         Masks in a cache are left out: they are made from the folder.
         """
@@ -55,7 +55,7 @@ class ImagesWithMasks:
         return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> "ImagesWithMasks":
-        """Some of them."""
+        """The samples at `indices`."""
         return replace(
             self,
             ids=tuple(self.ids[index] for index in indices),
@@ -73,14 +73,14 @@ def open_images_with_masks(
     otherwise: Labels | None = None,
     vocabulary_setting: str = "vocabulary",
 ) -> ImagesWithMasks:
-    """Open a split of a folder, COCO's masks drawn if they are not yet.
+    """Open a split of a folder; COCO's masks are drawn if they do not exist yet.
 
-    Its labels are those of its dataset.json, of the dataset that it is recognised as, or of `vocabulary` (a name or a
-    file), else `otherwise`. Raises InputError that names `setting` or the file that is missing.
+    The labels come from the folder's dataset.json, from the dataset that it is recognised as, or from `vocabulary` (a
+    name or a file), else they are `otherwise`. Raises InputError that names `setting` or the missing file.
     """
     if not root.is_dir():
         raise InputError(f"{setting}={root}: no such folder; make it with dd-generate, or name another")
-    # An export may have splits of COCO's names, too; it has a description, and its masks are drawn.
+    # The splits of an export can have COCO's names, too; but it has a description, and its masks are already drawn.
     if any((root / "annotations").glob("instances_*2017.json")) and not (root / DESCRIPTION_FILE).exists():
         return _open_coco(root, split, cache_dir)
     nested = [folder for folder in (root / "VOCdevkit" / "VOC2012", root / "VOC2012") if (folder / SPLITS).is_dir()]

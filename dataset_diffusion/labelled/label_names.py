@@ -18,7 +18,7 @@ class Labels:
 
 
 def read_labels(dataset_dir: Path) -> Labels:
-    """Read `vocabulary` from dataset.json. Raises InputError where there is none."""
+    """Read `vocabulary` from dataset.json. Raises InputError if there is none."""
     path = dataset_dir / DESCRIPTION_FILE
     if not dataset_dir.is_dir():
         raise InputError(f"dataset_dir={dataset_dir}: no such folder; make it with dd-generate, or name another")

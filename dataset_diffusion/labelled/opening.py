@@ -1,4 +1,4 @@
-"""The datasets that a segmentor is evaluated on: the toy world's, PASCAL VOC, COCO, any VOC-style folder."""
+"""The datasets that a segmentor can be evaluated on: the toy world's, PASCAL VOC, COCO or any VOC-style folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from dataset_diffusion.vocabulary import load_vocabulary
 class EvaluationDataset(Protocol):
     """Images with their true labels.
 
-    `label_names` are the names by label, "background" first; `ids` are distinct and fit to be file names.
+    `label_names` are the names by label, "background" first; `ids` are distinct and valid as file names.
     """
 
     name: str
@@ -32,14 +32,14 @@ class EvaluationDataset(Protocol):
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The image [H, W, 3] uint8 RGB and the labels [H, W] uint8 (255: not counted) of `ids[index]`.
 
-        Raises InputError that names the file when one of them cannot be used.
+        Raises InputError that names the file if one of them cannot be used.
         """
 
 
 def open_dataset(settings: EvaluateSettings, label_names_of_segmentor: Sequence[str]) -> EvaluationDataset:
-    """Open the dataset that the settings name; the toy one, of the segmentor's classes, is made if it is not there yet.
+    """Open the dataset that the settings name; the toy one, with the segmentor's classes, is made if it is missing.
 
-    A folder without a dataset.json says nothing about its labels: they are then read as the segmentor's. Raises
+    A folder without a dataset.json says nothing about its labels: they are then taken to be the segmentor's. Raises
     InputError naming the file or folder that does not fit the dataset's layout.
     """
     name, split, cache_dir = settings.dataset.name, settings.dataset.split, Path(settings.cache_dir)

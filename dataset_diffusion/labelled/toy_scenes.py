@@ -20,7 +20,7 @@ NUM_VALIDATION_SCENES = 500
 
 
 def toy_class_ids(setting: str, label_names: Sequence[str]) -> tuple[int, ...]:
-    """The toy world's class (1..20) of each label from 1 on; names are VOC's ("diningtable") or words ("dining table").
+    """The toy world's class (1..20) of each label from 1; names are VOC's ("diningtable") or words ("dining table").
 
     Raises InputError that begins with `setting` if the toy world draws no such class.
     """
@@ -39,13 +39,13 @@ def toy_class_ids(setting: str, label_names: Sequence[str]) -> tuple[int, ...]:
 def toy_validation_set(
     cache_dir: Path, class_ids: Sequence[int], seeds: range = VALIDATION_SEEDS[:NUM_VALIDATION_SCENES]
 ) -> Path:
-    """The VOC-style folder of the scenes of `seeds`, with the split "val"; made in `cache_dir` unless it is there.
+    """The VOC-style folder of the scenes of `seeds`, with the split "val"; made in `cache_dir` if it is missing.
 
-    Label i is class `class_ids[i - 1]` of the toy world, and the scenes show no other classes. With all of them in
-    their order they are the scenes that the seeds give by themselves.
+    Label i is class `class_ids[i - 1]` of the toy world, and the scenes show no other classes. With all classes in
+    their usual order, they are the scenes that the seeds give by default.
 
-    The folder's name has a digest of classes, seeds and the code that draws the scenes, so that no scenes of another
-    version are read. It appears whole or not at all. Raises InputError when `cache_dir` cannot be written.
+    The folder's name contains a digest of the classes, the seeds and the code that draws the scenes, so that no scenes
+    of another version are read. The folder is made atomically. Raises InputError if `cache_dir` cannot be written.
     """
     root = cache_dir / f"toy_validation_{_digest(class_ids, seeds)}"
     if root.exists():
@@ -57,7 +57,7 @@ def toy_validation_set(
         raise InputError(f"cache_dir={cache_dir}: cannot be written ({error.strerror}); choose another") from error
     try:
         write_scenes(unfinished, seeds, "val", class_ids)
-        unfinished.chmod(0o755)  # mkdtemp keeps a folder to its owner, but a data set may be shared
+        unfinished.chmod(0o755)  # mkdtemp makes a folder private to its owner, but a dataset may be shared
         _move_unless_there(unfinished, root)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -76,7 +76,7 @@ def _digest(class_ids: Sequence[int], seeds: range) -> str:
 def write_scenes(root: Path, seeds: range, split: str, class_ids: Sequence[int] = ALL_CLASSES) -> None:
     """Render scenes of some classes, the first of which has label 1, into a VOC-style folder.
 
-    The file of the split comes last.
+    The split file is written last.
     """
     progress = tqdm(seeds, desc="toy scenes", unit="scene", dynamic_ncols=True)
     ids = [_write_scene(root, seed, class_ids) for seed in progress]

@@ -1,4 +1,4 @@
-"""PASCAL VOC, and folders of its layout."""
+"""PASCAL VOC, and folders in its layout."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from dataset_diffusion.labelled.image_files import find_image
 
 
 class VocDataset:
-    """`ImageSets/Segmentation/<split>.txt`; of each id an image in `JPEGImages/` (see find_image) and
+    """`ImageSets/Segmentation/<split>.txt` and, for each id, an image in `JPEGImages/` (see find_image) and
     `SegmentationClass/<id>.png`.
 
-    Making one reads all masks once: it raises InputError, with the faults on stderr, when one of them, an image or the
-    split file is missing or ill-formed, so that no evaluation ends half-way for that.
+    The constructor reads all masks once. It raises InputError, with the faults on stderr, if a mask, an image or the
+    split file is missing or malformed, so that no evaluation fails half-way for that reason.
     """
 
     def __init__(self, name: str, root: Path, split: str, label_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a language model answers, turned into a caption; and what is wrong with it."""
+"""Turns a language model's answer into a caption, and says what is wrong with it."""
 
 import re
 
@@ -25,9 +25,9 @@ MAX_WORDS = 45
 
 
 def clean_answer(answer: str) -> str:
-    """The caption in an answer: without thoughts, preamble, label, list mark, quotation marks and final full stop.
+    """The caption in an answer: without thoughts, preamble, label, list marker, quotation marks and final full stop.
 
-    Where several lines are left they stay, and caption_fault refuses them.
+    If several lines are left, they are kept, and caption_fault rejects them.
     """
     text = _THOUGHTS.sub("", answer.replace("’", "'")).strip()
     text = re.sub(r"^```\w*\s*|\s*```$", "", text)
@@ -41,7 +41,7 @@ def clean_answer(answer: str) -> str:
 
 
 def caption_fault(caption: str) -> str | None:
-    """What keeps a text from being one plain English sentence, as a model can be told; None if nothing does."""
+    """Why a text is not one plain English sentence, in words that a model can be told; None if it is one."""
     words = caption.split()
     if not words:
         return "it was empty"

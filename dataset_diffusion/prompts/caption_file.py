@@ -1,4 +1,4 @@
-"""Files of captions: a JSON list, or JSON Lines, of `{"filename", "caption", "class_prompt"}`; a run's plan is one."""
+"""Caption files: a JSON list, or JSON Lines, of `{"filename", "caption", "class_prompt"}`; a run's plan is one."""
 
 import json
 import re
@@ -16,27 +16,27 @@ MAX_SEED = 2**63
 
 
 def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
-    """All entries of a caption file, in its order.
+    """All entries of a caption file, in file order.
 
-    `id` (optional): the sample id; where it is missing it is the stem of `filename`, or else the entry's position
+    `id` (optional): the sample id; if it is missing, it is the stem of `filename`, or else the entry's position
     ("000000", ...).
-    `caption`: may end in "; <class_prompt>", as the files published with the paper do; that ending is taken off.
-    `class_prompt` (optional): class names, words or synonyms, which may come again ("person person sofa");
-    where it is missing or null, the classes are those of the caption's ending "; <class_prompt>". Where there is none
-    either, they are None: they are still to be found in the caption.
-    `class_ids`, `seed`, `source` (optional): as a plan, prompts.jsonl, has them. The labels must be those of the
-    class prompt, so that they are not read with another vocabulary; the caption is then taken as it stands.
-    Other keys are left alone.
+    `caption`: can end in "; <class_prompt>", as in the files published with the paper; that ending is removed.
+    `class_prompt` (optional): class names, words or synonyms, which can repeat ("person person sofa");
+    if it is missing or null, the classes are those of the caption's ending "; <class_prompt>". If there is no such
+    ending either, they are None: they are still to be found in the caption.
+    `class_ids`, `seed`, `source` (optional): as in a plan, prompts.jsonl. The labels must be those of the
+    class prompt, so that they are not read with another vocabulary; the caption is then used unchanged.
+    Other keys are ignored.
 
-    Raises InputError that names the file and the entry or line: unreadable or malformed file, an ill-typed value, a
-    word of a class prompt that is no class, a sample id that is used twice or is no file name.
+    Raises InputError that names the file and the entry or line for an unreadable or malformed file, a value of the
+    wrong type, a word of a class prompt that is not a class, or a sample id that is used twice or is not a file name.
     """
     finder = ClassFinder(vocabulary)
     entries: list[Entry] = []
     places: dict[str, str] = {}
     for index, (place, record) in enumerate(_records(Path(path))):
         entry = _parse_entry(Path(path), place, index, record, finder, vocabulary)
-        # Some file systems do not tell small and capital letters apart.
+        # Some file systems ignore case.
         first = places.setdefault(entry.sample_id.lower(), place)
         if first != place:
             raise InputError(f"{path}: {place}: sample {entry.sample_id!r} is {first} already; make ids unique")
@@ -47,7 +47,7 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
 def plan_length(path: str | Path) -> int | None:
     """The number of entries of a file in which each has a seed, as in a run's plan; None if any has none.
 
-    Raises InputError as read_caption_file does for what is not JSON.
+    Raises InputError, as read_caption_file does, for a file that is not JSON.
     """
     length = 0
     for _, record in _records(Path(path)):
@@ -58,7 +58,7 @@ def plan_length(path: str | Path) -> int | None:
 
 
 def _records(path: Path) -> Iterator[tuple[str, object]]:
-    """What the file lists, each with its place ("entry 3" of a list, "line 3" of JSON Lines), counted from 1."""
+    """The file's records, each with its place ("entry 3" of a list, "line 3" of JSON Lines), counted from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -71,7 +71,7 @@ def _records(path: Path) -> Iterator[tuple[str, object]]:
         for position, record in enumerate(_decode(text, path, first_line=1), start=1):
             yield f"entry {position}", record
         return
-    # Only line feeds end a line: a caption may hold any of the other characters at which splitlines() cuts.
+    # Only line feeds end a line: a caption can contain any of the other characters at which splitlines() splits.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield f"line {number}", _decode(line, path, first_line=number)
@@ -96,7 +96,7 @@ def _parse_entry(
     if "caption" not in record:
         raise InputError(f"{where}: has no caption; {FORMAT_REMEDY}")
     caption = _text(where, "caption", record["caption"])
-    # Of two runs, the second traces a caption to where the first had it from.
+    # A run that repeats another run's plan traces a caption to where that run got it from.
     source = record.get("source")
     source = f"{path.name}: {place}" if source is None else _text(where, "source", source)
     caption, mentions = _caption_and_classes(where, caption, record, finder, vocabulary)
@@ -107,17 +107,17 @@ def _parse_entry(
 def _caption_and_classes(
     where: str, caption: str, record: dict[str, Any], finder: ClassFinder, vocabulary: Vocabulary
 ) -> tuple[str, tuple[int, ...] | None]:
-    """The caption without appended classes, and the classes: as labels or by their words, or None."""
+    """The caption without appended classes, and its classes, given by labels or words; None if neither is given."""
     if record.get("class_prompt") is None:
         sentence, semicolon, ending = caption.rpartition(";")
         class_ids, unknown = finder.parse(ending)
-        # An ending that holds any other word is part of the sentence.
+        # An ending that contains any other word is part of the sentence.
         if semicolon and class_ids and unknown is None:
             return sentence.strip(), class_ids
         return caption.strip(), None
     class_prompt = _text(where, "class_prompt", record["class_prompt"])
     if "class_ids" in record:
-        # Words alone could be read in two ways: "hot dog" is one class or, of other vocabularies, two.
+        # Words could be read in two ways: "hot dog" is one class or, in other vocabularies, two.
         return caption, _labels(where, record["class_ids"], class_prompt, vocabulary)
     class_ids, unknown = finder.parse(class_prompt)
     if unknown is not None:
@@ -165,6 +165,6 @@ def _sample_id(where: str, index: int, record: dict[str, Any]) -> str:
 
 
 def _without_classes(caption: str, class_prompt: str) -> str:
-    """The caption without the ending "; <class_prompt>", whatever the space and case of that."""
+    """The caption without the ending "; <class_prompt>", whatever its spacing and case."""
     words = r"\s+".join(map(re.escape, class_prompt.split()))
     return re.sub(rf"\s*;\s*{words}\s*$", "", caption, flags=re.IGNORECASE).strip() if words else caption.strip()

@@ -18,7 +18,7 @@ from dataset_diffusion.images import IMAGE_ERRORS
 from dataset_diffusion.prompts.cache import TextCache
 from dataset_diffusion.settings.generate import CaptionerSettings
 
-# The number of beams of BLIP's own captions.
+# The number of beams that BLIP's own captions use.
 GENERATION = {"num_beams": 3, "max_new_tokens": 40, "do_sample": False}
 MODEL_TYPE = "blip"
 
@@ -28,9 +28,9 @@ WriteCaptions = Callable[[Sequence[Path]], list[str]]
 def caption_images(paths: Sequence[Path], settings: CaptionerSettings, progress: bool = True) -> list[str]:
     """A caption for each image file, in one line of text.
 
-    Captions are kept in `settings.cache_dir`, by model and by the image's content, batch by batch: a stopped run goes
-    on where it was, and one that finds all of them loads no model. Raises InputError if an image cannot be read, or if
-    the model cannot be loaded or is no BLIP.
+    Captions are kept in `settings.cache_dir`, by model and image content, batch by batch: a stopped run resumes where
+    it was, and a run that finds all of them loads no model. Raises InputError if an image cannot be read, or if the
+    model cannot be loaded or is not a BLIP.
     """
     cache = TextCache(settings.cache_dir, settings.path, [settings.revision, GENERATION], ("image", "caption"))
     digests = [_digest(path) for path in tqdm(paths, unit="file", desc="reading", disable=not progress, delay=5)]
@@ -46,9 +46,10 @@ def caption_images(paths: Sequence[Path], settings: CaptionerSettings, progress:
 
 
 def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
-    """The function that writes captions of a batch of image files.
+    """The function that writes captions for a batch of image files.
 
-    Raises InputError if `settings.path` is no BLIP of the hub and no folder of one, or if there is no such device.
+    Raises InputError if `settings.path` is neither a BLIP on the hub nor a folder with one, or if there is no such
+    device.
     """
     device = find_device(settings.device, "prompts.captioner.device", kinds=("cuda", "mps", "cpu"))
     where = f"prompts.captioner.path={settings.path}"
@@ -57,7 +58,7 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
         found = transformers.AutoConfig.from_pretrained(**source).model_type
         if found != MODEL_TYPE:
             raise InputError(f"{where}: is a {found}; only a BLIP works")
-        # The class itself: the automatic choice asks for torchvision.
+        # The classes are named here because the automatic choice needs torchvision.
         processor = transformers.BlipProcessor(
             transformers.BlipImageProcessorPil.from_pretrained(**source),
             transformers.AutoTokenizer.from_pretrained(**source),
@@ -81,22 +82,22 @@ def _digest(path: Path) -> str:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    # Earlier versions captioned such photos as they are stored, and may have kept that.
+    # Earlier versions captioned turned photos as stored, and the cache may still have those captions.
     return f"{digest} upright" if _is_turned(path) else digest
 
 
 def _is_turned(path: Path) -> bool:
-    """Whether a photo's EXIF data say that it is to be turned or mirrored to be looked at."""
+    """Whether a photo's EXIF data say that it must be turned or mirrored for display."""
     try:
         with Image.open(path) as image:
-            # Without the first question a PNG would be decoded to its end, where it could have EXIF data.
+            # Without the first check a PNG would be decoded to its end, where it could have EXIF data.
             return "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    except IMAGE_ERRORS:  # Said when the image is needed: its caption may be there already.
+    except IMAGE_ERRORS:  # Reported when the image is needed: its caption may already be there.
         return False
 
 
 def _open(path: Path) -> Image.Image:
-    """The image as people see it: BLIP has learnt from photos that stand upright."""
+    """The image as people see it: BLIP was trained on upright photos."""
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")

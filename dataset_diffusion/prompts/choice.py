@@ -1,4 +1,4 @@
-"""Third step of planning: which entries are used, how often and in which order, so that the classes are balanced."""
+"""Third step of planning: which entries are used, how often and in what order, so that the classes are balanced."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,11 +23,11 @@ def choose_entries(
     seed: int,
     where: str,
 ) -> Iterator[Entry]:
-    """The entries of `num_images` images; None takes each of them once. Those that are to be written have no caption.
+    """The entries of `num_images` images; None takes each entry once. Entries still to be written have no caption.
 
-    What is used again has another id, and so another seed and another image. Entries that all have a seed, a plan, are
-    used once and in their order. Raises InputError if there are no entries (it begins with `where`, their source), if
-    a plan has fewer than `num_images`, or if `num_images` is None for captions that are to be written.
+    An entry that is reused gets another id, and so another seed and another image. If all entries have a seed, they are
+    a plan, and are used once and in order. Raises InputError if there are no entries (it begins with `where`, their
+    source), if a plan has fewer than `num_images`, or if `num_images` is None for captions still to be written.
     """
     if settings.source in ("template", "llm"):
         if num_images is None:
@@ -49,10 +49,10 @@ def choose_entries(
 
 
 def _drawn(settings: PromptSettings, vocabulary: Vocabulary, seed: int) -> Iterator[Entry]:
-    """Entries of drawn classes, without end and without captions."""
+    """Entries of randomly drawn classes, without captions and without end."""
     cooccurrence = read_cooccurrence(Path(settings.cooccurrence), vocabulary) if settings.cooccurrence else None
     rng = named_rng(seed, "classes")
-    # The toy model was taught any company, and plans of its captions stay what they are.
+    # The toy model was trained on any combination of classes, and plans of its captions must not change.
     scenes = None if settings.template == "toy" else scene_masks(vocabulary)
     groups = draw_classes(vocabulary.class_ids, settings.classes_per_image, rng, cooccurrence, scenes)
     return (Entry(f"{index:06d}", None, class_ids, TEMPLATE) for index, class_ids in enumerate(groups))
@@ -61,10 +61,10 @@ def _drawn(settings: PromptSettings, vocabulary: Vocabulary, seed: int) -> Itera
 def _in_balance(
     entries: Sequence[Entry], settings: PromptSettings, vocabulary: Vocabulary, num_images: int | None
 ) -> Iterator[Entry]:
-    """The entries again and again, such that any beginning is balanced."""
+    """The entries, repeated without end, such that any prefix is balanced."""
     class_sets = [entry.class_ids or () for entry in entries]
     order: Iterator[int | Gap] = balanced_order(class_sets)
-    # Each caption once leaves no gap to fill.
+    # If each caption is used once, there is no gap to fill.
     if settings.fill != "none" and num_images is not None:
         fill = balanced_order_with_reuse if settings.fill == "reuse" else balanced_order_with_gaps
         order = fill(class_sets, vocabulary.class_ids)

@@ -13,8 +13,8 @@ Words = tuple[str, ...]
 class ClassFinder:
     """Finds a vocabulary's names, words and synonyms in texts: whole words, singular or plural, the longest first.
 
-    "hot dogs" is the class "hot dog", never "dog", where the vocabulary knows the phrase; case and hyphens do not
-    matter. A vocabulary's `other_phrases` ("hot dog" in VOC) are read as a whole, too, and mean no class.
+    "hot dogs" is the class "hot dog", never "dog", if the vocabulary knows the phrase; case and hyphens do not
+    matter. A vocabulary's `other_phrases` ("hot dog" in VOC) are also read as a whole, and mean no class.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -26,24 +26,24 @@ class ClassFinder:
         return tuple(dict.fromkeys(self.mentions(caption)))
 
     def mentions(self, caption: str) -> tuple[int, ...]:
-        """The classes that a caption names, each as often as it does, in their order: "two men and a dog" names two."""
+        """The class of each mention in a caption, in order and with repeats: "two men and a dog" has two mentions."""
         return tuple(class_id for _, class_id in self._match(caption) if class_id is not None)
 
     def parse(self, class_prompt: str) -> tuple[tuple[int, ...], str | None]:
-        """The classes of a text that should hold nothing else, with repeats, and its first word that is no class."""
+        """The classes in a text that should contain nothing else, with repeats, and its first word of no class."""
         matches = list(self._match(class_prompt))
         unknown = next((words for words, class_id in matches if class_id is None), None)
         return tuple(class_id for _, class_id in matches if class_id is not None), unknown
 
     def harmless(self, phrases: Iterable[str]) -> tuple[str, ...]:
-        """Those of some phrases that name no class, and so may be in any image's text.
+        """The phrases that name no class, and so can be in any image's text.
 
-        Where "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
+        If "beach" is a class, "on a beach" would put one into an image that is not labelled with it.
         """
         return tuple(phrase for phrase in phrases if not self.find(phrase))
 
     def _match(self, text: str) -> Iterator[tuple[str, int | None]]:
-        """Cut a text into known phrases with their class, and single other words with None."""
+        """Split a text into known phrases with their class, and other single words with None."""
         words = _split(text)
         start = 0
         while start < len(words):
@@ -64,7 +64,7 @@ def _phrases(vocabulary: Vocabulary) -> dict[Words, int | None]:
     synonyms = [(text, class_id) for class_id in vocabulary.class_ids for text in vocabulary[class_id].synonyms]
     others = [(text, None) for text in vocabulary.other_phrases]
     known = [(words, class_id) for text, class_id in (*own, *synonyms, *others) if (words := _split(text))]
-    # First come, first kept: a class keeps its own word whatever another class's synonym or plural says.
+    # The first entry wins: a class keeps its own word whatever another class's synonym or plural says.
     for words, class_id in known:
         phrases.setdefault(words, class_id)
     for words, class_id in known:
@@ -78,5 +78,5 @@ def _own_texts(vocabulary: Vocabulary, class_id: int) -> tuple[str, str]:
 
 
 def _split(text: str) -> Words:
-    """Words in small letters: runs of letters and digits, whatever lies between them."""
+    """Words in lower case: runs of letters and digits, whatever lies between them."""
     return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower()))

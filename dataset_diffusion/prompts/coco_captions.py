@@ -1,4 +1,4 @@
-"""COCO's captions with the classes that its instances show (arXiv 2309.14303), and which classes come together."""
+"""COCO's captions with the classes that its instances show (arXiv 2309.14303), and which classes occur together."""
 
 import json
 from collections import defaultdict
@@ -15,9 +15,9 @@ from dataset_diffusion.vocabulary import Vocabulary
 def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> list[Entry]:
     """All captions of `data_root/annotations/captions_<split>.json`, with the classes of `instances_<split>.json`.
 
-    Classes are labels of the vocabulary in ascending order, found by the category's name; categories that it does not
-    have are left out. The first caption of each image comes first, then the second ones: similar captions lie far
-    apart. Sample ids are "<image id>_<caption id>". Raises InputError that names the file and what is wrong in it.
+    Classes are labels of the vocabulary in ascending order, found by the category's name; categories that are not in
+    the vocabulary are left out. The first captions of all images come first, then the second ones: similar captions are
+    far apart. Sample ids are "<image id>_<caption id>". Raises InputError that names the file and its fault.
     """
     folder = data_root / "annotations"
     captions_file = folder / f"captions_{split}.json"
@@ -41,9 +41,9 @@ def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> l
 
 
 def read_coco_instances(path: Path, vocabulary: Vocabulary) -> dict[int, tuple[int, ...]]:
-    """The classes (labels, ascending) in each image of a COCO file of instances, by image id.
+    """The classes (labels, ascending) in each image of a COCO instances file, by image id.
 
-    Crowds count: they show the class. Raises InputError that names the file, if it is none or if none of its
+    Crowds count: they show the class. Raises InputError that names the file if it is not one, or if none of its
     categories is a class of the vocabulary.
     """
     content = _read(path)

@@ -1,4 +1,4 @@
-"""Which classes come together in an image."""
+"""Which classes appear together in an image."""
 
 import random
 from bisect import bisect
@@ -8,11 +8,11 @@ from itertools import accumulate
 from dataset_diffusion.vocabulary import SCENES, Vocabulary
 
 Cooccurrence = Mapping[int, Mapping[int, float]]
-"""How often two classes come together, both ways: table[a][b] is table[b][a]; pairs that never do are missing."""
+"""How often two classes occur together, both ways: table[a][b] is table[b][a]; pairs that never do are missing."""
 
 
 def common_scenes(class_ids: Sequence[int], vocabulary: Vocabulary) -> list[str] | None:
-    """The scenes that have all the classes; None where each of them may be anywhere."""
+    """The scenes that all the classes can be in; None if each of them can be anywhere."""
     common: list[str] | None = None
     for class_id in class_ids:
         scenes = vocabulary[class_id].scenes
@@ -22,17 +22,17 @@ def common_scenes(class_ids: Sequence[int], vocabulary: Vocabulary) -> list[str]
 
 
 def draw_scene(class_ids: Sequence[int], vocabulary: Vocabulary, rng: random.Random) -> str | None:
-    """A scene that has all the classes; None where there is none, or where they may be anywhere."""
+    """A random scene that all the classes can be in; None if there is none, and sometimes if they can be anywhere."""
     scenes = common_scenes(class_ids, vocabulary)
     if scenes is None:
         return rng.choice(("indoors", "outdoors", None))
-    # A class that may be anywhere outdoors is not sent to one of its scenes, which may not suit it.
+    # A class that can be anywhere outdoors is not put into one particular scene, which may not suit it.
     general = [scene for scene in ("indoors", "outdoors") if scene in scenes]
     return rng.choice(general or scenes) if scenes else None
 
 
 def scene_masks(vocabulary: Vocabulary) -> dict[int, int]:
-    """The scenes of each class as bits: classes go together whose masks have a bit in common. Anywhere is all bits."""
+    """The scenes of each class as bits: classes go together if their masks share a bit. All bits mean anywhere."""
     bits = {scene: 1 << position for position, scene in enumerate(SCENES)}
     return {
         class_id: sum(bits[scene] for scene in vocabulary[class_id].scenes) or (1 << len(SCENES)) - 1
@@ -49,17 +49,17 @@ def draw_classes(
 ) -> Iterator[tuple[int, ...]]:
     """Distinct classes for one image after another, dealt from shuffled decks of all classes, without end.
 
-    With `cooccurrence` an image's first class chooses the others among those left in the deck, each as often as it
-    comes together with the classes chosen before; otherwise, with `scenes` (see scene_masks), the
-    next that shares a scene with all of them, from the next deck if need be: a class is then at most 3 images ahead of
-    another. Where there is none, the image has fewer classes.
+    With `cooccurrence`, an image's other classes are drawn from those left in the deck, weighted by how often they
+    occur together with the classes chosen before. Otherwise, with `scenes` (see scene_masks), the next class that
+    shares a scene with all of them is taken, from the next deck if necessary: a class is then at most 3 images ahead of
+    another. If there is no such class, the image has fewer classes.
     """
     totals, last = list(accumulate(map(float, classes_per_image))), len(classes_per_image) - 1
     deck: list[int] = []
     while True:
         drawn = 1 + bisect(totals, rng.random() * totals[-1], 0, last)
         image: list[int] = []
-        common = -1  # The scenes of all classes in the image.
+        common = -1  # The scenes that all classes in the image share.
         while len(image) < min(drawn, len(class_ids)):
             if not deck:
                 deck = rng.sample(class_ids, len(class_ids))
@@ -82,7 +82,7 @@ def draw_classes(
 def _first_fitting(
     deck: Sequence[int], image: Sequence[int], scenes: Mapping[int, int] | None, common: int
 ) -> int | None:
-    # A new deck may begin with a class that the image has from the old one: it waits for the next image.
+    # A new deck may begin with a class that the image already has from the old one: it waits for the next image.
     for position, class_id in enumerate(deck):
         if class_id not in image and (scenes is None or scenes[class_id] & common):
             return position

@@ -10,7 +10,7 @@ from dataset_diffusion.settings.generate import CaptionerSettings
 from dataset_diffusion.vocabulary import Vocabulary
 
 MOST_REPEATS = 3
-"""How often a class is appended at most: captioners stutter ("a dog dog dog dog ...")."""
+"""How often a class is appended at most, because captioners stutter ("a dog dog dog dog ...")."""
 
 
 def complete_entries(
@@ -18,7 +18,7 @@ def complete_entries(
 ) -> list[Entry]:
     """The entries with a caption and at least one class; those without any class are left out.
 
-    Images get the captions that BLIP writes; where nobody has said the classes, they are those that the caption names.
+    Images get captions written by BLIP; if an entry's classes are not given, they are those that its caption names.
     Raises InputError as caption_images does.
     """
     finder = ClassFinder(vocabulary)
@@ -31,7 +31,7 @@ def _caption_images(entries: Sequence[Entry], settings: CaptionerSettings, progr
     images = [entry.image for entry in entries if entry.image is not None]
     if not images:
         return list(entries)
-    # Imported where it is needed: a second of transformers.
+    # Imported only when needed: importing transformers takes a second.
     from dataset_diffusion.prompts.captioner import caption_images
 
     captions = iter(caption_images(images, settings, progress))
@@ -48,8 +48,8 @@ def _with_classes(entry: Entry, finder: ClassFinder) -> Entry:
         return entry._replace(class_ids=finder.find(caption))
     if entry.image is None:
         return entry
-    # Of an annotated image, as the paper's VOC prompts have them: what the caption mentions, in its order and with its
-    # repeats, then the other classes. What it mentions and the image does not show is left out.
+    # The classes of an annotated image, as in the paper's VOC prompts: those that the caption mentions, in its order
+    # and with its repeats, then the others. Classes that it mentions but the image does not show are left out.
     counts: Counter[int] = Counter()
     mentions = []
     for class_id in finder.mentions(caption):

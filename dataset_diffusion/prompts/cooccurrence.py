@@ -1,4 +1,4 @@
-"""Which classes come together in images: your table, or learned from COCO's instances."""
+"""Which classes occur together in images: from your table, or counted in COCO's instances."""
 
 from collections import defaultdict
 from itertools import combinations
@@ -17,9 +17,9 @@ TABLE_REMEDY = "write {person: {sofa: 3, dog: 1}, ...}: how often classes come t
 
 
 def read_cooccurrence(path: Path, vocabulary: Vocabulary) -> Cooccurrence:
-    """The table of a YAML file, {class: {class: weight}}, or the number of images of COCO's `instances_*.json`.
+    """The table in a YAML file, {class: {class: weight}}, or the numbers of images in COCO's `instances_*.json`.
 
-    A pair may be given in either order or in both, which adds up. Raises InputError that names the file and the class.
+    A pair can be given in either order, or in both, which adds up. Raises InputError that names the file and the class.
     """
     table: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     if path.suffix == ".json":

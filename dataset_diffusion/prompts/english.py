@@ -1,8 +1,8 @@
-"""English that texts made from class words need."""
+"""The English grammar that texts made from class words need."""
 
 # Words that are plural in form: "a scissors" is not English.
 _PAIRS = frozenset({"scissors", "skis", "glasses", "sunglasses", "trousers", "jeans", "shorts", "pliers", "headphones"})
-# Spelt with one sound and spoken with the other: "a unicycle", "an hourglass".
+# Spelt with a vowel but spoken with a consonant, or the other way round: "a unicycle", "an hourglass".
 _CONSONANT_SOUNDS = ("uni", "use", "uti", "uk", "eu", "ewe", "one")
 _VOWEL_SOUNDS = ("hour", "honest", "heir")
 _PLURALS = {
@@ -17,7 +17,7 @@ _PLURALS = {
     "axis": "axes",
     "quiz": "quizzes",
 }
-# Of words that end so: "policeman", "grandchild", "eyetooth", "salesperson".
+# Plurals by the word's ending: "policeman", "grandchild", "eyetooth", "salesperson".
 _PLURAL_ENDINGS = (
     *(("man", "men"), ("child", "children"), ("person", "people"), ("mouse", "mice"), ("tooth", "teeth")),
     ("foot", "feet"),
@@ -32,9 +32,9 @@ def is_pair(words: str) -> bool:
 
 
 def plurals(words: str) -> tuple[str, ...]:
-    """The plural of a noun, or of words that end in one, and then every other form that could be it.
+    """The plural of a noun, or of words that end in one, and then every other form that it could have.
 
-    The others are for finding a plural in a text: those that are no words ("childs") do no harm there.
+    The other forms are for finding a plural in a text: those that are not words ("childs") do no harm there.
     """
     before, space, noun = words.rpartition(" ")
     forms = [_plural(noun), f"{noun}s", f"{noun}es"]

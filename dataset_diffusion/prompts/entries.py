@@ -1,4 +1,4 @@
-"""What passes through the five steps of planning, and is complete at their end (see plan.py)."""
+"""The entries that pass through the five steps of planning and are complete at the end (see plan.py)."""
 
 import re
 from pathlib import Path
@@ -15,10 +15,10 @@ SAMPLE_ID_REMEDY = "use letters, digits, '_', '-' and '.' (first a letter, digit
 class Entry(NamedTuple):  # A plan makes millions: a frozen dataclass would take three times as long.
     """A caption (without the classes that may be appended to it) and its classes (labels), possibly none.
 
-    `caption` is None until it is written, `class_ids` until they are found. `image` is the file that a captioner is to
-    look at. `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337".
-    `seed` is that of a plan that is to be repeated; None gives the sample its own. `mentions` are the classes with
-    repeats, where their words are appended more than once (see Prompt).
+    `caption` is None until it is written, `class_ids` until they are found. `image` is the file to be captioned.
+    `source` says where the caption can be found again: "captions_train2017.json: image 139, caption 771337".
+    `seed` comes from a plan that is to be repeated; None gives the sample its own. `mentions` are the classes with
+    repeats, if their words are appended more than once (see Prompt).
     """
 
     sample_id: str
@@ -31,18 +31,18 @@ class Entry(NamedTuple):  # A plan makes millions: a frozen dataclass would take
 
 
 def with_mentions(entry: Entry, mentions: tuple[int, ...]) -> Entry:
-    """The entry with the classes of `mentions`, which may repeat them."""
+    """The entry with the classes in `mentions`, which can contain repeats."""
     class_ids = tuple(dict.fromkeys(mentions))
     return entry._replace(class_ids=class_ids, mentions=mentions if len(mentions) > len(class_ids) else ())
 
 
 def require_sample_id(where: str, sample_id: str) -> str:
-    """Return `sample_id`; raises the InputError "<where> '<id>': <remedy>" if it is no file name on every system."""
+    """Return `sample_id`; raise InputError "<where> '<id>': <remedy>" unless it is a file name on every system."""
     if not SAMPLE_ID.fullmatch(sample_id):
         raise InputError(f"{where} {sample_id!r}: {SAMPLE_ID_REMEDY}")
     return sample_id
 
 
 def safe_sample_id(text: str) -> str:
-    """The sample id made of a file's path or name: "birds/a (1)" -> "birds_a_1_". It may be another text's, too."""
+    """A sample id made from a file's path or name: "birds/a (1)" -> "birds_a_1_". Two texts can give the same id."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).lstrip(".-")[:200] or "_"

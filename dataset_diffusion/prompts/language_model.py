@@ -1,4 +1,4 @@
-"""An instruction-tuned language model of transformers. An answer depends on its question and its seed alone."""
+"""An instruction-tuned language model from transformers. An answer depends only on its question and its seed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,15 +24,15 @@ Answer = Callable[[Sequence[str], Sequence[int]], list[str]]
 class SeededSampling(transformers.LogitsProcessor):
     """Samples each row with its own generator, from the TOP_K most likely tokens at TEMPERATURE.
 
-    The most likely token of logits with Gumbel noise is a sample of their softmax, so that greedy search samples. The
-    answer to a question depends neither on the others of its batch nor on any global generator.
+    The most likely token of logits with Gumbel noise is a sample from their softmax, so that greedy search samples. The
+    answer to a question depends neither on the other questions in its batch nor on any global generator.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002
-        """Scores [B, vocabulary] of the next token: those of the TOP_K with noise, and minus infinity elsewhere."""
+        """Scores [B, vocabulary] of the next token: with noise for the TOP_K, minus infinity elsewhere."""
         top = scores.float().topk(min(TOP_K, scores.shape[-1]), dim=-1)
         uniform = torch.stack([torch.rand(top.values.shape[-1], generator=generator) for generator in self._generators])
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7))).to(scores.device)
@@ -49,7 +49,7 @@ def load_language_model(settings: LanguageModelSettings) -> Answer:
     where = f"prompts.writer.path={settings.path}"
     source: dict[str, Any] = {"pretrained_model_name_or_path": settings.path, "revision": settings.revision}
     try:
-        # Answers are written behind the questions, which therefore end together.
+        # Answers are appended to the questions, so all questions of a batch must end at the same position.
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source, padding_side="left")
         if not tokenizer.chat_template:
             raise InputError(f"{where}: has no chat template; name a model that is tuned to follow instructions")
@@ -67,7 +67,7 @@ def load_language_model(settings: LanguageModelSettings) -> Answer:
                 [{"role": "user", "content": question}],
                 add_generation_prompt=True,
                 tokenize=False,
-                enable_thinking=False,  # Known to the templates of models that think.
+                enable_thinking=False,  # Used by the templates of reasoning models.
             )
             for question in questions
         ]

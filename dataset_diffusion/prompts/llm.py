@@ -1,4 +1,4 @@
-"""Captions written by a language model, each checked, and kept on disk."""
+"""Captions written by a language model, each checked and kept on disk."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ dog, bicycle -> a small brown dog sitting next to a red bicycle on a quiet stree
 train -> a long yellow train arriving at a rural station on a foggy day
 bottle, cup, dining table -> two green bottles and a white cup on a wooden dining table by the window
 {classes} ->"""
-"""What the model is asked; docs/prompts.md prints it, so that another model's captions can be brought in."""
+"""What the model is asked; docs/prompts.md prints it, so that another model's captions can be used."""
 AGAIN = "\nAn earlier answer did not do, because {fault}. Write another one."
 
 Fits = Callable[[str, Sequence[int]], bool]
@@ -41,7 +41,7 @@ Ask = Callable[[Sequence[str], Sequence[int]], list[str]]
 
 @dataclass
 class Answers:
-    """The captions that a model gave for one image; what is wrong with the last answer; those that were looked at."""
+    """A model's captions for one image, the fault of its last answer, and the number of its answers."""
 
     captions: list[str] = field(default_factory=list)
     fault: str = ""
@@ -50,7 +50,7 @@ class Answers:
 
 @dataclass
 class LanguageModelWriter:
-    """Writes the captions of entries, and counts what became of them."""
+    """Writes captions for entries, and counts how the attempts ended."""
 
     settings: LanguageModelSettings
     vocabulary: Vocabulary
@@ -63,10 +63,10 @@ class LanguageModelWriter:
     _ask: Ask | None = None
 
     def write(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The entries with captions. Where no answer is good, the caption stays None: a template takes its place.
+        """The entries with captions. If no answer is good, the caption stays None, and a template takes its place.
 
-        An answer depends on its entry and its attempt, and whether it does depends on it and the entries before: the
-        captions of fewer images are the first ones of more.
+        An answer depends on its entry and its attempt; whether it is accepted depends on it and on the entries before.
+        So the captions for n images are the first n captions for more images.
         """
         waiting = list(entries)
         self._finder = finder = ClassFinder(self.vocabulary)
@@ -82,7 +82,7 @@ class LanguageModelWriter:
         )
         taken: set[str] = set()
         size = self.settings.batch_size
-        # Not shown before the model is loaded: an error of that is one line.
+        # Not shown before the model is loaded, so that a loading error is one line.
         with tqdm(total=len(waiting), unit="caption", desc="captions", disable=not self.progress, delay=0.1) as bar:
             for start in range(0, len(waiting), size):
                 batch = waiting[start : start + size]
@@ -91,7 +91,7 @@ class LanguageModelWriter:
 
     @property
     def summary(self) -> str:
-        """A line of the plan's report."""
+        """A line for the plan's report."""
         return (
             f"captions by {Path(self.settings.path).name}: {self.num_first} at once, "
             f"{self.num_again} when asked again, {self.num_failed} given up and replaced by template captions"
@@ -118,7 +118,7 @@ class LanguageModelWriter:
             return entry
         self.num_first += answers.num_asked == 1
         self.num_again += answers.num_asked > 1
-        # Another class that the caption names is in the image, too: it is appended like the others.
+        # Any other class that the caption names is in the image, too: it is appended like the others.
         found = self._finder.find(caption)
         return entry._replace(caption=caption, class_ids=found, source=f"caption by {Path(self.settings.path).name}")
 
@@ -144,7 +144,7 @@ class LanguageModelWriter:
         missing = [position for position, digest in enumerate(digests) if digest not in self._cache.texts]
         if missing:
             if self._ask is None:
-                # Imported where it is needed: seconds of transformers.
+                # Imported only when needed: importing transformers takes seconds.
                 from dataset_diffusion.prompts.language_model import load_language_model
 
                 self._ask = load_language_model(self.settings)
@@ -171,8 +171,8 @@ def _any_of(phrases: Sequence[str], rng: random.Random) -> str:
 
 
 def _choose(answers: Sequence[Answers], taken: Set[str]) -> list[str | None]:
-    """For each image in turn its first caption that no image before it has; `taken` are those of earlier batches."""
-    # A set of its own: a copy of all captions so far, for each batch, would take a time that grows with their square.
+    """For each image in turn, its first caption that no earlier image has; `taken` are those of earlier batches."""
+    # A separate set: copying all captions so far for each batch would take quadratic time.
     used: set[str] = set()
     chosen: list[str | None] = []
     for entry in answers:

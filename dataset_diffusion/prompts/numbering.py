@@ -9,7 +9,7 @@ from dataset_diffusion.types import Prompt
 
 
 def number_prompts(entries: Iterable[Entry], seed: int, where: str) -> tuple[Prompt, ...]:
-    """The prompts of complete entries. Raises InputError, beginning with `where`, if two have one sample id."""
+    """The prompts of complete entries. Raises InputError, beginning with `where`, if two have the same sample id."""
     prompts = tuple(
         Prompt(
             entry.sample_id,
@@ -21,7 +21,7 @@ def number_prompts(entries: Iterable[Entry], seed: int, where: str) -> tuple[Pro
         )
         for entry in entries
     )
-    # Ids that differ in no more than capitals are one file on some systems.
+    # Ids that differ only in case are the same file on some systems.
     if len({prompt.sample_id.lower() for prompt in prompts}) < len(prompts):
         raise _twice(prompts, where)
     return prompts

@@ -1,9 +1,9 @@
-"""The plan of a dataset, one prompt for each image, in five steps that each hand their result to the next.
+"""The plan of a dataset, one prompt per image, in five steps that each pass their result to the next.
 
 1. sources.py reads entries: captions, or images to be captioned.
-2. completion.py gives them what they lack: captions (captioner.py) and classes (classes.py).
-3. choice.py chooses which are used, how often and in which order (balance.py, company.py).
-4. writing.py writes the captions of what was chosen without one, after a language model (llm.py) for prompts=llm.
+2. completion.py adds missing captions (captioner.py) and classes (classes.py).
+3. choice.py chooses which are used, how often and in what order (balance.py, company.py).
+4. writing.py writes captions for chosen entries that have none, after a language model (llm.py) for prompts=llm.
 5. numbering.py gives each its seed.
 """
 
@@ -28,12 +28,11 @@ from dataset_diffusion.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Plan:
-    """The prompts of a dataset, each with at least one class, and their ids distinct.
+    """The prompts of a dataset, each with at least one class and a distinct id.
 
-    `num_without_class` captions of the source were left out, because no class was found in them: what their images
-    show would have to be labelled background. `pool` counts the captions of each class (label) that could be chosen;
-    it is empty where captions are written from the class words. `written` says what became of a language model's
-    answers.
+    `num_without_class` captions of the source were left out because no class was found in them: everything in their
+    images would have to be labelled background. `pool` counts the captions of each class (label) that could be chosen;
+    it is empty if captions are written from the class words. `written` summarises a language model's answers.
     """
 
     prompts: tuple[Prompt, ...]
@@ -58,8 +57,8 @@ def plan_prompts(
 ) -> Plan:
     """Plan `num_images` prompts, balanced over the classes as in the paper; None: each caption of the source, once.
 
-    The plan of n images is the beginning of the plan of more, so that a dataset can be grown. A file that is the plan
-    of a run (each line has a seed) is taken as it stands, up to `num_images`: that run is repeated. `write_caption`
+    The plan of n images is the beginning of the plan of more images, so that a dataset can grow. A file that is a run's
+    plan (each line has a seed) is used unchanged, up to `num_images`: that run is repeated. `write_caption`
     writes template captions; None is a TemplateWriter. `fits` says whether the text encoder reads a whole prompt.
     Raises InputError if the source cannot be used, if it is a plan of fewer images, or if `num_images` is None for
     captions that are written from the class words.
@@ -81,7 +80,7 @@ def plan_prompts(
 
 @contextmanager
 def garbage_collector_paused() -> Iterator[None]:
-    """For work that makes millions of objects, none of them in a cycle: looking for cycles took a fifth of its time."""
+    """For work that makes millions of objects and no reference cycles: looking for them took a fifth of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

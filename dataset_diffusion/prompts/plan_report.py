@@ -23,17 +23,17 @@ PLAN_REPORT_FILE = "prompts_report.txt"
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The text of the report, and how many captions lose words because the text encoder reads no more."""
+    """The text of the report, and how many captions lose words because they are too long for the text encoder."""
 
     text: str
     num_shortened: int
 
 
 def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", mode: str) -> PlanReport:
-    """Facts of a plan, then a table of the classes: their captions in the source, and their prompts in the plan.
+    """Facts about a plan, then a table of the classes: their captions in the source, and their prompts in the plan.
 
-    `mode` is what prompts are made of (see tokens.full_text). Raises InputError for classes whose words are more than
-    the text encoder reads.
+    `mode` is what prompts are made of (see tokens.full_text). Raises InputError for classes whose words are too long
+    for the text encoder.
     """
     captions = [prompt.caption for prompt in plan.prompts]
     distinct = {prompt.appended_ids for prompt in plan.prompts}
@@ -63,8 +63,8 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
 def compare_plans(plan: Plan, path: Path, vocabulary: Vocabulary) -> str:
     """A table of the variety of a plan and of the captions of a file, or of the plan in a folder.
 
-    Of as many captions of each as the shorter has, because more captions have more words. Raises InputError if the file
-    cannot be read.
+    The longer of the two is cut to the length of the shorter, because more captions have more words. Raises InputError
+    if the file cannot be read.
     """
     file = path / "prompts.jsonl" if path.is_dir() else path
     if not file.exists():
@@ -74,7 +74,7 @@ def compare_plans(plan: Plan, path: Path, vocabulary: Vocabulary) -> str:
     finder = ClassFinder(vocabulary)
     texts = [entry.caption or "" for entry in other[:number]]
     class_sets = [
-        # None: nobody has said the classes yet, as where the file has captions alone.
+        # None: the classes are not known yet, for example because the file has only captions.
         finder.find(text) if entry.class_ids is None else entry.class_ids
         for entry, text in zip(other, texts, strict=False)
     ]

@@ -1,4 +1,4 @@
-"""The words of template captions: what scenes look like, and what classes of a kind may be and do."""
+"""The words of template captions: what scenes look like, and what classes of each kind can be and do."""
 
 PLACES: dict[str, tuple[str, ...]] = {
     "home": (
@@ -68,7 +68,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         *("in a city", "on a hill"),
     ),
 }
-"""Where it is, by scene."""
+"""Phrases for the place, by scene."""
 ANYWHERE = (
     "in front of a white wall",
     "in front of a brick wall",
@@ -76,7 +76,7 @@ ANYWHERE = (
     "in a busy place",
     "on the ground",
 )
-"""Where classes may be that have no scene in common, or none at all."""
+"""Places for classes that have no scene in common, or no scene at all."""
 
 WITH: dict[str, tuple[str, ...]] = {
     "home": ("a living room with", "a cozy apartment with", "a bright room with"),
@@ -103,19 +103,19 @@ WITH: dict[str, tuple[str, ...]] = {
     "indoors": ("a room with", "a hall with", "a shop with"),
     "outdoors": ("a landscape with", "a village with", "a hillside with"),
 }
-"""How a caption begins that lists what a scene holds."""
+"""Beginnings of captions that list what a scene contains."""
 
 WEATHER = (
     *("on a sunny day", "on a cloudy day", "on a rainy day", "on a foggy morning", "on a windy day", "after the rain"),
     *("at sunset", "at sunrise", "at dusk", "at night", "in the early morning", "in autumn", "in spring", "in summer"),
     *("in winter", "in bright sunlight"),
 )
-"""For scenes outdoors."""
+"""For outdoor scenes."""
 LIGHT = (
     *("in soft light", "in warm light", "in bright light", "in dim light", "in the morning light", "in the evening"),
     *("in natural light", "by candlelight", "under a lamp", "in daylight"),
 )
-"""For scenes indoors."""
+"""For indoor scenes."""
 WINTRY = (
     "on a sunny day",
     "on a cloudy day",
@@ -125,7 +125,7 @@ WINTRY = (
     "in winter",
     "in bright sunlight",
 )
-"""For the snow."""
+"""For scenes in the snow."""
 
 CONTRADICTIONS: dict[str, tuple[str, ...]] = {
     "bright": ("in dim light", "by candlelight", "under a lamp", "in the evening"),
@@ -134,7 +134,7 @@ CONTRADICTIONS: dict[str, tuple[str, ...]] = {
     "cloudy sky": ("on a sunny day", "in bright sunlight"),
     "above the clouds": ("on a rainy day", "on a foggy morning", "after the rain"),
 }
-"""Words of a place, and what the weather or the light there is not."""
+"""Words of a place, and the weather and light that contradict them."""
 
 OPENINGS = (
     *("a photo of", "a photograph of", "a picture of", "an image of", "a snapshot of", "a color photo of"),
@@ -192,7 +192,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "object": ("small", "large", "old", "new", "colorful", "worn", "red", "blue"),
     "thing": ("small", "large", "old", "new", "beautiful"),
 }
-"""What a class of each kind may be; "thing" is any other class."""
+"""Attributes that suit classes of each kind; "thing" is any other class."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     "person": ("person",),
@@ -227,18 +227,18 @@ KINDS: dict[str, tuple[str, ...]] = {
     "plant": ("potted plant",),
     "object": ("broccoli", "book", "clock", "scissors", "teddy bear", "toothbrush"),
 }
-"""Words of each kind."""
+"""The class words of each kind."""
 
 SINGLE_KINDS = frozenset({"furniture", "sofa", "fixture", "appliance", "thing"})
-"""Kinds of which an image shows one."""
+"""Kinds of which an image shows only one."""
 SINGLE_WORDS = frozenset({"broccoli", "scissors", "skis", "mouse", "train", "tv monitor", "tv"})
-"""Words without a plural that captions would say, or of which an image shows one."""
+"""Words whose plural captions would not use, or of which an image shows only one."""
 SINGLE_ATTRIBUTES = frozenset({"lone"})
-"""Attributes that several things do not have."""
+"""Attributes that several things cannot have."""
 UNDESCRIBED_WORDS = frozenset({"broccoli", "scissors", "skis", "mouse"})
-"""Words to which the attributes of their kind do not fit."""
+"""Words that the attributes of their kind do not suit."""
 SPOKEN = {"mouse": "computer mouse", "remote": "remote control"}
-"""Plainer names for words that mean something else, too; said where the vocabulary knows them."""
+"""Clearer names for words that also mean something else; used if the vocabulary knows them."""
 
 PEOPLE = (
     *("a person", "a man", "a woman", "a boy", "a girl", "a young woman", "a young man", "an old man", "an old woman"),
@@ -273,7 +273,7 @@ ACTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "aircraft": {"airfield": ("parked", "taking off", "landing"), "sky": ("flying", "climbing", "turning")},
     "boat": {"water": ("floating", "moored", "drifting"), "beach": ("lying", "stranded")},
 }
-"""What a class of a kind does, by its scene or, where that is missing, by "indoors" and "outdoors"."""
+"""What a class of each kind does, by scene or, if the scene is missing, by "indoors" and "outdoors"."""
 
 TOGETHER: dict[tuple[str, str], tuple[str, ...]] = {
     ("person", "cycle"): ("riding", "pushing", "next to"),
@@ -310,5 +310,5 @@ TOGETHER: dict[tuple[str, str], tuple[str, ...]] = {
     ("bird", "bench"): ("perching on", "next to"),
     ("bird", "livestock"): ("near", "next to"),
 }
-"""How a class of one kind (or word) stands to another that the caption mentions next; others are next to it."""
+"""How a class of one kind relates to the class, by kind or word, that the caption mentions next; else NEXT_TO."""
 NEXT_TO = ("next to", "beside", "near", "close to")

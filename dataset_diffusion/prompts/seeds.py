@@ -1,4 +1,4 @@
-"""Seeds that depend on the run's seed and on a name, so that order, shards and resuming change nothing."""
+"""Seeds that depend only on the run's seed and a name, so that order, shards and resuming change nothing."""
 
 import hashlib
 import random
@@ -17,7 +17,7 @@ def sample_seed(global_seed: int, sample_id: str) -> int:
 
 
 def next_seed(seed: int, sample_id: str, attempt: int) -> int:
-    """The seed of a sample's `attempt`-th new image, where those before it failed; 0 is the sample's own seed."""
+    """The seed of a sample's `attempt`-th new image after the earlier ones failed; 0 is the sample's own seed."""
     return sample_seed(seed, f"{sample_id}/attempt/{attempt}") if attempt else seed
 
 
@@ -27,20 +27,20 @@ def named_rng(global_seed: int, purpose: str) -> random.Random:
 
 
 class HashedRandom(random.Random):
-    """A generator that begins anew with each name, for a tenth of what seeding a random.Random takes.
+    """A generator that restarts with each name, in a tenth of the time that seeding a random.Random takes.
 
-    Its draws are 16-bit words: the BLAKE2b hash of the name, then the hash of the name and what was drawn, and so on.
-    A choice among n is even to n / 65,536: enough for words of captions.
+    Its draws are 16-bit words: the BLAKE2b hash of the name, then the hash of the name and all earlier draws, and so
+    on. A choice among n is uniform to within n / 65,536, which is enough for the words of captions.
     """
 
     _word: Callable[[], int]
 
     def begin(self, global_seed: int, purpose: str) -> None:
-        """From here on it draws what it always draws for this seed and purpose."""
+        """Restart with the sequence that belongs to this seed and purpose."""
         self._word = _hashed_words(f"{global_seed}/{purpose}".encode()).__next__
 
     def seed(self, *name: Any) -> None:
-        """As `begin`; by itself it is the generator of no name."""
+        """Like `begin`; random.Random calls it for a new generator, which has no name yet."""
         self.begin(0, "/".join(map(str, name)))
 
     def random(self) -> float:
@@ -48,14 +48,14 @@ class HashedRandom(random.Random):
         return self._word() / 65536
 
     def getrandbits(self, k: int, /) -> int:
-        """A number of `k` random bits; what is not overridden here draws from it."""
+        """A number of `k` random bits; methods that are not overridden here draw from it."""
         bits = 0
         for _ in range(-(-k // 16)):
             bits = bits << 16 | self._word()
         return bits >> -k % 16
 
     def choice(self, seq: Sequence[Item]) -> Item:  # type: ignore[override]
-        """One of the items, at least one and far fewer than 65,536."""
+        """One of the items; there must be at least one, and far fewer than 65,536."""
         return seq[self._word() * len(seq) >> 16]
 
     def sample(self, population: Sequence[Item], k: int) -> list[Item]:  # type: ignore[override]

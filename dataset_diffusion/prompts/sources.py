@@ -11,11 +11,11 @@ from dataset_diffusion.vocabulary import Vocabulary
 
 
 def read_entries(settings: PromptSettings, vocabulary: Vocabulary) -> list[Entry]:
-    """All entries of the source, in its order; none where captions are written from the class words alone.
+    """All entries of the source, in its order; none if captions are written only from the class words.
 
-    Raises InputError that names the file and what is wrong in it.
+    Raises InputError that names the file and its fault.
     """
-    # PromptSettings has seen to it that what a source needs is not None.
+    # PromptSettings has checked that the settings a source needs are not None.
     path, data_root = (Path(name or "").expanduser() for name in (settings.path, settings.data_root))
     split = settings.split or ""
     if settings.source == "file":

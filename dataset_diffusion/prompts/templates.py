@@ -1,4 +1,4 @@
-"""Template captions: written from class words alone, in scenes where the classes can be together."""
+"""Template captions: written only from class words, in scenes where the classes can be together."""
 
 import random
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _KIND_OF = {word: kind for kind, words in scenery.KINDS.items() for word in word
 
 
 class TemplateWriter:
-    """Writes captions of a vocabulary's classes."""
+    """Writes captions for a vocabulary's classes."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -114,7 +114,7 @@ class TemplateWriter:
         return _maybe(_PLACE_CHANCE, " {}", self._places[scene] if scene else self._anywhere, rng)
 
     def _light_of(self, scene: str | None, caption: str) -> tuple[str, ...]:
-        """The light or the weather of a scene that does not contradict the caption so far."""
+        """Phrases for a scene's light or weather that do not contradict the caption so far."""
         wrong = [phrase for words, phrases in scenery.CONTRADICTIONS.items() if words in caption for phrase in phrases]
         phrases = self._wintry if scene == "snow" else self._weather
         if scene is None or scene in self._indoors:
@@ -127,7 +127,7 @@ class TemplateWriter:
         return spoken if self._finder.find(spoken) == (class_id,) else word
 
     def _plural(self, class_id: int) -> str | None:
-        """The plural of a class's word, where that is good English and no other class."""
+        """The plural of a class's word; None if it is not good English or names another class."""
         word = self._vocabulary[class_id].word
         if self._kinds[class_id] in scenery.SINGLE_KINDS or word in scenery.SINGLE_WORDS or is_pair(word):
             return None
@@ -141,5 +141,5 @@ def _kind(vocabulary: Vocabulary, class_id: int) -> str:
 
 
 def _maybe(chance: float, form: str, phrases: Sequence[str], rng: random.Random) -> str:
-    """One of the phrases in its form, or nothing."""
+    """`form` filled with one of the phrases, or an empty string."""
     return form.format(rng.choice(phrases)) if phrases and rng.random() < chance else ""

@@ -1,7 +1,7 @@
-"""The texts that the text encoder reads, and where in them each class is.
+"""The texts that the text encoder reads, and where each class is in them.
 
-Positions come from the tokenizer's offsets. Words do not give them: CLIP splits "aeroplane" in two
-("aerop", "lane"), as "hydrant" and "surfboard".
+Positions come from the tokenizer's offsets. Counting words would not do: CLIP splits "aeroplane" in two
+("aerop", "lane"), and also "hydrant" and "surfboard".
 """
 
 import re
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 _CAPTIONS_AT_ONCE = 10_000
 UNBOUNDED_LENGTH = 1_000_000
-"""transformers writes a model_max_length of 1e30 where a tokenizer has none."""
+"""transformers sets model_max_length to 1e30 for a tokenizer that has none."""
 
 
 @dataclass(frozen=True)
 class ClassPrompt:
-    """The class words alone, the text whose attention makes the masks (the paper's class-prompt cross-attention).
+    """A text of only class words, whose attention makes the masks (the paper's class-prompt cross-attention).
 
     `token_ids` [T]: start, words, end, padding up to the tokenizer's `model_max_length`. `spans[k]` are the positions
-    in `token_ids` (1 ... T - 2, ascending) of the k-th word; each has at least one, and no two
-    share any.
+    in `token_ids` (1 ... T - 2, ascending) of the k-th word; each span has at least one, and no two overlap.
     """
 
     text: str
@@ -36,7 +35,7 @@ class ClassPrompt:
 
 
 def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPrompt:
-    """Join class words ("aeroplane", "dining table") by spaces and find each one's tokens.
+    """Join class words ("aeroplane", "dining table") with spaces and find each one's tokens.
     Raises InputError if they need more than `model_max_length` tokens, if a word has no token, or if the tokenizer
     gives no offsets.
     """
@@ -46,7 +45,7 @@ def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPromp
     token_ids = tuple(encoding["input_ids"])
     if len(token_ids) > tokenizer.model_max_length:
         raise _too_long(tokenizer, words)
-    # Word k begins behind the k words before it, each with its space.
+    # Word k begins after the k words before it, each with its space.
     starts = accumulate((len(word) + 1 for word in words), initial=0)
     offsets = [_without_spaces(text, *offset) for offset in encoding["offset_mapping"]]
     spans = tuple(_tokens_within(offsets, start, start + len(word)) for start, word in zip(starts, words, strict=False))
@@ -58,10 +57,10 @@ def class_prompt(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> ClassPromp
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Where a whole prompt has its words: positions of their tokens, in ascending order.
+    """Where the words of a whole prompt are: the positions of their tokens, in ascending order.
 
-    `words` are those of all words, without start, end, padding and chat template; `spans[k]` those of the k-th class
-    word, each at least one, all of them in `words`.
+    `words` are the positions of all words, without start, end, padding and chat template; `spans[k]` are those of the
+    k-th class word, at least one each, all of them in `words`.
     """
 
     words: tuple[int, ...]
@@ -75,10 +74,10 @@ def prompt_tokens(
     max_length: int,
     around: tuple[str, str] = ("", ""),
 ) -> PromptTokens:
-    """Find the words of a prompt, and among them the class words, in what a text encoder reads of it.
+    """Find the words of a prompt, and among them the class words, in the part that a text encoder reads.
 
-    It reads `max_length` tokens of the text between the two texts `around` it, as a chat template has them. Raises
-    InputError for a class word that the text has not, or of which the encoder reads no token.
+    It reads `max_length` tokens of the text between the two texts `around` it, such as those of a chat template. Raises
+    InputError for a class word that is not in the text, or of which the encoder reads no token.
     """
     whole = around[0] + text + around[1]
     encoding = tokenizer(whole, truncation=True, max_length=max_length, return_offsets_mapping=True, verbose=False)
@@ -97,8 +96,8 @@ def prompt_tokens(
 def class_word_ranges(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
     """The characters [start, end) of class words in a prompt: those appended at its end, or else their last mentions.
 
-    A word inside a longer one is no mention of it: "hot dog" mentions no "dog" where both are asked for. Raises
-    InputError for a word that the text has not.
+    A word inside a longer class word does not count: "hot dog" does not mention "dog" if both are wanted. Raises
+    InputError for a word that is not in the text.
     """
     appended = " ".join(words)
     if re.search(rf"(?<!\w){re.escape(appended)}\Z", text):
@@ -117,7 +116,7 @@ def class_word_ranges(text: str, words: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def merge_repeats(words: Sequence[str], spans: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """One span for each distinct word, of all its mentions, in the order of the first ones; spans[i] is words[i]'s."""
+    """One span per distinct word, with all its mentions, in order of first mention; spans[i] belongs to words[i]."""
     merged: dict[str, tuple[int, ...]] = {}
     for word, span in zip(words, spans, strict=True):
         merged[word] = (*merged.get(word, ()), *span)
@@ -125,7 +124,7 @@ def merge_repeats(words: Sequence[str], spans: Sequence[Sequence[int]]) -> tuple
 
 
 def full_text(caption: str, words: Sequence[str], mode: str = "caption_and_classes") -> str:
-    """The text that an image is made from, however long: the four kinds of the paper's ablation.
+    """The text that an image is made from, however long, in one of the four kinds of the paper's ablation.
 
     simple: "a photo of a person and a sofa"; caption: "a woman on a couch"; classes: "person sofa";
     caption_and_classes: "a woman on a couch; person sofa". A prompt without classes is its caption.
@@ -144,7 +143,7 @@ def prompt_text(
 ) -> str:
     """`full_text`, cut to the `model_max_length` tokens that the text encoder reads.
 
-    A text that is too long loses words from the end of the caption, never of the classes: those must be seen. Raises
+    A text that is too long loses words from the end of the caption, never from the classes, which must be read. Raises
     InputError if the classes alone are too long.
     """
     _require_usable(tokenizer)
@@ -152,7 +151,7 @@ def prompt_text(
     if _fits(tokenizer, text):
         return text
     if mode in {"caption", "caption_and_classes"}:
-        # Every word has at least one token, so that no more words than tokens can fit.
+        # Every word has at least one token, so no more words than tokens can fit.
         word_ends = [match.end() for match in re.finditer(r"\S+", caption)][: tokenizer.model_max_length]
         for end in (*reversed(word_ends), 0):
             text = full_text(caption[:end], words, mode)
@@ -162,7 +161,7 @@ def prompt_text(
 
 
 def fits(tokenizer: "CLIPTokenizer", caption: str, words: Sequence[str], mode: str) -> bool:
-    """Whether the text encoder reads all of a prompt, which `prompt_text` then leaves as it is."""
+    """Whether the text encoder reads all of a prompt, so that `prompt_text` leaves it unchanged."""
     return _fits(tokenizer, full_text(caption, words, mode))
 
 
@@ -171,8 +170,8 @@ def count_shortened(
 ) -> int:
     """How many prompts `prompt_text` would cut; `words[i]` are the class words of caption i.
 
-    Raises InputError, as class_prompt and prompt_text would, for classes whose words do not fit: before an image is
-    made, and for all of them in seconds.
+    Raises InputError, as class_prompt and prompt_text would, for classes whose words do not fit. This checks all of
+    them in seconds, before any image is made.
     """
     bounds = _TokenBounds(tokenizer)
     combinations = dict.fromkeys(map(tuple, words))
@@ -197,29 +196,29 @@ def count_shortened(
 
 
 class _TokenBounds:
-    """Says of most texts that they fit, for a fiftieth of what the tokenizer takes.
+    """Recognises most texts that fit, in a fiftieth of the time that the tokenizer takes.
 
-    Of texts in printable ASCII alone: normalising others may lengthen them, and control characters are not white space
-    for all tokenizers.
+    It does so only for printable ASCII: normalising other texts can lengthen them, and not all tokenizers treat control
+    characters as white space.
     """
 
     def __init__(self, tokenizer: "CLIPTokenizer") -> None:
         specials = tokenizer.num_special_tokens_to_add()
         self._room = tokenizer.model_max_length - specials
-        # CLIP reads the words between spaces one by one, so that their numbers of tokens add up.
+        # CLIP splits words between spaces one by one, so their token counts add up.
         self._counts = _WordCounts(tokenizer, specials) if type(tokenizer).__name__.startswith("CLIP") else None
 
     def surely_fits(self, text: str) -> bool:
         if not (text.isascii() and text.isprintable()):
             return False
-        # No token is shorter than a character, but for one that some tokenizers put in front.
+        # No token is shorter than a character, except for one that some tokenizers put in front.
         if len(text) < self._room:
             return True
         return self._counts is not None and sum(map(self._counts.__getitem__, text.split())) <= self._room
 
 
 class _WordCounts(dict[str, int]):
-    """Numbers of tokens of single words, each counted when it first comes."""
+    """Token counts of single words, each counted when it is first needed."""
 
     def __init__(self, tokenizer: "CLIPTokenizer", specials: int) -> None:
         super().__init__()
@@ -231,14 +230,14 @@ class _WordCounts(dict[str, int]):
 
 
 def _tokens_within(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:
-    """Positions of the tokens whose characters lie in [start, end). Start, end and padding tokens have none."""
+    """Positions of the tokens whose characters lie in [start, end). Special and padding tokens have no characters."""
     return tuple(
         position for position, (token_start, token_end) in enumerate(offsets) if start <= token_start < token_end <= end
     )
 
 
 def _without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
-    """A token's characters without the space before it, which some tokenizers count in."""
+    """A token's characters without the space before it, which some tokenizers include."""
     return start + len(text[start:end]) - len(text[start:end].lstrip()), end
 
 

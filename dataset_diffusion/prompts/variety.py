@@ -1,4 +1,4 @@
-"""How varied captions are: numbers to compare two plans by."""
+"""How varied captions are: numbers for comparing two plans."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 MOST_CAPTIONS = 40_000
-"""How many captions are measured: more take time, and tell no more."""
+"""How many captions are measured at most: more would take time and tell no more."""
 _FILLERS = frozenset(
     (
         *(
@@ -35,12 +35,12 @@ _FILLERS = frozenset(
 
 @dataclass(frozen=True)
 class Variety:
-    """Figures of the first `num_captions` of a plan.
+    """Figures for the first `num_captions` captions of a plan.
 
-    `num_distinct` captions, `num_bigrams` and `num_trigrams` (of words) differ from each other. `near_duplicates` is
-    the share, in [0, 1], of captions that have the same words as an earlier one, in whatever order and apart from
-    articles, prepositions and words for a picture. `mean_words` is the mean length of a caption; `num_pairs`
-    are the pairs of classes that share an image.
+    `num_distinct`, `num_bigrams` and `num_trigrams` count the distinct captions, word bigrams and word trigrams.
+    `near_duplicates` is the share, in [0, 1], of captions that have the same words as an earlier one, in any order and
+    ignoring articles, prepositions and words for a picture. `mean_words` is the mean number of words in a caption;
+    `num_pairs` is the number of pairs of classes that share an image.
     """
 
     num_captions: int
@@ -53,7 +53,7 @@ class Variety:
 
 
 def measure_variety(captions: Sequence[str], class_sets: Iterable[Sequence[int]]) -> Variety:
-    """The figures of captions and of the classes (labels) of each; of the first MOST_CAPTIONS."""
+    """The figures for the first MOST_CAPTIONS captions and for the classes (labels) of each."""
     bigrams: set[tuple[str, ...]] = set()
     trigrams: set[tuple[str, ...]] = set()
     contents: set[frozenset[str]] = set()
@@ -81,7 +81,7 @@ def measure_variety(captions: Sequence[str], class_sets: Iterable[Sequence[int]]
 
 
 def variety_table(columns: dict[str, Variety]) -> list[str]:
-    """Lines of a table with a column for each of the named figures."""
+    """Lines of a table with one column for each name."""
     rows = {
         "captions": [f"{variety.num_captions}" for variety in columns.values()],
         "distinct captions": [f"{variety.num_distinct}" for variety in columns.values()],

@@ -1,4 +1,4 @@
-"""PASCAL VOC's images with the classes of their annotations, and folders of images without any."""
+"""PASCAL VOC's images with the classes of their annotations, and folders of images without annotations."""
 
 import hashlib
 from functools import cache
@@ -17,16 +17,16 @@ from dataset_diffusion.vocabulary import Vocabulary, load_vocabulary
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 KINDS = ("Segmentation", "Main")
-"""Where ImageSets/ has a split; the first that has it wins."""
+"""Folders of ImageSets/ that a split can be in; the first that has it wins."""
 
 
 def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list[Entry]:
     """The images of ImageSets/Segmentation/<split>.txt, or else Main/<split>.txt, in VOC2012 below `data_root`.
 
-    `split` may name the folder, too: "Main/trainval" are the 11,540 images with boxes.
+    `split` can also name the folder: "Main/trainval" is the 11,540 images with boxes.
 
-    Their classes are those of SegmentationClass/<id>.png (VOC's labels), or else of Annotations/<id>.xml; those that
-    the vocabulary does not have are left out. Raises InputError that names the missing or ill-formed file.
+    Their classes are those of SegmentationClass/<id>.png (VOC's labels), or else of Annotations/<id>.xml; classes that
+    are not in the vocabulary are left out. Raises InputError that names the missing or malformed file.
     """
     root = find_voc(data_root, "prompts.data_root", needed="JPEGImages")
     images = []
@@ -40,9 +40,9 @@ def read_voc_images(data_root: Path, split: str, vocabulary: Vocabulary) -> list
 
 
 def list_images(folder: Path) -> list[Entry]:
-    """The image files in a folder and below it, by path, without classes.
+    """The image files in a folder and below it, sorted by path, without classes.
 
-    Sample ids are made of the paths. Raises InputError if there is no folder, or no image in it.
+    Sample ids are made from the paths. Raises InputError if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"prompts.path={folder}: no such folder")
@@ -75,7 +75,7 @@ def _read_split(root: Path, split: str) -> list[str]:
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        # Lists of one class, as Main/dog_train.txt, have a second column.
+        # Lists for one class, such as Main/dog_train.txt, have a second column.
         sample_id = require_sample_id(f"{file}: line {number}: id", line.split()[0])
         if first_lines.setdefault(sample_id, number) != number:
             raise InputError(f"{file}: line {number}: {sample_id!r} is in line {first_lines[sample_id]} already")
@@ -98,7 +98,7 @@ def _classes(root: Path, sample_id: str, vocabulary: Vocabulary) -> tuple[int, .
 
 
 def _mask_names(path: Path) -> list[str]:
-    """VOC's names of the labels in a mask."""
+    """VOC's names for the labels in a mask."""
     names = _voc().label_names
     try:
         with Image.open(path) as mask:
@@ -124,7 +124,7 @@ def _xml_names(path: Path) -> list[str]:
 
 
 def _label(file: Path, name: str, vocabulary: Vocabulary) -> int | None:
-    """The label of a class of VOC, by its name or by the words for it: COCO knows a "tv monitor", no "tvmonitor"."""
+    """The label of a VOC class, by its name or the words for it: COCO knows "tv monitor" but not "tvmonitor"."""
     class_id = _voc().class_id(name)
     texts = (name,) if class_id is None else (name, _voc()[class_id].word)
     label = next((label for text in texts if (label := vocabulary.class_id(text)) is not None), None)

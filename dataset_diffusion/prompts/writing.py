@@ -1,4 +1,4 @@
-"""Fourth step of planning: write the captions of entries that have none."""
+"""Fourth step of planning: write captions for entries that have none."""
 
 import random
 from collections import deque
@@ -11,17 +11,17 @@ from dataset_diffusion.prompts.entries import Entry
 from dataset_diffusion.prompts.seeds import HashedRandom
 
 WriteCaption = Callable[[Sequence[int], random.Random], str]
-"""Writes a caption of classes (labels); the generator makes every choice of words. It must be picklable."""
+"""Writes a caption for classes (labels); the generator makes every choice of words. It must be picklable."""
 Wanted = list[tuple[str, tuple[int, ...]]]
 """The sample id and the classes of each caption to be written."""
 AT_ONCE = 1000
-"""So many entries are one item of parallel_map, which starts processes where there are more than a few."""
+"""Entries in one item of parallel_map, which starts processes only if there are more than a few items."""
 
 
 def write_captions(entries: Iterable[Entry], write_caption: WriteCaption, seed: int) -> Iterator[Entry]:
-    """The entries, each with a caption; one that is written is a function of `seed` and of the sample id.
+    """The entries, each with a caption; a caption written here is a function of `seed` and the sample id.
 
-    Where there are many, several processes write them.
+    If there are many, several processes write them.
     """
     iterator, waiting = iter(entries), deque[list[Entry]]()
 

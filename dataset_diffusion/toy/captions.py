@@ -34,7 +34,7 @@ SYNONYMS: dict[int, tuple[str, ...]] = {
     19: ("locomotive", "tram"),
     20: ("television", "screen"),
 }
-"""Other words for a class, some of them shared with other classes, as people's captions have them."""
+"""Other words for a class, some of them shared with other classes, as in captions that people write."""
 
 BACKGROUND_PHRASES: dict[str, tuple[str, ...]] = {
     "grass": ("on the grass", "in a field", "in a meadow"),
@@ -66,21 +66,21 @@ def write_caption(
     """Describes a scene.
 
     Args:
-        scene_objects: what is in it, at least one object.
+        scene_objects: the objects in it, at least one.
         background: the name of its background, a key of `BACKGROUND_PHRASES`.
         rng: source of every choice of words.
         style: "caption" for a sentence; "appended" for the sentence followed by "; " and the class words in
-            the order of their first mention; "classes" for an opening and the class words alone.
+            the order of their first mention; "classes" for an opening and only the class words.
 
     Returns:
-        The caption, in small letters.
+        The caption, in lower case.
     """
     mentioned = rng.sample(list(scene_objects), len(scene_objects))
     opening = rng.choice(_OPENINGS)
     if style == "classes":
         return opening + _class_words(mentioned)
     mentions = [_mention(item, rng) for item in mentioned]
-    # One position at most: the text encoder reads 40 tokens, and the class words follow the sentence.
+    # At most one position: the text encoder reads 40 tokens, and the class words follow the sentence.
     spoken = rng.randrange(len(mentioned))
     position = mentioned[spoken].position
     if position and rng.random() < _POSITION_CHANCE:
@@ -94,7 +94,7 @@ def write_caption(
 def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Random], str]:
     """The function that writes the toy model's captions for labels of a vocabulary; it is picklable.
 
-    Raises InputError that names the first class whose word is none of the twenty that the model draws.
+    Raises InputError that names the first class whose word is not one of the twenty that the model draws.
     """
     for entry in vocabulary.classes:
         if entry.word not in VOC_WORDS:
@@ -112,14 +112,14 @@ def _caption_of_labels(number_of: Mapping[int, int], labels: Sequence[int], rng:
 
 
 def random_caption(class_ids: Sequence[int], rng: random.Random) -> str:
-    """A caption for objects that nobody has rendered.
+    """A caption for objects that are not rendered.
 
     Args:
         class_ids: their classes, each 1..20, at least one.
         rng: source of every choice.
 
     Returns:
-        A caption in the style "caption", with colours the classes come in and a background they are found in.
+        A caption in the style "caption", with colours that the classes come in and a background that suits them.
     """
     places = rng.sample(range(len(class_ids)), len(class_ids))
     objects = [

@@ -1,4 +1,4 @@
-"""What every drawing is made of: colours with a name, and a pen that collects filled polygons."""
+"""What every drawing is made of: named colours, and a pen that collects filled polygons."""
 
 import math
 import random
@@ -57,19 +57,19 @@ def jitter(colour: RGB, rng: random.Random, amount: int = 14) -> RGB:
 
 
 def some_paint(rng: random.Random) -> RGB:
-    """Any paint: for parts that no caption speaks of."""
+    """Any paint, for parts that no caption mentions."""
     return jitter(rng.choice(list(PAINT.values())), rng)
 
 
 class Pen:
     """Collects the filled polygons of one object, in painter's order.
 
-    Coordinates are those of the drawing: x to the right, y downwards. The object looks to the right and fills
-    about -0.5..0.5 in at least one direction; its place in the scene is chosen by its outermost corners.
+    Coordinates are those of the drawing: x to the right, y downwards. The object faces right and spans
+    about -0.5..0.5 in at least one direction; it is placed in the scene by its outermost corners.
 
     Attributes:
         shapes: (corners [n, 2] float64, colour) pairs, the first drawn first.
-        airborne: whether the object flies: it then stands nowhere and throws no contact shadow.
+        airborne: whether the object flies, so that it stands on nothing and casts no contact shadow.
     """
 
     def __init__(self) -> None:

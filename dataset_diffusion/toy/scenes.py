@@ -1,6 +1,6 @@
-"""Scenes: a background, one to three objects, their exact mask.
+"""Scenes: a background, one to three objects, and their exact mask.
 
-A scene is a function of its seed alone, on every machine.
+A scene depends only on its seed, and is the same on every machine.
 """
 
 import random
@@ -55,11 +55,11 @@ _SAME_CLASS_CHANCE = 0.06
 
 
 class SceneObject(NamedTuple):
-    """An object of a scene, as far as a caption can speak of it.
+    """An object in a scene: the properties that a caption can mention.
 
     Attributes:
         class_id: 1..20, in PASCAL VOC's order.
-        colour: its true colour word, "" where its class has none.
+        colour: its true colour word, "" if its class has none.
         x: mean column of its visible pixels, as a fraction of the width, 0..1.
     """
 
@@ -69,7 +69,7 @@ class SceneObject(NamedTuple):
 
     @property
     def position(self) -> Literal["left", "middle", "right", ""]:
-        """Where it is, "" between two of the places: then neither word would be plainly true."""
+        """Where it is; "" between two of the places, where neither word would be clearly true."""
         if self.x < 0.36:
             return "left"
         if self.x > 0.64:
@@ -95,7 +95,7 @@ class Scene:
 
 
 def choose_background(class_ids: Sequence[int], rng: random.Random) -> str:
-    """A background by the habits of one of the classes, or now and then any."""
+    """A background that is usual for one of the classes, or now and then any background."""
     habit = BACKGROUND_HABITS.get(VOC_WORDS[rng.choice(list(class_ids)) - 1], ())
     return rng.choice(habit if habit and rng.random() < _HABIT_CHANCE else BACKGROUND_NAMES)
 

@@ -30,10 +30,10 @@ class ClassDrawing:
     """How a class is drawn.
 
     Attributes:
-        designs: its kinds and poses, each as likely as the others.
+        designs: its kinds and poses, all equally likely.
         palette: its main colours by name.
-        has_colour_word: whether a caption may speak of that colour. It may not where the word would be odd or
-            would belong to a part ("a red person" wears a red shirt).
+        has_colour_word: whether a caption may mention that colour. It may not if the word would be odd or
+            would describe only a part ("a red person" wears a red shirt).
     """
 
     designs: tuple[Design, ...]
@@ -82,7 +82,7 @@ CLASS_DRAWINGS: dict[int, ClassDrawing] = {
         has_colour_word=False,
     ),
 }
-"""By the class's number in PASCAL VOC, 1..20."""
+"""Drawings by the class's number in PASCAL VOC, 1..20."""
 
 
 @cache

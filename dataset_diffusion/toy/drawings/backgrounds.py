@@ -70,7 +70,7 @@ class _Painter:
         )
 
     def trees(self) -> None:
-        # Tall and growing out of the ground, so that none is taken for a plant in its pot.
+        # Tall and growing out of the ground, so that none is mistaken for a potted plant.
         for _ in range(self.rng.randint(1, 2)):
             x, base = self.rng.uniform(0.03, 0.97), self.horizon + self.rng.uniform(0.01, 0.06)
             height = self.rng.uniform(0.22, 0.34)
@@ -170,12 +170,12 @@ class _Painter:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Colours above and below the horizon, and what may stand about.
+    """Colours above and below the horizon, and the things that may appear.
 
     Attributes:
         above: colour of the sky or the wall.
         below: colour of the ground.
-        distractors: the things that may appear, none of them of a class, in painter's order.
+        distractors: the things that may appear, none of which belongs to a class, in painter's order.
     """
 
     above: RGB
@@ -240,7 +240,7 @@ BACKGROUND_HABITS: dict[str, tuple[str, ...]] = {
     "train": ("grass", "snow", "night"),
     "tv monitor": ("room",),
 }
-"""Where the things of a class usually are; a class that is not listed is at home everywhere."""
+"""Where objects of a class usually are; a class that is not listed can be anywhere."""
 
 
 def paint_background(side: int, name: str, horizon: float, rng: random.Random) -> Image.Image:

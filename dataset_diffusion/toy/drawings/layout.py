@@ -1,4 +1,4 @@
-"""Where the objects of a scene go, and how much of each can then be seen.
+"""Where the objects of a scene go, and how much of each is then visible.
 
 Lengths and places are fractions of the picture's side, x to the right, y downwards.
 """
@@ -32,7 +32,7 @@ _SHRINK = 0.96
 
 @dataclass(frozen=True)
 class Drawn:
-    """An object before it has a place."""
+    """An object that has not been placed yet."""
 
     class_id: int
     colour: str
@@ -41,7 +41,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Placed:
-    """An object in its place.
+    """An object that has been placed.
 
     Attributes:
         drawn: the object.
@@ -65,7 +65,7 @@ def arrange(
     Args:
         objects: one to three.
         size: side of the reduced picture, in pixels.
-        horizon: y of the horizon; what does not fly stands below it.
+        horizon: y of the horizon; objects that do not fly stand below it.
         rng: source of every choice.
 
     Returns:
@@ -79,7 +79,7 @@ def arrange(
             _place(drawn, column, len(objects), shrink, horizon, rng)
             for drawn, column in zip(objects, columns, strict=True)
         ]
-        # What stands lower in the picture stands nearer to us, and hides what is behind it.
+        # An object that stands lower in the picture is nearer to us, and hides those behind it.
         placed.sort(key=lambda item: item.bottom)
         silhouettes = [_silhouette(item, size) for item in placed]
         owners = np.zeros((size, size), dtype=np.uint8)
@@ -90,7 +90,7 @@ def arrange(
             for owner, silhouette in enumerate(silhouettes, start=1)
         ):
             return placed, owners
-        # The columns are apart: small enough, the objects no longer hide each other, so this ends.
+        # The columns are apart: once the objects are small enough, they no longer hide each other, so this ends.
         shrink *= _SHRINK
 
 
@@ -134,7 +134,7 @@ def _place(drawn: Drawn, column: float, count: int, shrink: float, horizon: floa
 
 
 def _silhouette(item: Placed, size: int) -> NDArray[np.bool_]:
-    """The pixels [H, W] whose centre the object would cover, were it alone."""
+    """The pixels [H, W] whose centre the object would cover if it were alone."""
     side = size * SUPERSAMPLING
     stencil = Image.new("L", (side, side), 0)
     draw_placed(ImageDraw.Draw(stencil), item, side, fill=1)

@@ -1,4 +1,4 @@
-"""Light and shadow of a scene, and the noise of its picture."""
+"""Light and shadow in a scene, and noise in its picture."""
 
 import random
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _NOISE = 4
 
 
 def draw_shadows(canvas: Image.Image, placed: Sequence[Placed]) -> None:
-    """Darkens the ground under what stands on it; in the mask this ground stays background."""
+    """Darkens the ground under objects that stand on it; in the mask this ground stays background."""
     draw = ImageDraw.Draw(canvas, "RGBA")
     side = canvas.width
     for item in placed:
         if item.drawn.pen.airborne:
             continue
         x, half_width = (item.left + item.right) / 2, (item.right - item.left) / 2
-        for reach in (1.08, 0.98, 0.88, 0.78):  # one over the other, for a soft edge
+        for reach in (1.08, 0.98, 0.88, 0.78):  # one on top of the other, for a soft edge
             across, down = half_width * reach, half_width * 0.16 * reach
             box = (x - across, item.bottom - down * 1.2, x + across, item.bottom + down * 0.8)
             draw.ellipse([edge * side for edge in box], fill=(0, 0, 0, 20))
@@ -44,8 +44,8 @@ def light_scene(
         picture: RGB, H x W.
         placed: the objects.
         owners: [H, W] uint8, 0 for the background, else 1 + the index of the object.
-        at_night: whether the objects are darker for it.
-        seed: of the noise.
+        at_night: whether it is night, which makes the objects darker.
+        seed: seed of the noise.
         rng: source of every other choice.
 
     Returns:
@@ -60,7 +60,7 @@ def light_scene(
         light = np.where(owners == owner, (strength * (1.05 - 0.24 * down))[:, None], light)
     brightness = rng.uniform(*_BRIGHTNESS)
     tint = np.array([brightness * rng.uniform(*_TINT) for _ in range(3)], dtype=np.float32)
-    # Whole numbers from the old generator, whose stream numpy has frozen: the same noise on every machine.
+    # Integers from NumPy's legacy generator, whose stream is frozen: the same noise on every machine.
     dice = np.random.RandomState(seed % 2**32).randint(-_NOISE, _NOISE + 1, (2, size, size, 3), dtype=np.int8)
     noise = dice.sum(axis=0, dtype=np.float32)
     image = np.asarray(picture, dtype=np.float32) * light[:, :, None] * tint + noise

@@ -57,7 +57,7 @@ def draw_grazing_cow(pen: Pen, rng: random.Random, fur: RGB) -> None:
 
 
 def _draw_horse(pen: Pen, rng: random.Random, fur: RGB, feet: tuple[tuple[Point, Point, Point], ...]) -> None:
-    """A horse from the side; `feet` are the hip, knee and hoof of each leg, those of the far side first."""
+    """A horse from the side; `feet` are the hip, knee and hoof of each leg, the far legs first."""
     mane = shade(fur, 0.5) if sum(fur) > 200 else (96, 90, 86)
     pen.stroke([(-0.28, -0.08), (-0.4, 0.0), (-0.43, rng.uniform(0.2, 0.28))], 0.095, mane)
     for index, (hip, knee, hoof) in enumerate(feet):

@@ -21,7 +21,7 @@ def draw_eye(pen: Pen, x: float, y: float, radius: float = 0.026) -> None:
 def draw_legs(pen: Pen, fur: RGB, legs: Sequence[tuple[float, float]], top: float, width: float) -> None:
     """Four straight legs from the height `top` to the ground.
 
-    `legs` are the x of hip and foot of each, those of the far side, which are darker, first.
+    `legs` are the x of each leg's hip and foot; the far legs, which are darker, come first.
     """
     for index, (hip, foot) in enumerate(legs):
         is_far = index < len(legs) // 2

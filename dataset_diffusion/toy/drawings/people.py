@@ -48,7 +48,7 @@ def _shoes(pen: Pen, stride: float, leg: float) -> None:
 
 
 def draw_person_in_trousers(pen: Pen, rng: random.Random, shirt: RGB) -> None:
-    """A person in shirt and trousers."""
+    """A person in a shirt and trousers."""
     skin = jitter(rng.choice(_SKIN), rng, 8)
     trousers = some_paint(rng)
     stride = rng.uniform(0.0, 0.1)
@@ -62,7 +62,7 @@ def draw_person_in_trousers(pen: Pen, rng: random.Random, shirt: RGB) -> None:
 
 
 def draw_person_in_dress(pen: Pen, rng: random.Random, dress: RGB) -> None:
-    """A person in a dress that widens to the knees."""
+    """A person in a dress that widens towards the knees."""
     skin = jitter(rng.choice(_SKIN), rng, 8)
     stride = rng.uniform(0.0, 0.06)
     for side in (-1, 1):

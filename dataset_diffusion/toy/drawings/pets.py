@@ -9,7 +9,7 @@ _BLACK: RGB = (20, 20, 20)
 
 
 def _cat_head(pen: Pen, fur: RGB, x: float, y: float, radius: float) -> None:
-    """A round face from the front, with pointed ears, green eyes and a pink nose."""
+    """A round face seen from the front, with pointed ears, green eyes and a pink nose."""
     for side in (-1, 1):
         base, tip, inner = (0.98, -0.15), (0.8, -1.5), (0.08, -0.8)
         for scale, colour in ((1.0, shade(fur, 0.75)), (0.55, (214, 150, 150))):
@@ -36,7 +36,7 @@ def _cat_head(pen: Pen, fur: RGB, x: float, y: float, radius: float) -> None:
 
 
 def draw_sitting_cat(pen: Pen, rng: random.Random, fur: RGB) -> None:
-    """A cat sitting upright, seen from the front, its tail beside it."""
+    """A cat sitting upright, seen from the front, its tail next to it."""
     dark = shade(fur, 0.75)
     tail = rng.uniform(0.3, 0.4)
     pen.stroke([(0.12, 0.44), (tail, 0.36), (tail + 0.05, rng.uniform(-0.02, 0.14))], 0.09, dark)

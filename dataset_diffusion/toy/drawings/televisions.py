@@ -8,7 +8,7 @@ CASING: dict[str, RGB] = {"black": (36, 36, 40), "silver": (196, 196, 202), "ven
 
 
 def _picture(pen: Pen, rng: random.Random, left: float, top: float, right: float, bottom: float) -> None:
-    """What is on: nothing, hills under a sun, or stripes."""
+    """What is on the screen: nothing, hills under a sun, or stripes."""
     screen = jitter(PAINT[rng.choice(["blue", "green", "black", "purple", "grey"])], rng)
     pen.rounded(left, top, right, bottom, 0.03, screen)
     kind = rng.choice(["nothing", "hills", "hills", "stripes"])
