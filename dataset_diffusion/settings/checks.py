@@ -13,7 +13,7 @@ def require(condition: bool, setting: str, value: object, remedy: str) -> None:
 
 
 def expand_home(settings: Any, *names: str) -> None:
-    """Replace a leading "~/" by the home folder in the named paths of (frozen) settings.
+    """Replace a leading "~/" with the home folder in the named paths of (frozen) settings.
 
     No shell expands it in a file, inside quotes or after a dotted key.
     """

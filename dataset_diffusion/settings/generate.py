@@ -314,7 +314,7 @@ class GenerateSettings:
     """a finished folder: make output_dir from its images and evidence with another attention.power (0, 1, 2 or 4),
     mask.threshold or mask.uncertainty_threshold, without sampling; all other settings are those of that folder"""
     strict: bool = False
-    """true: refuse to resume with other library versions, or on another device, than the folder was started with"""
+    """true: refuse to resume with library versions or a device other than those that the folder was started with"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)
