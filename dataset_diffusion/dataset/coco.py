@@ -37,7 +37,7 @@ from dataset_diffusion.vocabulary import load_vocabulary
 COCO_CATEGORY_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 """Numbers in 1 ... 90 that no class of COCO's 2014 and 2017 releases has."""
 COCO_BACKGROUND = 201
-"""The first number that is free of COCO's things and stuff (they end at 200)."""
+"""The first number that COCO uses for neither things nor stuff (they end at 200)."""
 SUPERCATEGORY_ENDS = (
     *((1, "person"), (9, "vehicle"), (15, "outdoor"), (25, "animal"), (33, "accessory"), (43, "sports")),
     *((51, "kitchen"), (61, "food"), (71, "furniture"), (77, "electronic"), (83, "appliance"), (90, "indoor")),

@@ -101,7 +101,7 @@ class VocFolder:
         write_atomically(path, "".join(f"{sample_id}\n" for sample_id in sample_ids).encode())
 
     def remove_split(self) -> None:
-        """Remove train.txt: the folder is not complete, or no longer."""
+        """Remove train.txt: the folder is not complete, or no longer is."""
         with explaining_write_errors(self.split_file):
             self.split_file.unlink(missing_ok=True)
 

@@ -99,7 +99,7 @@ class Ledger:
     """Which samples are finished, according to the files of a folder, by position in the plan.
 
     `finished[i]` is 1 if sample i has a record and both files, or if it could not be made; then `failed[i]` is 1, too.
-    Only the places of the records are kept in memory.
+    Only the places of the records in the files are kept in memory.
     """
 
     def __init__(self, folder: VocFolder, plan: StoredPlan) -> None:
@@ -141,7 +141,7 @@ class Ledger:
         return self._beginning == self._identify(self._beginning)
 
     def _identify(self, paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
-        """What distinguishes each file from another with its name; None if there is no file."""
+        """What distinguishes each file from another of the same name; None if there is no file."""
         return {path: _identity(path, may_grow=path.parent.name == PARTS_FOLDER) for path in paths}
 
     def records(self) -> "Records":

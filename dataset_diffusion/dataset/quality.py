@@ -76,7 +76,7 @@ def edge_likeness(scores: np.ndarray, grey: np.ndarray) -> float:
 
 
 def flatness(grey: np.ndarray) -> float:
-    """The share of the whole 8 x 8 blocks of an image [H, W] uint8 whose grey levels hardly differ."""
+    """The share of the whole 8 x 8 blocks of an image [H, W] uint8 whose grey levels hardly vary."""
     height, width = (side // BLOCK * BLOCK for side in grey.shape)
     blocks = grey[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).astype(np.float32)
     return float((blocks.std(axis=(1, 3)) < FLAT_DEVIATION).mean()) if blocks.size else 0.0
@@ -95,10 +95,10 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 
 def find_duplicates(hashes: Sequence[int], same_bits: int = SAME_BITS) -> list[list[int]]:
-    """Groups of two or more positions in `hashes` that are alike; each group and the list of groups are in order.
+    """Groups of two or more positions in `hashes` that are alike, each in order, the groups by their first position.
 
-    `hashes` are 64-bit numbers. Two are alike if they differ in at most `same_bits` bits, or if a chain of
-    such pairs links them.
+    `hashes` are 64-bit numbers. Two are alike if they differ in at most `same_bits` bits, or if a chain of such
+    pairs links them.
     """
     codes, inverse = np.unique(np.array(hashes, np.uint64), return_inverse=True)
     parents = np.arange(len(codes))

@@ -106,7 +106,7 @@ class FolderSource:
 
 
 class GrowingFolder:
-    """A folder whose samples are all made, but whose split files are not: the captions determine the splits."""
+    """A folder whose samples are all made, but not yet its split files: the captions determine the splits."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ExportJob:
-    """Export `source` to the empty folder `output_dir`; `splits` gives the source's split for each split to write.
+    """An export of `source` to the empty folder `output_dir`; `splits` gives the source's split for each one to write.
 
     `on_sample` must be called once for each sample that is written.
     """
