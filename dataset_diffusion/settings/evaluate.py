@@ -19,7 +19,7 @@ class EvaluationDatasetSettings:
     name: str = "toy"
     """set by dataset=NAME"""
     split: str = USUAL_SPLIT
-    """which split of it"""
+    """the split to evaluate on"""
 
     def __post_init__(self) -> None:
         require(self.name in DATASETS, "dataset.name", self.name, f"must be one of {', '.join(DATASETS)}")
@@ -40,8 +40,8 @@ class EvaluateSettings:
     """the folder that contains VOCdevkit/ (voc), annotations/ and val2017/ (coco), or JPEGImages/, SegmentationClass/
     and ImageSets/Segmentation/ (folder)"""
     output_dir: str | None = None
-    """null: next to the checkpoint, eval_<dataset>, or eval_<name of data_root> for dataset=folder; its name also has
-    the split (unless it is val), and test_scale, test_mode and tta if they are given"""
+    """null: a folder next to the checkpoint, named eval_<dataset> (for dataset=folder eval_<name of data_root>),
+    followed by the split (unless it is val), and by test_scale, test_mode and tta if they are given"""
     cache_dir: str = "runs/cache"
     """folder for data that is derived once from a dataset: the toy scenes, COCO's semantic masks"""
     tta: bool = False

@@ -171,7 +171,7 @@ class TrainSettings:
     test_mode: str = "whole"
     """slide: large test images are processed in overlapping windows of crop_size"""
     self_training: bool = False
-    """true: train, relabel the images with the result, train again"""
+    """true: train, relabel the images with the trained segmentor, train again"""
     self_training_threshold: float = 0.5
     """a pixel is ignored if the first segmentor gives its label a lower probability"""
 
