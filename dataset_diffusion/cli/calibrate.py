@@ -1,14 +1,14 @@
-"""dd-calibrate finds the power, threshold and ignored band that give a model's best masks, on a few labelled images.
+"""dd-calibrate finds the power, threshold and ignored band that give a model's best masks, from a few labelled images.
 
   dd-calibrate DIR experiment=voc model.path=HUB_ID_OR_FOLDER vocabulary.name=mine.yaml
   dd-calibrate datasets/toy_real                 the toy world's model, on rendered scenes
 
-DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images will do.
-Each image's latents are noised to the sampler's time steps, the model runs on them with the image's class words as its
-prompt (behind a short caption, where attention.class_prompt is appended), and masks of the recorded attention are
-compared with the exact ones. The other settings are those of dd-generate (the classes of `vocabulary` are the labels
-1, 2, ... of the masks). The last line is what to give to it.
-It uses `vocabulary`, `model`, `sampler` and `attention`; of DIR at most 100 images of the split train.
+DIR is a VOC-style folder: JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/train.txt; twenty images suffice.
+Each image's latents are noised to the sampler's time steps. The model runs on them with the image's class words as its
+prompt (after a short caption, if attention.class_prompt is appended), and masks made from the recorded attention are
+compared with the labelled ones. The other settings are those of dd-generate (the classes of `vocabulary` are the labels
+1, 2, ... of the masks). The last line shows the settings to give to dd-generate.
+dd-calibrate uses `vocabulary`, `model`, `sampler` and `attention`, and at most 100 images of DIR's split train.
 """
 
 import sys
@@ -20,11 +20,11 @@ from dataset_diffusion.settings.generate import GenerateSettings
 SPLIT = "train"
 MAX_IMAGES = 100
 MOST_IGNORED = 0.1
-"""Of the bands that ignore no more than this share of the pixels, the best is proposed."""
+"""The best band that ignores no more than this share of the pixels is proposed."""
 
 
 def main() -> None:
-    """Take the folder off the command line; the rest is dd-generate's."""
+    """Take the folder off the command line; the rest are settings of dd-generate."""
     has_folder = len(sys.argv) > 1 and not sys.argv[1].startswith("-")
     has_folder = has_folder and ("=" not in sys.argv[1] or Path(sys.argv[1]).exists())
     if not has_folder and not {"-h", "--help"} & set(sys.argv[1:]):
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def work(settings: GenerateSettings, folder: Path) -> None:
-    """Record the images once, then compare settings of the masks."""
+    """Record the images once, then compare mask settings on them."""
     import torch
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""`dd-eval`: the IoU of a segmentor, class by class, on a dataset."""
+"""`dd-eval`: a segmentor's IoU on a dataset, class by class."""
 
 from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.settings.evaluate import EvaluateSettings
@@ -22,8 +22,8 @@ def main() -> None:
 
 
 def work(settings: EvaluateSettings) -> None:
-    """Evaluate what the settings say."""
-    # Imported only now: torch and mmseg take seconds, which neither --help nor a wrong setting should wait for.
+    """Evaluate as the settings say."""
+    # Imported only now: torch and mmseg take seconds to load, and neither --help nor a wrong setting should wait.
     from dataset_diffusion.evaluation.evaluate import evaluate
     from dataset_diffusion.segmentation.segmentor import load_segmentor
 

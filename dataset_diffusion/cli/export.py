@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def work(settings: ExportSettings) -> None:
-    """Export what the settings say."""
+    """Export as the settings say."""
     from dataset_diffusion.dataset.export.run import export
 
     print(export(settings))

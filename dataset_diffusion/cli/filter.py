@@ -1,4 +1,4 @@
-"""`dd-filter`: a split of the samples that can be trusted most."""
+"""`dd-filter`: a split of the most trustworthy samples."""
 
 from dataset_diffusion.cli.run import run_command
 from dataset_diffusion.settings.filter import FilterSettings
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def work(settings: FilterSettings) -> None:
-    """Filter what the settings say."""
+    """Filter as the settings say."""
     from dataset_diffusion.dataset.filter import filter_split
 
     print(filter_split(settings))

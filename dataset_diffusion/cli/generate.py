@@ -17,7 +17,7 @@ OF_A_RUN = {
     *("output_dir", "num_images", "batch_size", "model.device"),
     *("dry_run", "shard", "strict", "verify", "repair"),
 }
-"""Settings that may be given for a folder that exists, whose others are then those of its dataset.json."""
+"""Settings that can be given for an existing folder; its dataset.json then supplies all others."""
 
 OF_REMASK = {"remask", "output_dir", "shard", "attention.power", "mask.threshold", "mask.uncertainty_threshold"}
 
@@ -45,9 +45,9 @@ def main() -> None:
 
 
 def work(settings: GenerateSettings) -> None:
-    """Generate what the settings say, or verify it."""
+    """Generate, plan, remask or verify, as the settings say."""
     settings = continue_folder(settings, HydraConfig.get().overrides.task)
-    # Imported only now: torch and diffusers take seconds, which neither --help nor a wrong setting should wait for.
+    # Imported only now: torch and diffusers take seconds to load, and neither --help nor a wrong setting should wait.
     from dataset_diffusion.generate import generate, remask, verify, write_plan
     from dataset_diffusion.generators.loading import silence_libraries
 
@@ -61,9 +61,9 @@ def work(settings: GenerateSettings) -> None:
 
 
 def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> GenerateSettings:
-    """The settings in the dataset.json of output_dir, where the command line names that folder and no setting of it.
+    """The settings in output_dir's dataset.json, if the command line names that folder and none of its settings.
 
-    `dd-generate output_dir=DIR num_images=2000` so continues any folder, or lets it grow.
+    `dd-generate output_dir=DIR num_images=2000` thus resumes any folder, or lets it grow.
     """
     given = {override.lstrip("+").partition("=")[0] for override in overrides}
     if settings.remask:
@@ -71,7 +71,7 @@ def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> Gen
     folder = Path(settings.output_dir).expanduser()
     if "output_dir" not in given or not given <= OF_A_RUN or not folder.is_dir():
         return _of_a_plan(settings, given)
-    # Imported only now: it imports torch, for which a wrong setting should not wait.
+    # Imported only now: it imports torch, and a wrong setting should not wait for that.
     from dataset_diffusion.dataset.description import read_description
 
     description = read_description(folder)
@@ -85,14 +85,14 @@ def continue_folder(settings: GenerateSettings, overrides: Sequence[str]) -> Gen
 
 
 def _of_a_plan(settings: GenerateSettings, given: set[str]) -> GenerateSettings:
-    """The settings that repeat the run of a plan, where the captions are one: with all its images, and with its seeds.
+    """The settings that repeat a plan's run, if the captions are a plan: with all its images and its seeds.
 
-    The experiment's number of images is for captions that come again and again, and would cut a longer plan.
+    The experiment's number of images is meant for captions that are used repeatedly, and would cut a longer plan short.
     """
     path = Path(settings.prompts.path or "").expanduser()
     if settings.prompts.source != "file" or not path.is_file():
         return settings
-    # Imported only now: it imports numpy, for which a wrong setting should not wait.
+    # Imported only now: it imports numpy, and a wrong setting should not wait for that.
     from dataset_diffusion.prompts.caption_file import plan_length
 
     length = plan_length(path)

@@ -18,7 +18,7 @@ LONGEST_VALUE = 60
 CHOICES = {
     "experiment": "a set of settings that go together",
 }
-"""What a choice among configs is for, where no group of settings of that name says it."""
+"""Descriptions of the config groups that have no group of settings of the same name to describe them."""
 
 FLAGS = """\
 Flags
@@ -30,7 +30,7 @@ Flags
 
 
 def help_text(about: str, settings_class: type, cfg: DictConfig, config_dirs: Sequence[Path]) -> str:
-    """The whole text: `about`, choices among configs, a line or two for each setting, and the flags."""
+    """The whole text: `about`, the choices among configs, a line or two for each setting, and the flags."""
     descriptions = describe_settings(settings_class)
     choices = "\n".join(
         _entry(f"{group}={'|'.join(choices_of(group, config_dirs))}", descriptions.get(group) or CHOICES.get(group, ""))
@@ -60,7 +60,7 @@ def _shown(value: Any) -> str:
 
 
 def _value(settings_class: type, cfg: DictConfig, name: str) -> Any:
-    """What the config says of a setting, or else the default of its dataclass."""
+    """A setting's value in the config, or else the default in its dataclass."""
     value = OmegaConf.select(cfg, name, default=NO_DEFAULT)
     if value is NO_DEFAULT:
         value = default_of(settings_class, name)

@@ -17,22 +17,22 @@ from dataset_diffusion.settings.fields import did_you_mean, find_setting, settin
 def check_overrides(
     overrides: Sequence[str], settings_class: type, config_dirs: Sequence[Path], sweep: bool
 ) -> list[str]:
-    """Check what the command line sets against the settings and the groups of configs; return it as Hydra wants it.
+    """Check the overrides against the settings and the config groups; return them in the form that Hydra expects.
 
     `config_dirs` hold the groups as folders: `experiment/voc.yaml` makes "experiment=voc" a choice. `sweep` allows a
-    setting several values ("seed=1,2"). Raises InputError that names the first override that cannot be.
+    setting several values ("seed=1,2"). Raises InputError that names the first invalid override.
     """
     parser = OverridesParser.create()
     return [_check(text, parser, settings_class, config_dirs, sweep) for text in overrides]
 
 
 def choices_of(group: str, config_dirs: Sequence[Path]) -> list[str]:
-    """The configs of a group, without their .yaml; empty if there is no such group."""
+    """The names of a group's configs, without .yaml; empty if there is no such group."""
     return sorted({file.stem for folder in config_dirs for file in (folder / group).glob("*.yaml")})
 
 
 def groups(config_dirs: Sequence[Path]) -> list[str]:
-    """All groups of configs: the folders that hold .yaml files."""
+    """All config groups: the folders that hold .yaml files."""
     return sorted({file.parent.name for folder in config_dirs for file in folder.glob("*/*.yaml")})
 
 
@@ -53,7 +53,7 @@ def _check(text: str, parser: OverridesParser, settings_class: type, config_dirs
         raise InputError(f"{key}: no such setting{did_you_mean(key, known)}; --help lists the settings")
     if override.is_delete():
         return text
-    # What the configs do not have yet, an entry of a mapping, Hydra adds only where it is asked to: "++".
+    # Hydra adds a key that the configs lack, such as an entry of a mapping, only if asked to: "++".
     is_new = place == "entry" or override.is_add()
     return f"++{text.lstrip('+')}" if is_new else text
 
@@ -64,7 +64,7 @@ def _parse(text: str, parser: OverridesParser) -> Override:
     except HydraException:
         override = None
     if not override or not override.key_or_group:
-        # Hydra's own message says what its grammar expected, and not always in which argument.
+        # Hydra's own message says what its grammar expected, but not always in which argument.
         raise InputError(f"{text}: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'")
     return override
 

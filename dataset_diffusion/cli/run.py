@@ -1,4 +1,4 @@
-"""What the commands share: Hydra's composition of settings, help, and errors of one line."""
+"""Shared by all commands: settings composed by Hydra, the help, and one-line errors."""
 
 import argparse
 import errno
@@ -34,7 +34,7 @@ EXIT_INTERRUPTED = 130
 ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # The results go where `output_dir` says and nowhere else: no outputs/ folder, no log file, no change of directory.
-# Only a sweep (-m) has a folder for Hydra, `multirun/`, where SLURM's logs go.
+# Only in a sweep (-m) does Hydra have a folder, `multirun/`, where SLURM's logs go.
 QUIET_HYDRA = (
     "hydra.run.dir=.",
     "hydra.sweep.subdir=.",
@@ -55,23 +55,23 @@ def run_command(
     """Compose `configs/<config_group>/config.yaml` with the command line's overrides and call `work` on the settings.
 
     `--help` prints `about`, then all settings with the values that would be used and the docstrings of their fields.
-    What a user can put right ends with the line "<name>: error: ..." on stderr and exit status 2; Ctrl-C ends with
-    `after_interrupt`, by default the command line that resumes, and status 130.
+    An error that the user can fix ends with the line "<name>: error: ..." on stderr and exit status 2. Ctrl-C ends with
+    `after_interrupt`, by default the command line that resumes the run, and status 130.
     """
     config_root = configs_dir() / config_group
-    # Read now: sys.argv is Hydra's below.
+    # Read now: below, sys.argv is rewritten for Hydra.
     after_interrupt = after_interrupt or resume_line(name)
     arguments = _parse_command_line(name, sys.argv[1:])
     own = [Path(arguments.config_dir).absolute()] if arguments.config_dir else []
     config_dirs = [config_root, *own]
-    # Without this Hydra prints its errors itself, and exits; with it they are raised and become one line below.
+    # Without this, Hydra prints its errors itself and exits; with it, they are raised and become one line below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def job(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
         if hydra_config.mode == RunMode.MULTIRUN:
             print(f"{name}: {' '.join(text.lstrip('+') for text in hydra_config.overrides.task)}", flush=True)
-        # Ended here, because Hydra would print a line about an exception that leaves the job.
+        # Handled here, because Hydra would print a line about an exception that leaves the job.
         with _ending_with_one_line(name, after_interrupt):
             work(to_settings(settings_class, cfg))
 
@@ -88,7 +88,7 @@ def run_command(
 
 
 def _require_own_names(folder: Path, config_root: Path) -> None:
-    """Raise InputError if a config has the name of a shipped one, which Hydra would take in its place."""
+    """Raise InputError if a config has the name of a shipped one, which Hydra would use instead."""
     for shipped in sorted(config_root.glob("*/**/*.yaml")):
         name = shipped.relative_to(config_root)
         if (folder / name).exists():
@@ -96,17 +96,17 @@ def _require_own_names(folder: Path, config_root: Path) -> None:
 
 
 def _print_help(text: str) -> None:
-    """Print a long text, of which the reader, as `head`, may want the beginning alone."""
+    """Print a long text whose reader, such as `head`, may stop early."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
 
 
 def resume_line(name: str, *added: str) -> str:
-    """What resumes the work of this command line: the same one, with the settings `added`.
+    """How to resume the work of this command line: the same one, with the settings `added`.
 
-    A launcher that started several processes has a command line that is not known here.
+    The command line of a launcher that started several processes is not known here.
     """
     settings = [setting for setting in added if setting not in sys.argv]
     if any(variable in os.environ for variable in ("RANK", "SLURM_PROCID")):
@@ -115,7 +115,7 @@ def resume_line(name: str, *added: str) -> str:
 
 
 def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence[str]) -> DictConfig:
-    # Quoted, with Hydra's escapes: a folder may have any name.
+    # Quoted, with Hydra's escapes: a folder can have any name.
     quoted = [str(folder).replace("\\", "\\\\").replace("'", "\\'") for folder in config_dirs]
     search_path = ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in quoted) + "]"]
     with initialize_config_dir(str(config_root), version_base="1.3"):
@@ -124,7 +124,7 @@ def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence
 
 @contextmanager
 def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
-    """Turn what a user can put right, and Ctrl-C, into one line on stderr and an exit status."""
+    """Turn Ctrl-C, and errors that the user can fix, into one line on stderr and an exit status."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -137,7 +137,7 @@ def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
     except UnicodeDecodeError as error:
         _fail(name, f"a config file is not UTF-8 text ({error}); write it as such")
     except OSError as error:
-        # Libraries write, too: logs, scalars, a sweep's folder.
+        # Libraries write files, too: logs, scalars, a sweep's folder.
         if error.errno not in ENVIRONMENT_ERRORS:
             raise
         _fail(name, f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
@@ -171,7 +171,7 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
 
 
 def _hydra_arguments(name: str, arguments: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
-    """Hydra's own command line: flags before overrides, because its parser cannot read them mixed."""
+    """Hydra's own command line: flags before overrides, because its parser cannot handle them mixed."""
     flags = ["--multirun"] if arguments.multirun else []
     if arguments.cfg:
         flags += ["--cfg", arguments.cfg]
@@ -181,7 +181,7 @@ def _hydra_arguments(name: str, arguments: argparse.Namespace, overrides: Sequen
 
 
 def _explain(error: Exception) -> str:
-    """The line for what only Hydra finds: faults of a config file, an interpolation, a folder of configs."""
+    """The line for faults that only Hydra finds: in a config file, an interpolation or a folder of configs."""
     if isinstance(error, YAMLError):
         return str(error)
     if of_others := re.search(r"Could not override '(.+)'", str(error)):

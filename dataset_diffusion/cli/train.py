@@ -26,8 +26,8 @@ def main() -> None:
 
 
 def work(settings: TrainSettings) -> None:
-    """Train what the settings say."""
-    # Imported only now: torch and mmseg take seconds, which neither --help nor a wrong setting should wait for.
+    """Train as the settings say."""
+    # Imported only now: torch and mmseg take seconds to load, and neither --help nor a wrong setting should wait.
     from dataset_diffusion.segmentation.train import train
 
     train(settings)

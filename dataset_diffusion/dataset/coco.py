@@ -1,4 +1,4 @@
-"""COCO's files of a finished dataset: instances, panoptic and semantic masks, captions (cocodataset.org/#format-data).
+"""COCO's files for a finished dataset: instances, panoptic and semantic masks, captions (cocodataset.org/#format-data).
 
     images/<id>.jpg
     annotations/instances_<split>.json                    a segment per image and class, or per connected component
@@ -6,8 +6,8 @@
     annotations/semantic_<split>/<id>.png                 grey PNGs of the labels: 0 background, 255 ignored
     annotations/captions_<split>.json
 
-Category ids are the labels, or COCO's own for its 80 classes. Ignored pixels are in no segment. An image's entry in the
-instances holds, under "record", its line of the manifest, which COCO's readers leave alone.
+Category ids are the labels, or COCO's own for its 80 classes. Ignored pixels are in no segment. In the instances, an
+image's entry holds its line of the manifest under "record", which COCO's readers ignore.
 """
 
 import io
@@ -35,9 +35,9 @@ from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX
 from dataset_diffusion.vocabulary import load_vocabulary
 
 COCO_CATEGORY_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
-"""Numbers in 1 ... 90 that COCO gives to no class of its 2014 and 2017 releases."""
+"""Numbers in 1 ... 90 that no class of COCO's 2014 and 2017 releases has."""
 COCO_BACKGROUND = 201
-"""The first number that none of COCO's things and stuff has (they end at 200)."""
+"""The first number that COCO uses for neither things nor stuff (they end at 200)."""
 SUPERCATEGORY_ENDS = (
     *((1, "person"), (9, "vehicle"), (15, "outdoor"), (25, "animal"), (33, "accessory"), (43, "sports")),
     *((51, "kitchen"), (61, "food"), (71, "furniture"), (77, "electronic"), (83, "appliance"), (90, "indoor")),
@@ -83,7 +83,7 @@ def find_categories(labels: Labels) -> Categories:
 
 @dataclass(frozen=True)
 class Segment:
-    """Pixels of one category: the fields that COCO's annotations have."""
+    """Pixels of one category, with the fields of COCO's annotations."""
 
     category_id: int
     area: int
@@ -93,7 +93,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Converted:
-    """A sample whose pictures are written."""
+    """A sample whose picture files are written."""
 
     position: int
     record: dict[str, Any]
@@ -112,10 +112,10 @@ def write_coco(
     num_workers: int | None,
     on_sample: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write COCO's files of `source` into `output_dir`; memory does not grow with the number of samples.
+    """Write COCO's files for `source` into `output_dir`; memory use does not grow with the number of samples.
 
-    `splits` gives the source's split for each written one. With `components`, every connected component of a class is
-    a separate segment. `on_sample` is called after each sample. In the source's own folder images/ holds hard links.
+    `splits` gives the source's split for each split to write. With `components`, every connected component of a class
+    is a separate segment. `on_sample` is called after each sample. In the source's folder, images/ holds hard links.
     """
     categories = find_categories(labels_of(source.path, source.description))
     head = {"info": _info(source), "licenses": _licenses(source)}
@@ -144,7 +144,7 @@ def write_coco(
 
 
 def find_segments(labels: np.ndarray, categories: Categories, components: bool) -> list[Segment]:
-    """The segments of a mask [H, W] uint8 in the order of their labels; none of background and ignored pixels."""
+    """The segments of a mask [H, W] uint8 in the order of their labels; none for background and ignored pixels."""
     segments = []
     for label in np.unique(labels):
         if label in (BACKGROUND, IGNORE_INDEX):
@@ -167,7 +167,7 @@ def draw_panoptic(shape: tuple[int, int], segments: Sequence[Segment]) -> np.nda
 
 
 def encode_grey(labels: np.ndarray) -> bytes:
-    """A grey PNG of labels [H, W] uint8: what reads palettes as colours (OpenCV, for one) reads it rightly."""
+    """A grey PNG of labels [H, W] uint8: tools that read palettes as colours, such as OpenCV, read it correctly."""
     stream = io.BytesIO()
     Image.fromarray(labels).save(stream, "PNG")
     return stream.getvalue()
@@ -200,7 +200,7 @@ def _convert(
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for a file, which costs no space; a copy where the file system has no links."""
+    """Give a file a second name, which costs no space; make a copy if the file system has no links."""
     with explaining_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _add(writers: dict[str, JsonObjectWriter], sample: _Converted, next_id: int) -> int:
-    """Add the entries of a sample; `next_id` is that of its first segment, returned is that of the next sample's."""
+    """Add a sample's entries; `next_id` is its first segment's id. Returns the next sample's first segment's id."""
     image_id, sample_id = sample.position + 1, sample.record["id"]
     width, height = sample.size
     image = {"id": image_id, "file_name": f"{sample_id}.jpg", "width": width, "height": height, "license": 1}

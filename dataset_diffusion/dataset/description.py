@@ -19,15 +19,15 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 
 OF_ONE_RUN = ("dry_run", "compare_with", "shard", "strict", "verify", "repair", "remask")
-"""Settings that say nothing of the folder, only what one process does now."""
+"""Settings that say nothing about the folder, only what one process does now."""
 
 
 @dataclass(frozen=True)
 class PlanFacts:
-    """What dataset.json keeps of the plan's making.
+    """What dataset.json records about the making of the plan.
 
-    `num_prompts` lines; `num_without_class` captions were left out, and `num_shortened` lose words, because the text
-    encoder reads no more. `files` are those that the captions were read from, by name, with their SHA-256.
+    The plan has `num_prompts` lines. `num_without_class` captions were left out, and `num_shortened` lose words because
+    the text encoder reads no more. `files` holds the SHA-256 of each file that captions were read from, by file name.
     """
 
     num_prompts: int
@@ -47,7 +47,7 @@ def describe_dataset(
     """The content of dataset.json.
 
     `model` has `id` and `revision`, and is empty while there is only a plan; `records` is None while samples are
-    missing. `made_with` are the versions and the device that the folder was begun with, None for those of now.
+    missing. `made_with` holds the versions and the device that the folder was started with; None: the current ones.
     """
     return {
         "format": settings.writer,
@@ -62,7 +62,7 @@ def describe_dataset(
 
 
 def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Names and colours by label (background first), and the words that prompts use (without it)."""
+    """Names and colours by label (background first), and the words that prompts use (without the background)."""
     return {
         "name": vocabulary.name,
         "label_names": list(vocabulary.label_names),
@@ -72,7 +72,7 @@ def describe_vocabulary(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """The dataset.json of a folder, None if it has none. Raises InputError if it is not one."""
+    """A folder's dataset.json, or None if it has none. Raises InputError if the file is not a dataset.json."""
     path = folder / DESCRIPTION_FILE
     try:
         content = json.loads(path.read_bytes())
@@ -88,7 +88,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as ("mask.threshold", 0.6), in their order."""
+    """Nested settings as pairs such as ("mask.threshold", 0.6), in their order."""
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")

@@ -1,7 +1,8 @@
-"""`evidence/<id>.npy`: the class evidence of a sample, from which masks of other settings are made without sampling.
+"""`evidence/<id>.npy`: a sample's class evidence, from which masks with other settings are made without sampling.
 
-An array [len(POWERS), K, h, w] of float16: the evidence of each class at each power of the self-attention, at its
-resolution, divided by its largest value (masks do not depend on its scale). 32 x 32 maps take 8 KiB a class.
+A float16 array [len(POWERS), K, h, w]: the evidence of each class at each power of the self-attention, at the
+self-attention's resolution, divided by its largest value (masks do not depend on its scale). 32 x 32 maps take 8 KiB
+per class.
 """
 
 import io
@@ -20,12 +21,12 @@ POWERS = (0, 1, 2, 4)
 
 
 def evidence_path(folder: Path, sample_id: str) -> Path:
-    """Where the evidence of a sample lies."""
+    """The path of a sample's evidence."""
     return folder / EVIDENCE_FOLDER / f"{sample_id}.npy"
 
 
 def write_evidence(folder: Path, sample_id: str, evidence: Sequence[Tensor]) -> None:
-    """Write the evidence [K, h, w] at each of POWERS; the folder `evidence` must be there."""
+    """Write the evidence [K, h, w] at each of POWERS; the folder `evidence` must exist."""
     stacked = torch.stack(list(evidence)).float().cpu()
     largest = stacked.abs().amax(dim=(2, 3), keepdim=True)
     stream = io.BytesIO()
@@ -34,7 +35,7 @@ def write_evidence(folder: Path, sample_id: str, evidence: Sequence[Tensor]) -> 
 
 
 def read_evidence(folder: Path, sample_id: str, power: int) -> Tensor:
-    """The evidence [K, h, w] of a sample at one of POWERS, float32. Raises InputError if it cannot be read."""
+    """A sample's evidence [K, h, w] at one of POWERS, float32. Raises InputError if it cannot be read."""
     path = evidence_path(folder, sample_id)
     try:
         return torch.from_numpy(np.load(path, allow_pickle=False)[POWERS.index(power)]).float()

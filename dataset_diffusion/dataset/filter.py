@@ -1,4 +1,4 @@
-"""Another split of a finished folder, of its better samples; the files stay, and the reasons are written down."""
+"""Another split of a finished folder, with its better samples; the files stay, and the reasons are recorded."""
 
 import json
 import math
@@ -20,9 +20,9 @@ SPLITS_DIR = Path("ImageSets", "Segmentation")
 
 @dataclass
 class _Samples:
-    """What is kept in memory of the samples of a split: a few numbers of each.
+    """What is kept in memory of a split's samples: a few numbers for each.
 
-    `ranks[i]` is how good sample i is, more being better; `by_class[label]` are (rank for that class, i).
+    `ranks[i]` says how good sample i is; higher is better. `by_class[label]` holds pairs (rank for that class, i).
     """
 
     ids: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class _Samples:
 
 
 def scores_of(record: SampleRecord) -> dict[str, float]:
-    """The scores of a sample, by the names of `SCORES`. Raises InputError if its folder has none."""
+    """A sample's scores, by the names in `SCORES`. Raises InputError if its folder has none."""
     quality = record.quality
     if quality is None:
         raise InputError(
@@ -43,7 +43,7 @@ def scores_of(record: SampleRecord) -> dict[str, float]:
 
 
 def filter_split(settings: FilterSettings) -> str:
-    """Write the split and its reasons, and return what there is to say.
+    """Write the split and the reasons, and return a summary.
 
     Raises InputError if the folder is not finished, has no such split, or has no scores, if the split to be written is
     one that the folder was made with, or if nothing would be left.
@@ -99,7 +99,7 @@ def _beyond(scores: Mapping[str, float], lowest: Mapping[str, float], highest: M
 
 
 def _leave_out_worst(samples: _Samples, share: float, rank_by: str) -> None:
-    """Leave out what is among the best of none of its classes; at least one sample of each class stays."""
+    """Leave out samples that are not among the best of any of their classes; at least one of each class stays."""
     good: set[int] = set()
     for ranked in samples.by_class.values():
         left = [entry for entry in ranked if entry[1] not in samples.reasons]

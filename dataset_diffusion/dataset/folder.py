@@ -42,7 +42,7 @@ class VocFolder:
         return self._masks / f"{sample_id}.png"
 
     def prepare(self) -> None:
-        """Make the folders that are missing."""
+        """Create the folders that are missing."""
         for folder in self._folders():
             with explaining_write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -63,13 +63,13 @@ class VocFolder:
         return WrittenFiles(hashlib.sha256(image_bytes).hexdigest(), hashlib.sha256(mask_bytes).hexdigest())
 
     def write_mask(self, sample_id: str, labels: np.ndarray) -> str:
-        """Write a mask alone; returns its SHA-256."""
+        """Write only a mask and return its SHA-256."""
         content = encode_mask(labels, self._palette)
         write_atomically(self.mask_path(sample_id), content, make_folder=False)
         return hashlib.sha256(content).hexdigest()
 
     def read(self, sample_id: str) -> tuple[np.ndarray, np.ndarray]:
-        """A sample's image [H, W, 3] uint8 RGB and its mask [H, W] uint8. Raises InputError where one is damaged."""
+        """A sample's image [H, W, 3] uint8 RGB and its mask [H, W] uint8. Raises InputError if one is damaged."""
         image_path, mask_path = self.image_path(sample_id), self.mask_path(sample_id)
         try:
             image, labels = read_image(image_path), read_label_mask(mask_path, len(self._palette))
@@ -79,12 +79,12 @@ class VocFolder:
         return image, labels
 
     def sample_files(self) -> list[Path]:
-        """All files beside images and masks, whatever they are; without those of running processes."""
+        """All files in the image and mask folders, whatever they are, except temporary ones of running processes."""
         folders = [folder for folder in (self._images, self._masks) if folder.is_dir()]
         return sorted(path for folder in folders for path in folder.iterdir() if not is_temporary(path))
 
     def has(self, sample_id: str) -> bool:
-        """Whether both files of a sample are there."""
+        """Whether both files of a sample exist."""
         return self.image_path(sample_id).is_file() and self.mask_path(sample_id).is_file()
 
     def present(self) -> set[str]:
@@ -92,16 +92,16 @@ class VocFolder:
         return _stems(self._images, ".jpg") & _stems(self._masks, ".png")
 
     def is_complete(self) -> bool:
-        """Whether train.txt is there."""
+        """Whether train.txt exists."""
         return self.split_file.is_file()
 
     def write_split(self, sample_ids: Iterable[str], split: str = TRAIN) -> None:
-        """Write the file of a split; that of train comes last, and says that the folder is complete."""
+        """Write a split's file. The file of train comes last and says that the folder is complete."""
         path = self.split_file.with_name(f"{split}.txt")
         write_atomically(path, "".join(f"{sample_id}\n" for sample_id in sample_ids).encode())
 
     def remove_split(self) -> None:
-        """Remove train.txt: the folder is not complete, or not any more."""
+        """Remove train.txt: the folder is not complete, or no longer is."""
         with explaining_write_errors(self.split_file):
             self.split_file.unlink(missing_ok=True)
 

@@ -14,8 +14,8 @@ from dataset_diffusion.files import TEMPORARY_SUFFIX, explaining_write_errors
 class JsonObjectWriter:
     """A JSON file `{**head, "images": [...], "annotations": [...]}` whose arrays need not fit in memory.
 
-    Each array grows in a hidden file beside it; the file itself appears, whole, when the `with` block ends without
-    an error.
+    Each array grows in a hidden file next to it. The complete file appears when the `with` block ends without an
+    error.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any], arrays: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class JsonObjectWriter:
         return self
 
     def add(self, array: str, item: Any) -> None:
-        """Append to an array."""
+        """Append an item to an array."""
         file = self._files[array]
         separator = ",\n" if file.tell() else ""
         with explaining_write_errors(self._path):

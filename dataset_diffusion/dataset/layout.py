@@ -1,4 +1,4 @@
-"""The last files of a dataset folder: its splits and, for `writer=coco`, COCO's files."""
+"""The last files to be written in a dataset folder: its splits and, for `writer=coco`, COCO's files."""
 
 from dataset_diffusion.dataset.coco import write_coco
 from dataset_diffusion.dataset.folder import VocFolder

@@ -1,7 +1,7 @@
 """Which samples of a plan are finished: the manifest, and the parts of it that running processes write.
 
-While a folder is made, each process appends to a separate file in `manifest.parts/`, so that no two ever write in one
-file. The last process to finish, or any later start, merges them into `manifest.jsonl` and removes them.
+While a folder is being made, each process appends to its own file in `manifest.parts/`, so no two processes ever write
+to the same file. The last process to finish, or any later run, merges the files into `manifest.jsonl` and removes them.
 """
 
 import os
@@ -25,24 +25,24 @@ from dataset_diffusion.processes import Share
 
 try:
     import fcntl
-except ImportError:  # Windows has none: the same share started twice is then not noticed.
+except ImportError:  # Windows has none: there, a share that is started twice goes unnoticed.
     fcntl = None  # type: ignore[assignment]
 
 PARTS_FOLDER = "manifest.parts"
 FAILED_FILE = "failed.jsonl"
-"""Samples that could not be made, and are left out: a line for each; there is no such file where all were made."""
+"""Samples that could not be made and are left out, one per line; the file does not exist if all were made."""
 OPEN_PARTS = 64
-"""Of more parts, those that were read last are open: systems allow a process 256 or 1,024 files."""
+"""If there are more parts, only those read last stay open: systems allow a process 256 or 1,024 files."""
 _POSITION = re.compile(rb'\{"position": (\d+), ')
 
 
 class Part:
-    """The part of the manifest that this process writes; held by a lock as long as the process lives."""
+    """The part of the manifest that this process writes, locked as long as the process lives."""
 
     def __init__(self, folder: Path, share: Share) -> None:
-        """Begin an empty part. Raises InputError if it cannot be written, or if a running process has this share."""
+        """Start an empty part. Raises InputError if it cannot be written, or if a running process has this share."""
         require_free_share(folder, share)
-        # Sorted by name, parts are in the order in which they were begun: a later record of a sample is the valid one.
+        # Sorted by name, parts are in the order in which they were started: a sample's later record is the valid one.
         self._path = folder / PARTS_FOLDER / f"{time.time_ns():020d}-{_name(share)}-{this_process()}.jsonl"
         with explaining_write_errors(self._path):
             self._path.parent.mkdir(exist_ok=True)
@@ -52,9 +52,9 @@ class Part:
                 fcntl.flock(self._held, fcntl.LOCK_EX)
 
     def append(self, records: Sequence[tuple[int, SampleRecord | str]]) -> None:
-        """Add finished samples, each with its position in the plan; of one that could not be made, its id."""
+        """Add finished samples, each with its position in the plan; for one that could not be made, give its id."""
         with explaining_write_errors(self._path):
-            # Not `_held`: where another process has completed the folder and removed the parts, this makes one again.
+            # Not `_held`: if another process has completed the folder and removed the parts, this creates one again.
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("ab") as stream:
                 stream.writelines(
@@ -67,12 +67,12 @@ class Part:
                 os.fsync(stream.fileno())
 
     def close(self) -> None:
-        """Give up the share."""
+        """Release the share."""
         self._held.close()
 
 
 def require_free_share(folder: Path, share: Share) -> None:
-    """Raise InputError if a running process makes this share of the folder already."""
+    """Raise InputError if a running process is already making this share of the folder."""
     if any(f"-{_name(share)}-" in part.name and _is_held(part) for part in _parts(folder)):
         what = f"share {share} of it" if share.count > 1 else "it"
         raise InputError(f"output_dir={folder}: another dd-generate makes {what}; wait for it")
@@ -90,20 +90,20 @@ def has_parts(folder: Path) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove all parts, once what they say is in the manifest."""
+    """Remove all parts, once their records are in the manifest."""
     with explaining_write_errors(folder / PARTS_FOLDER), suppress(FileNotFoundError):
         shutil.rmtree(folder / PARTS_FOLDER)
 
 
 class Ledger:
-    """What the files of a folder say is finished, by position in the plan.
+    """Which samples are finished, according to the files of a folder, by position in the plan.
 
-    `finished[i]` is 1 where sample i has a record and both files; or where it could not be made: `failed[i]` is then 1.
-    In memory are only the places of the records.
+    `finished[i]` is 1 if sample i has a record and both files, or if it could not be made; then `failed[i]` is 1, too.
+    Only the places of the records in the files are kept in memory.
     """
 
     def __init__(self, folder: VocFolder, plan: StoredPlan) -> None:
-        """Read all records. Raises InputError that names a line which is not one."""
+        """Read all records. Raises InputError that names a line that is not a record."""
         self.plan = plan
         self.finished = bytearray(len(plan))
         self.failed = bytearray(len(plan))
@@ -113,7 +113,7 @@ class Ledger:
         self._file_of = np.full(len(plan), -1, np.int32)
         self._offset_of = np.zeros(len(plan), np.int64)
         self._streams: dict[int, BinaryIO] = {}
-        # One listing of each folder instead of two questions for each sample: on network drives that takes hours.
+        # One listing per folder instead of two queries per sample, which take hours on network drives.
         self._beginning = self._identify(
             [self._folder / PLAN_FILE, self._folder / MANIFEST_FILE, self._folder / FAILED_FILE, *_parts(self._folder)]
         )
@@ -133,15 +133,15 @@ class Ledger:
         return self.finished.count(1)
 
     def refresh(self) -> None:
-        """Read what was added to the parts since the last time."""
+        """Read what has been added to the parts since the last time."""
         self._read_parts(None)
 
     def is_of_now(self) -> bool:
-        """Whether `refresh` reads all that is new: the files that were read are there, and parts were only added to."""
+        """Whether `refresh` reads all that is new: no file that was read has changed, but parts may have grown."""
         return self._beginning == self._identify(self._beginning)
 
     def _identify(self, paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
-        """What tells a file from another of its name; None where there is none."""
+        """What distinguishes each file from another of the same name; None if there is no file."""
         return {path: _identity(path, may_grow=path.parent.name == PARTS_FOLDER) for path in paths}
 
     def records(self) -> "Records":
@@ -158,7 +158,7 @@ class Ledger:
         )
 
     def manifest_lines(self) -> Iterator[bytes]:
-        """The lines of the finished samples, as manifest.jsonl has them."""
+        """The lines of the finished samples, as in manifest.jsonl."""
         return (self.line(int(position)) for position in self.records().positions)
 
     def record(self, position: int) -> SampleRecord:
@@ -166,14 +166,14 @@ class Ledger:
         return parse_record(orjson.loads(self.line(position)))
 
     def line(self, position: int) -> bytes:
-        """The line of the manifest, with its end, for the finished sample at a position of the plan."""
+        """The manifest's line, with its newline, for the finished sample at a position of the plan."""
         stream, offset = self._stream(int(self._file_of[position])), int(self._offset_of[position])
         if stream.tell() != offset:
             stream.seek(offset)
         return _POSITION.sub(b"{", stream.readline(), count=1)
 
     def _stream(self, number: int) -> BinaryIO:
-        """A file of records. The manifest stays open: it is replaced while the old one is still read."""
+        """A file of records. The manifest stays open, because it is replaced while the old one is still being read."""
         if number not in self._streams:
             parts = [other for other in self._streams if self._files[other].name != MANIFEST_FILE]
             if len(parts) >= OPEN_PARTS:
@@ -182,7 +182,7 @@ class Ledger:
                 self._streams[number] = self._files[number].open("rb")
             except OSError as error:
                 raise InputError(f"{self._files[number]}: cannot be read ({error.strerror}); start again") from error
-        # A dict keeps the order of insertion: the first is the one that was not read for the longest time.
+        # A dict keeps insertion order: the first entry is the least recently read.
         self._streams[number] = self._streams.pop(number)
         return self._streams[number]
 
@@ -218,7 +218,7 @@ class Ledger:
                 self._set(number, position, offset, there is None or sample_id in there)
 
     def _new_lines(self, path: Path) -> Iterator[tuple[int, dict]]:
-        """Where each line begins that was not read before, and what it holds; a torn last line is left for later."""
+        """The offset and the content of each line that has not been read yet; a torn last line is left for later."""
         offset = self._read_to.get(path, 0)
         try:
             with path.open("rb") as stream:
@@ -249,7 +249,7 @@ class Ledger:
 
 
 class Records(Sequence[SampleRecord]):
-    """The records of some positions of the plan, read where they are needed."""
+    """The records at some positions of the plan, read when they are needed."""
 
     def __init__(self, ledger: Ledger, positions: "np.ndarray") -> None:
         self._ledger = ledger
@@ -311,7 +311,7 @@ def _with_position(position: int, line: bytes) -> bytes:
 
 
 def _is_held(part: Path) -> bool:
-    """Whether the process that writes a part is running, as far as the file system can tell."""
+    """Whether the process that writes a part is still running, as far as the file system can tell."""
     if not fcntl:
         return False
     try:

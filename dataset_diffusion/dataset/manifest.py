@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: what a dataset folder holds, one JSON object a line for each finished sample, in the plan's order.
+"""`manifest.jsonl`: what a dataset folder holds, as one line of JSON for each finished sample, in the plan's order.
 
 Nothing in it depends on when, in how many runs or by how many processes the folder was made.
 """
@@ -21,14 +21,14 @@ from dataset_diffusion.vocabulary import Vocabulary
 
 MANIFEST_FILE = "manifest.jsonl"
 DIGITS = 6
-"""Of shares and confidences: as many as float32 means something."""
+"""Decimal places of shares and confidences: as many as are meaningful in float32."""
 
 
 @dataclass(frozen=True)
 class ClassRecord:
     """A class that a sample's prompt asked for.
 
-    `share` of the image's pixels in [0, 1]; 0 if it is nowhere. `confidence` is the mean score of these pixels.
+    `share` is its share of the image's pixels in [0, 1]; 0 if it is nowhere. `confidence` is these pixels' mean score.
     """
 
     name: str
@@ -44,8 +44,9 @@ class SampleRecord:
     `source` is where the caption is from (see Prompt); `ignored` is the share of pixels with label 255. `quality` is
     None in folders of older versions.
 
-    `seed` is the one that the image was made from: of `attempt` 0 the plan's, of later ones, where the image was not
-    finite, the next. `made_with` holds the versions and the device where they differ from those in dataset.json.
+    `seed` is the one that the image was made from: the plan's for `attempt` 0, and the next seed for each later attempt
+    after an image that was not finite. `made_with` holds the versions and the device if they differ from those in
+    dataset.json.
     """
 
     id: str
@@ -61,7 +62,7 @@ class SampleRecord:
     made_with: dict[str, Any] | None = None
 
 
-# Where a line of a part stands in the plan is not of the record.
+# A part's line also holds the position in the plan, which is not part of the record.
 _KNOWN = {"position", *(field.name for field in fields(SampleRecord))}
 _REQUIRED = {field.name for field in fields(SampleRecord) if field.default is MISSING}
 _OF_CLASS = {field.name for field in fields(ClassRecord)}
@@ -77,7 +78,7 @@ def record_sample(
     attempt: int = 0,
     made_with: dict[str, Any] | None = None,
 ) -> SampleRecord:
-    """Describe a sample whose files are written."""
+    """Describe a sample whose files have been written."""
     shares = np.bincount(mask.labels.ravel(), minlength=256) / mask.labels.size
     classes = tuple(
         ClassRecord(
@@ -108,11 +109,11 @@ class Manifest:
         self._path = folder / MANIFEST_FILE
 
     def read(self) -> dict[str, SampleRecord]:
-        """The records by sample id; none where there is no manifest. Raises InputError for a bad line."""
+        """The records by sample id; empty if there is no manifest. Raises InputError for a bad line."""
         return {record.id: record for record in self.stream()} if self._path.exists() else {}
 
     def stream(self) -> Iterator[SampleRecord]:
-        """The records in the folder's order, one at a time. Raises InputError for a bad line, or if it is missing."""
+        """The records in the folder's order, one at a time. Raises InputError for a bad line or a missing file."""
         try:
             with self._path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
@@ -131,14 +132,14 @@ class Manifest:
         self.write_lines(map(encode_record, records))
 
     def write_lines(self, lines: Iterable[bytes]) -> None:
-        """Replace the whole file by lines that are records."""
+        """Replace the whole file with lines that are records."""
         write_atomically(self._path, lines)
 
 
 def encode_record(record: SampleRecord) -> bytes:
-    """The line of a record, with its end."""
+    """The line of a record, with its newline."""
     content = asdict(record)
-    # What is out of the ordinary stands in those lines alone.
+    # Only the lines of unusual samples have these fields.
     for name in ("attempt", "made_with"):
         if not content[name]:
             del content[name]
@@ -146,7 +147,7 @@ def encode_record(record: SampleRecord) -> bytes:
 
 
 def require_record(content: dict[str, Any]) -> None:
-    """Raise TypeError, KeyError or AttributeError where parse_record would, for a quarter of its time."""
+    """Raise TypeError, KeyError or AttributeError where parse_record would, in a quarter of its time."""
     quality = content.get("quality")
     if not _REQUIRED <= content.keys() <= _KNOWN or (quality and quality.keys() != _OF_QUALITY):
         raise KeyError("fields")

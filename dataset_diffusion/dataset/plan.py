@@ -1,6 +1,6 @@
-"""`prompts.jsonl`, the plan of a dataset folder: one JSON object a line for each sample, in the order of the batches.
+"""`prompts.jsonl`, the plan of a dataset folder: one line of JSON for each sample, in the order of the batches.
 
-A plan may have a million lines: it is written line by line, and read where it is needed.
+A plan can have a million lines, so it is written line by line and read only where it is needed.
 """
 
 import mmap
@@ -23,7 +23,7 @@ _ID = re.compile(rb'\{"id": ?"([A-Za-z0-9_.-]+)"')
 
 
 def plan_lines(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> Iterator[bytes]:
-    """The lines of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads it, and repeats the run."""
+    """The lines of prompts.jsonl. `prompts=file prompts.path=.../prompts.jsonl` reads the file and repeats the run."""
     class_prompt = cache(vocabulary.class_prompt)
     for prompt in prompts:
         content = {
@@ -39,7 +39,7 @@ def plan_lines(prompts: Iterable[Prompt], vocabulary: Vocabulary) -> Iterator[by
 
 
 class StoredPlan(Sequence[Prompt]):
-    """The prompts of a folder's prompts.jsonl; in memory are only the places of the lines."""
+    """The prompts of a folder's prompts.jsonl; only the places of the lines are kept in memory."""
 
     def __init__(self, folder: Path) -> None:
         """Raises FileNotFoundError if there is none, InputError if it cannot be read."""
@@ -61,7 +61,7 @@ class StoredPlan(Sequence[Prompt]):
     def __getitem__(self, index: slice) -> Sequence[Prompt]: ...
 
     def __getitem__(self, index: int | slice) -> Prompt | Sequence[Prompt]:
-        """Raises InputError that names a line which is not of a plan."""
+        """Raises InputError that names a line that does not belong in a plan."""
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -86,13 +86,13 @@ class StoredPlan(Sequence[Prompt]):
         return (self.line(index) for index in range(len(self)))
 
     def sample_id(self, index: int) -> str:
-        """The id of a sample, for much less than its whole prompt costs."""
+        """The id of a sample, much faster than reading its whole prompt."""
         found = _ID.match(self._content, int(self._ends[index - 1]) + 1 if index else 0)
         return found[1].decode() if found else self[index].sample_id
 
 
 def _line_ends(content: mmap.mmap) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """The positions of the line ends; what follows the last one is torn, and left out."""
+    """The positions of the line ends; anything after the last one is a torn line and left out."""
     parts = [
         np.flatnonzero(np.frombuffer(content[start : start + _CHUNK], np.uint8) == ord("\n")) + start
         for start in range(0, len(content), _CHUNK)

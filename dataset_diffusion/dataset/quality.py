@@ -1,6 +1,6 @@
-"""Scores of a sample that say how far it can be trusted, and which samples look alike.
+"""Scores that say how far a sample can be trusted, and which samples look alike.
 
-None of them knows what is in the image: they rank samples, and `dd-filter` leaves the worst out.
+The scores do not know what is in the image: they rank samples, and `dd-filter` leaves out the worst.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dataset_diffusion.types import BACKGROUND, IGNORE_INDEX, ClassScores, Label
 
 DIGITS = 4
 EDGE_SIDE = 128
-"""Images and scores are compared at this longer side."""
+"""The longer side at which images and scores are compared."""
 STEEP = 1e-5
 """Below this, differences of scores and grey levels are float32's rounding."""
 BLOCK = 8
@@ -22,7 +22,7 @@ FLAT_DEVIATION = 3.0
 HASH_SIDE = 32
 HASH_BITS = 64
 SAME_BITS = 3
-"""Images whose hashes differ in at most so many of their 64 bits are near-duplicates."""
+"""Images whose hashes differ in at most this many of their 64 bits are near-duplicates."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Quality:
     """The scores of a sample.
 
     `confidence` in [0, 1] is the mean score of the pixels that have a class (0 if none has). `margin` in [0, 1] is the
-    mean, over the same pixels, of the best class's score less the second best's; a single class's score counts whole.
-    `components` are the connected pieces of all classes: many of them are speckle. `edges` in [-1, 1] is the
-    correlation between the steepness of the scores and that of the image: do masks end where things do? `flatness` in
-    [0, 1] is the share of the image without any structure. `phash` is a perceptual hash, 16 hexadecimal digits.
+    mean, over the same pixels, of the best class's score minus the second best's; a single class's score counts whole.
+    `components` is the number of connected pieces of all classes: many pieces are a sign of speckle. `edges` in [-1, 1]
+    is the correlation between the steepness of the scores and that of the image: do masks end where objects do?
+    `flatness` in [0, 1] is the share of the image without any structure. `phash` is a perceptual hash, 16 hexadecimal
+    digits.
     """
 
     confidence: float
@@ -61,13 +62,13 @@ def measure_quality(image: np.ndarray, mask: LabelMask, scores: ClassScores) -> 
 
 
 def count_components(labels: np.ndarray) -> int:
-    """The 8-connected pieces of all classes in a mask [H, W] uint8; background and ignored pixels are no classes."""
+    """The number of 8-connected pieces of all classes in a mask [H, W] uint8, without background and ignored pixels."""
     present = [label for label in np.unique(labels) if label not in (BACKGROUND, IGNORE_INDEX)]
     return sum(cv2.connectedComponents((labels == label).astype(np.uint8), connectivity=8)[0] - 1 for label in present)
 
 
 def edge_likeness(scores: np.ndarray, grey: np.ndarray) -> float:
-    """The correlation in [-1, 1] of the steepness of scores [H, W] float and of an image [H, W]; 0 of flat ones."""
+    """The correlation in [-1, 1] of the steepness of scores [H, W] float and an image [H, W]; 0 if either is flat."""
     first, second = (_steepness(_shrink(picture.astype(np.float32), EDGE_SIDE)) for picture in (scores, grey))
     if min(first.std(), second.std()) < STEEP:
         return 0.0
@@ -75,14 +76,14 @@ def edge_likeness(scores: np.ndarray, grey: np.ndarray) -> float:
 
 
 def flatness(grey: np.ndarray) -> float:
-    """The share of an image's [H, W] uint8 whole 8 x 8 blocks whose grey levels hardly differ."""
+    """The share of the whole 8 x 8 blocks of an image [H, W] uint8 whose grey levels hardly vary."""
     height, width = (side // BLOCK * BLOCK for side in grey.shape)
     blocks = grey[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).astype(np.float32)
     return float((blocks.std(axis=(1, 3)) < FLAT_DEVIATION).mean()) if blocks.size else 0.0
 
 
 def perceptual_hash(grey: np.ndarray) -> str:
-    """A hash of an image [H, W] uint8 that small changes leave alone, 64 bits as 16 hexadecimal digits.
+    """A hash of an image [H, W] uint8 that small changes do not affect: 64 bits as 16 hexadecimal digits.
 
     Each bit says whether one of the 8 x 8 lowest frequencies of the image, at 32 x 32, is above their median (pHash).
     """
@@ -94,13 +95,14 @@ def perceptual_hash(grey: np.ndarray) -> str:
 
 
 def find_duplicates(hashes: Sequence[int], same_bits: int = SAME_BITS) -> list[list[int]]:
-    """Groups of two or more positions of `hashes` that are alike, each in order, the groups by their first position.
+    """Groups of two or more positions in `hashes` that are alike, each in order, the groups by their first position.
 
-    `hashes` are numbers of 64 bits. Alike are those that differ in at most `same_bits` bits, and all that others link.
+    `hashes` are 64-bit numbers. Two are alike if they differ in at most `same_bits` bits, or if a chain of such
+    pairs links them.
     """
     codes, inverse = np.unique(np.array(hashes, np.uint64), return_inverse=True)
     parents = np.arange(len(codes))
-    # Of `same_bits` + 1 parts of equal hashes but for so many bits, one is the same: only such pairs are compared.
+    # Of `same_bits` + 1 parts, hashes that differ in at most `same_bits` bits share one: only such pairs are compared.
     parts = same_bits + 1
     width = HASH_BITS // parts
     for part in range(parts):
@@ -129,7 +131,7 @@ def _join(parents: np.ndarray, first: int, second: int) -> None:
 
 
 def _two_best(values: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The highest and second highest of scores [K, H, W] at each pixel, 0 where there are not so many."""
+    """The highest and second highest of scores [K, H, W] at each pixel, 0 where there are fewer."""
     best = second = np.zeros(shape, values.dtype)
     for scores in values:
         second = np.maximum(second, np.minimum(best, scores))
@@ -149,7 +151,7 @@ def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _steepness(picture: np.ndarray) -> np.ndarray:
-    # Blurred, because the attention's maps are coarse: an edge may lie a little beside theirs.
+    # Blurred, because attention maps are coarse: their edges may lie slightly off those of the image.
     smooth = cv2.GaussianBlur(picture, (0, 0), EDGE_SIDE / 64)
     horizontal, vertical = (cv2.Sobel(smooth, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     return np.hypot(horizontal, vertical)

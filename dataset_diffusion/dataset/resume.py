@@ -1,4 +1,4 @@
-"""Whether a dataset folder can be continued, and with which plan."""
+"""Whether a dataset folder can be resumed, and with which plan."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from dataset_diffusion.prompts.plan_report import PLAN_REPORT_FILE
 from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings
 from dataset_diffusion.vocabulary import Vocabulary
 
-# Where a folder lies, how many samples share a batch and which device computes them change a sample by no more than
+# Where a folder is, how many samples share a batch and which device computes them change a sample by no more than
 # float rounding. Others are compared by what they stand for, because paths may have moved: the number of images and the
 # source of the captions by the plan, the vocabulary by its classes, the model by its revision.
 NO_DIFFERENCE = (
@@ -53,15 +53,15 @@ NOT_OF_THE_PLAN = (
 LOCK_FILE = ".dd-generate.lock"
 FILES_OF_A_PLAN = (PLAN_FILE, PLAN_REPORT_FILE, LOCK_FILE)
 LOCK_SECONDS = 1800
-"""Far more than planning, or merging a million records, takes."""
+"""Far longer than it takes to plan, or to merge a million records."""
 
 
 @contextmanager
 def locked(folder: Path, doing: str) -> Iterator[None]:
-    """Let one process at a time write what concerns the whole folder; the others wait.
+    """Let only one process at a time write what concerns the whole folder; the others wait.
 
-    Raises InputError if that takes longer than LOCK_SECONDS. Where the file system has no locks, a file that only one
-    process can make stands for the lock.
+    Raises InputError if they wait longer than LOCK_SECONDS. If the file system has no locks, a file that only one
+    process can create replaces the lock.
     """
     path = folder / LOCK_FILE
     lock = filelock.FileLock(path, timeout=LOCK_SECONDS)
@@ -77,18 +77,18 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: whoever waits for this file notices that it is gone, and makes another.
+        # Remove the file while the lock is held: a process waiting for it notices that it is gone, and creates another.
         with suppress(OSError):
             path.unlink()
         lock.release()
 
 
 def require_continuable(path: Path, settings: GenerateSettings, vocabulary: Vocabulary) -> dict[str, Any] | None:
-    """The dataset.json of the folder that `settings` continue, None if the folder is new; writes nothing.
+    """The dataset.json of the folder that `settings` resume, or None if the folder is new; writes nothing.
 
     Raises InputError if the folder holds something else, or if samples in it were made with other settings or another
-    vocabulary: the first difference is named. The plan is compared by `require_same_beginning`, and the model by
-    `require_same_model`, because they are not known yet.
+    vocabulary; it names the first difference. The plan is compared by `require_same_beginning`, and the model by
+    `require_same_model`, because neither is known yet.
     """
     description = read_description(path)
     if description is None:
@@ -104,17 +104,16 @@ def require_continuable(path: Path, settings: GenerateSettings, vocabulary: Voca
 
 
 def is_begun(path: Path, description: Mapping[str, Any] | None) -> bool:
-    """Whether the settings of a folder are binding: not those of a plan alone, before the first sample."""
+    """Whether the settings of a folder are binding: they are not while it has only a plan, and no sample yet."""
     return bool(description and description["model"]) and has_records(path)
 
 
 def stored_plan(
     path: Path, description: Mapping[str, Any] | None, settings: GenerateSettings, vocabulary: Vocabulary
 ) -> StoredPlan | None:
-    """The plan in the folder, if it is whole and the one that `settings` ask for: it need not be made again.
+    """The plan in the folder, if it is complete and the one that `settings` ask for: it need not be made again.
 
-    Files of captions are compared by their SHA-256, so that a change of them is noticed; one that is gone is not
-    missed.
+    Caption files are compared by their SHA-256, so that a change is noticed. A file that no longer exists is ignored.
     """
     if description is None or "plan" not in description:
         return None
@@ -135,12 +134,12 @@ def stored_plan(
 
 
 def plan_facts(description: Mapping[str, Any]) -> PlanFacts:
-    """What a dataset.json says of its plan."""
+    """What a dataset.json says about its plan."""
     return PlanFacts(**description["plan"])
 
 
 def caption_files(prompts: PromptSettings) -> dict[str, str]:
-    """The files that captions are read from, those that are there, by name, with their SHA-256."""
+    """The SHA-256 of each existing file that captions are read from, by file name."""
     files: list[Path] = []
     if prompts.source == "file" and prompts.path:
         files.append(Path(prompts.path).expanduser())
@@ -162,9 +161,9 @@ def require_same_model(path: Path, old: Mapping[str, str], new: Mapping[str, str
 
 
 def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: int, lines: Iterable[bytes]) -> None:
-    """Compare the plan in a folder with the beginning of a new one, of `lines` with their ends.
+    """Compare the plan in a folder with the beginning of a new one, given as `lines` with their newlines.
 
-    Raises InputError that names the first line that differs, or if the new plan is shorter.
+    Raises InputError if a line differs, naming the first one, or if the new plan is shorter.
     """
     try:
         old = StoredPlan(path)
@@ -183,7 +182,7 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
     for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
         # Versions before 0.3 wrote spaces.
         if old_line != new_line.rstrip(b"\n") and not _same_json(old_line, new_line):
-            # Each caption once is in another order than a number of images in which rare classes are filled up.
+            # "Each caption once" has another order than a number of images for which rare classes are filled up.
             null = settings.num_images is not None and settings.prompts.fill != "none"
             captions = "the captions, or num_images=null if the folder began with that" if null else "the captions"
             other = f"what prompts={settings.prompts.source} gives now; restore {captions}, or"
@@ -206,7 +205,7 @@ def _is_of_the_plan(key: str) -> bool:
 
 
 def _require_same_settings(path: Path, old: dict[str, Any], settings: GenerateSettings) -> None:
-    # A setting that a newer version added has its default in older folders.
+    # In older folders, a setting that a newer version added has its default value.
     defaults = GenerateSettings(output_dir="-", num_images=1, seed=0, batch_size=1)
     before = dict(flatten(asdict(defaults))) | dict(flatten(old))
     now = dict(flatten(asdict(settings)))

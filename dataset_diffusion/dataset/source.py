@@ -1,6 +1,6 @@
-"""A finished dataset, read sample by sample: what exports, the filter and the report begin with.
+"""A finished dataset, read sample by sample: the input of exports, the filter and the report.
 
-Nothing here holds more than a few samples in memory, however many there are.
+No more than a few samples are in memory at a time, however many there are.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class Labels:
 
 
 class StoredSample(Protocol):
-    """A sample of a finished dataset. `position` counts from 0, over all splits; growing the dataset keeps it."""
+    """A sample of a finished dataset. `position` counts from 0, over all splits; it stays when the dataset grows."""
 
     @property
     def position(self) -> int:
@@ -36,7 +36,7 @@ class StoredSample(Protocol):
         """Its line of the manifest."""
 
     def read(self) -> tuple[bytes, bytes]:
-        """The image (JPEG) and the mask (PNG of labels). Raises InputError where a file is missing or damaged."""
+        """The image (JPEG) and the mask (PNG of labels). Raises InputError if a file is missing or damaged."""
 
 
 class Source(Protocol):
@@ -55,7 +55,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FolderSample:
-    """A sample in a folder of VOC's layout."""
+    """A sample in a folder with VOC's layout."""
 
     position: int
     record: SampleRecord
@@ -73,7 +73,7 @@ class FolderSample:
 
 
 class FolderSource:
-    """A folder that dd-generate has finished."""
+    """A finished folder of dd-generate."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,7 +87,7 @@ class FolderSource:
         self.splits = splits_of(self.description)
 
     def samples(self, split: str) -> Iterator[StoredSample]:
-        """See Source. The ids of a split file stand in the order of the manifest, so both are read side by side."""
+        """See Source. The ids in a split file are in the manifest's order, so both are read side by side."""
         split_file = self._folder.split_file.with_name(f"{split}.txt")
         if not split_file.is_file():
             known = ", ".join(sorted(file.stem for file in split_file.parent.glob("*.txt")))
@@ -106,7 +106,7 @@ class FolderSource:
 
 
 class GrowingFolder:
-    """A folder whose samples are all made, but whose split files are not written: splits follow from the captions."""
+    """A folder whose samples are all made, but not yet its split files: the captions determine the splits."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,7 +129,7 @@ def folder_samples(folder: VocFolder) -> Iterator[FolderSample]:
 
 
 def require_description(path: Path) -> dict[str, Any]:
-    """The dataset.json of a folder. Raises InputError if there is no folder, or none in it."""
+    """A folder's dataset.json. Raises InputError if there is no such folder, or no dataset.json in it."""
     if not path.is_dir():
         raise InputError(f"folder={path}: no such folder; name one that dd-generate or dd-export made")
     description = read_description(path)
@@ -139,7 +139,7 @@ def require_description(path: Path) -> dict[str, Any]:
 
 
 def labels_of(path: Path, description: Mapping[str, Any]) -> Labels:
-    """The labels of a dataset.json. Raises InputError that names it where they are no labels."""
+    """The labels in a dataset.json. Raises InputError that names the file if it does not describe labels."""
     try:
         vocabulary = description["vocabulary"]
         names = tuple(str(name) for name in vocabulary["label_names"])
@@ -150,18 +150,18 @@ def labels_of(path: Path, description: Mapping[str, Any]) -> Labels:
 
 
 def shares_of(description: Mapping[str, Any]) -> dict[str, float]:
-    """The splits of a dataset and their shares; folders of older versions have train alone."""
+    """The splits of a dataset and their shares; folders of older versions have only train."""
     shares = description["settings"].get("splits") or {TRAIN: 1.0}
     return {TRAIN: shares[TRAIN], **shares} if TRAIN in shares else dict(shares)
 
 
 def splits_of(description: Mapping[str, Any]) -> tuple[str, ...]:
-    """The splits of a dataset, "train" first; an export has those that were written, not those of its settings."""
+    """The splits of a dataset, "train" first; for an export, those that were written, not those in its settings."""
     return tuple(description.get("splits") or shares_of(description))
 
 
 def read_unchanged(path: Path, sha256: str, remedy: str) -> bytes:
-    """The content of a sample's file. Raises InputError with `remedy` where it cannot be read or is another."""
+    """The content of a sample's file. Raises InputError with `remedy` if it cannot be read or has changed."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -170,7 +170,7 @@ def read_unchanged(path: Path, sha256: str, remedy: str) -> bytes:
 
 
 def require_unchanged(what: str, content: bytes, sha256: str, remedy: str) -> bytes:
-    """The content of an image or a mask. Raises InputError with `remedy` unless it has the SHA-256 of its record."""
+    """The content of an image or a mask. Raises InputError with `remedy` unless its SHA-256 is that of its record."""
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{what} is damaged (its SHA-256 is not that of its record); {remedy}")
     return content

@@ -1,6 +1,6 @@
-"""Splits by caption: a sample's split depends on its caption alone.
+"""Splits by caption: a sample's split depends only on its caption.
 
-So a folder that grows moves no sample from one split to another, and a caption is never on both sides of a split.
+So no sample moves to another split when a folder grows, and a caption is never on both sides of a split.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ TRAIN = "train"
 
 
 def split_of(caption: str, shares: Mapping[str, float]) -> str:
-    """The split of a caption: a hash of its normalised text is a number in [0, 1), and each split has a stretch of it.
+    """The split of a caption: its normalised text is hashed to a number in [0, 1), where each split has an interval.
 
-    `shares` add up to 1. Captions that differ only in case, spaces or their last full stop belong together.
+    `shares` add up to 1. Captions that differ only in case, spaces or their last full stop have the same split.
     """
     text = normalise(caption).rstrip(" .")
     place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
@@ -24,4 +24,4 @@ def split_of(caption: str, shares: Mapping[str, float]) -> str:
         end += share
         if place < end:
             return name
-    return max(shares)  # The shares add up to 1 but for rounding.
+    return max(shares)  # The shares add up to 1 except for rounding.

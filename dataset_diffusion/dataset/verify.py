@@ -1,4 +1,4 @@
-"""Whether the files of a dataset folder are those that its manifest describes."""
+"""Check whether the files of a dataset folder are those that its manifest describes."""
 
 import os
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from dataset_diffusion.images import IMAGE_ERRORS
 from dataset_diffusion.types import IGNORE_INDEX
 
 AT_ONCE = 1024
-"""Samples that are handed to the threads at a time: a pool keeps all that it is given in memory."""
+"""Samples handed to the threads at a time: a pool keeps everything that it is given in memory."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What is wrong in a folder: ids of samples without both files, and files, each with what is wrong with it.
+    """What is wrong in a folder: ids of samples that lack a file, and damaged files, each with its fault.
 
-    Foreign files are of no sample of the plan.
+    Foreign files belong to no sample of the plan.
     """
 
     num_samples: int
@@ -51,9 +51,9 @@ class Verification:
 
 
 def verify_folder(folder: VocFolder, ledger: Ledger, num_labels: int, progress: bool = True) -> Verification:
-    """Read every file of a folder: its SHA-256 against the manifest, a mask's labels and its size against the image.
+    """Check every file of a folder: its SHA-256 against the manifest, a mask's labels, and its size against the image.
 
-    Labels are 0 ... num_labels - 1, and 255.
+    Valid labels are 0 ... num_labels - 1, and 255.
     """
     plan = ledger.plan
     missing = [plan.sample_id(position) for position, finished in enumerate(ledger.finished) if not finished]
@@ -92,7 +92,7 @@ def _mask_faults(folder: VocFolder, num_labels: int, record: SampleRecord) -> It
         with Image.open(path) as mask, Image.open(folder.image_path(record.id)) as image:
             labels, mask_size, image_size = np.unique(np.asarray(mask)), mask.size, image.size
     except IMAGE_ERRORS:
-        return  # Then the image is damaged, which is said already.
+        return  # The image is damaged, which is reported already.
     if mask_size != image_size:
         yield path, f"has {mask_size[0]}x{mask_size[1]} pixels, its image {image_size[0]}x{image_size[1]}"
     if wrong := [int(label) for label in labels if label >= num_labels and label != IGNORE_INDEX]:

@@ -1,4 +1,4 @@
-"""Checks that settings make of themselves."""
+"""Helpers that the settings classes use to check their values."""
 
 import os
 from typing import Any
@@ -13,9 +13,9 @@ def require(condition: bool, setting: str, value: object, remedy: str) -> None:
 
 
 def expand_home(settings: Any, *names: str) -> None:
-    """Put the home folder in the place of a "~/" that paths of (frozen) settings begin with.
+    """Replace a leading "~/" with the home folder in the named paths of (frozen) settings.
 
-    No shell expands it in a file, between quotes, or behind a dotted key.
+    No shell expands it in a file, inside quotes or after a dotted key.
     """
     for name in names:
         if value := getattr(settings, name):
@@ -23,5 +23,5 @@ def expand_home(settings: Any, *names: str) -> None:
 
 
 def one_of(choices: tuple[str, ...]) -> str:
-    """The remedy for a value that is none of `choices`."""
+    """The remedy for a value that is not one of `choices`."""
     return f"must be {choices[0]}" if len(choices) == 1 else f"must be one of {', '.join(choices)}"

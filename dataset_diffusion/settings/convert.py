@@ -1,4 +1,4 @@
-"""From a composed DictConfig to settings: the one place where a config becomes dataclasses."""
+"""Turn a composed DictConfig into settings: the only place where a config becomes dataclasses."""
 
 from collections.abc import Iterator
 from dataclasses import is_dataclass
@@ -23,21 +23,21 @@ REMEDIES = {
     "dict": "must be names with values, e.g. '{name}={{one: 1, two: 2}}'",
     "dataclass": "is a group of settings, not a setting",
 }
-"""By the beginning of pydantic's error types: "int_type", "int_parsing", "int_from_float"."""
+"""Keyed by the first part of pydantic's error types: "int_type", "int_parsing", "int_from_float"."""
 
 
 def to_settings(settings_class: type[Settings], cfg: DictConfig) -> Settings:
     """Check `cfg` against a dataclass (nested ones included) and make an instance of it.
 
-    Raises InputError that names the setting when a key is unknown, missing or of another type; what a dataclass'
-    own `__post_init__` raises passes through. Text that spells a number is taken for the number (an environment
-    variable is always text), a number for text; 1.5 is no whole number, and true no number at all.
+    Raises InputError that names the setting if a key is unknown or missing, or if its value has the wrong type. Errors
+    from a dataclass's own `__post_init__` pass through. Text that spells a number is accepted as that number (an
+    environment variable is always text), and a number as text. 1.5 is not a whole number, and true is not a number.
     """
     try:
         values = _without_missing(OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {first_line(error)}") from error
-    # A dataclass of the standard library takes pydantic's configuration from what holds it: hence the tuple.
+    # Pydantic takes the configuration of a standard-library dataclass from the type that contains it: hence the tuple.
     adapter = TypeAdapter(tuple[settings_class], config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))  # type: ignore[valid-type]
     try:
         (settings,) = adapter.validate_python((values,))
@@ -86,7 +86,7 @@ def _explain(error: ValidationError, settings_class: type) -> str:
 
 
 def _truth_values_as_numbers(given: Any, made: Any, name: str = "") -> Iterator[tuple[str, bool, str]]:
-    # For pydantic, true is 1, as it is for Python; its strict mode would refuse dictionaries for dataclasses, too.
+    # Pydantic takes true for 1, as Python does. Its strict mode would also refuse dictionaries for dataclasses.
     if isinstance(given, bool) and not isinstance(made, bool):
         yield name, given, type(made).__name__
     elif isinstance(given, dict):

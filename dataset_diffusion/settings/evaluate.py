@@ -1,6 +1,6 @@
-"""The settings of `dd-eval`, checked when they are made.
+"""The settings of `dd-eval`, checked when they are created.
 
-The docstring below a field is what `--help` says about it.
+`--help` shows the docstring below each field.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ USUAL_SPLIT = "val"
 
 @dataclass(frozen=True)
 class EvaluationDatasetSettings:
-    """What to evaluate on: toy is the toy world's held-out scenes, folder any VOC-style folder."""
+    """What to evaluate on: toy is the toy world's held-out scenes, folder is any VOC-style folder."""
 
     name: str = "toy"
     """set by dataset=NAME"""
     split: str = USUAL_SPLIT
-    """which of its splits"""
+    """the split to evaluate on"""
 
     def __post_init__(self) -> None:
         require(self.name in DATASETS, "dataset.name", self.name, f"must be one of {', '.join(DATASETS)}")
@@ -33,23 +33,24 @@ class EvaluateSettings:
     """All settings of a `dd-eval` run."""
 
     checkpoint: str
-    """a segmentor that dd-train exported"""
+    """a segmentor exported by dd-train"""
     dataset: EvaluationDatasetSettings = field(default_factory=EvaluationDatasetSettings)
     """what to evaluate on"""
     data_root: str | None = None
-    """for voc the folder of VOCdevkit/; for coco that of annotations/ and val2017/; for folder that of JPEGImages/,
-    SegmentationClass/ and ImageSets/Segmentation/"""
+    """the folder that contains VOCdevkit/ (voc), annotations/ and val2017/ (coco), or JPEGImages/, SegmentationClass/
+    and ImageSets/Segmentation/ (folder)"""
     output_dir: str | None = None
-    """null: beside the checkpoint, eval_<dataset>, for dataset=folder eval_<name of data_root>; with the split (unless
-    it is val), test_scale, test_mode and tta where they are given"""
+    """null: a folder next to the checkpoint, named eval_<dataset> (for dataset=folder eval_<name of data_root>),
+    followed by the split (unless it is val), and by test_scale, test_mode and tta if they are given"""
     cache_dir: str = "runs/cache"
-    """keeps what is made once from a dataset: the toy scenes, COCO's semantic masks"""
+    """folder for data that is derived once from a dataset: the toy scenes, COCO's semantic masks"""
     tta: bool = False
-    """true: average over scales and flips: slower, usually better"""
+    """true: average over scales and flips; slower, usually better"""
     test_scale: str = TRAINED
-    """trained: as the segmentor was trained to be tested; own: images at their own size; 2048x512: fitted into that"""
+    """trained: the test_scale of the segmentor's training; own: images keep their size; 2048x512: images are fitted
+    into that size"""
     test_mode: str = TRAINED
-    """trained, whole, or slide: large images are seen in overlapping windows"""
+    """trained, whole, or slide (large images are processed in overlapping windows)"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1"""
     save_predictions: bool = False

@@ -1,6 +1,6 @@
-"""The settings of `dd-export`, checked when they are made.
+"""The settings of `dd-export`, checked when they are created.
 
-The docstring below a field is what `--help` says about it.
+`--help` shows the docstring below each field.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ class ExportSettings:
     """All settings of a `dd-export` run."""
 
     folder: str
-    """a folder that dd-generate has finished, or a coco or huggingface export of one"""
+    """a finished folder of dd-generate, or a coco or huggingface export of one"""
     format: str
     """huggingface, coco, ultralytics, webdataset, voc"""
     output_dir: str
-    """a new folder; it appears when it is complete"""
+    """a new folder; it appears once the export is complete"""
     splits: dict[str, str] | None = None
-    """which splits, e.g. '{train: train_filtered, val: val}': the name that is written and the folder's; null: those of
-    the folder"""
+    """which splits, as '{name to write: split of the folder}', e.g. '{train: train_filtered, val: val}'; null: the
+    folder's own"""
     components: bool = False
-    """coco: true makes a segment of each connected component, not of each class in an image"""
+    """coco: true writes one segment per connected component, not one per class in an image"""
     shard_mb: int = 500
-    """huggingface, webdataset: size of a file in millions of bytes"""
+    """huggingface, webdataset: size of each file in millions of bytes"""
     num_workers: int | None = None
-    """processes; null: one a core"""
+    """number of processes; null: one per core"""
 
     def __post_init__(self) -> None:
         require(bool(self.folder), "folder", self.folder, "name a folder that dd-generate made")

@@ -1,4 +1,4 @@
-"""What the settings' dataclasses say about themselves: names, types, descriptions."""
+"""Names, types and descriptions of settings, read from their dataclasses."""
 
 import ast
 import difflib
@@ -10,11 +10,11 @@ from textwrap import dedent
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 NO_DEFAULT = "???"
-"""What stands for the value of a setting that must be given, in configs and in `--help`."""
+"""Stands for the value of a required setting, in configs and in `--help`."""
 
 
 def setting_names(settings_class: Any, prefix: str = "") -> Iterator[str]:
-    """All settings of a dataclass, "num_images" and "mask.threshold", in the order of its fields."""
+    """All settings of a dataclass, such as "num_images" and "mask.threshold", in the order of its fields."""
     for name, kind in _field_types(settings_class).items():
         if is_dataclass(kind):
             yield from setting_names(kind, f"{prefix}{name}.")
@@ -23,9 +23,9 @@ def setting_names(settings_class: Any, prefix: str = "") -> Iterator[str]:
 
 
 def find_setting(settings_class: Any, name: str) -> Literal["setting", "group", "entry"] | None:
-    """What `name` is: a setting, a group of them ("mask"), an entry of a mapping ("vocabulary.words.sofa"), or none.
+    """What `name` is: a setting, a group of them ("mask"), an entry of a mapping ("vocabulary.words.sofa"), or None.
 
-    Entries of a mapping have names of the user's choice; below them the type of the mapping's values decides.
+    The user chooses the names of a mapping's entries; below an entry, the type of the mapping's values decides.
     """
     kind, inside_mapping = settings_class, False
     for part in name.split("."):
@@ -41,7 +41,7 @@ def find_setting(settings_class: Any, name: str) -> Literal["setting", "group", 
 
 
 def describe_settings(settings_class: Any, prefix: str = "") -> dict[str, str]:
-    """What the docstring below each field says, on one line, by the setting's name; groups of settings included."""
+    """The docstring below each field, on one line, by the setting's name; groups of settings included."""
     found: dict[str, str] = {}
     texts = _field_docstrings(settings_class)
     for name, kind in _field_types(settings_class).items():
@@ -52,7 +52,7 @@ def describe_settings(settings_class: Any, prefix: str = "") -> dict[str, str]:
 
 
 def default_of(settings_class: Any, name: str) -> Any:
-    """The default of a setting, "mask.threshold", in its dataclass; NO_DEFAULT where it must be given."""
+    """The default of a setting such as "mask.threshold" in its dataclass; NO_DEFAULT if it must be given."""
     *groups, last = name.split(".")
     for group in groups:
         settings_class = _field_types(settings_class)[group]
@@ -63,8 +63,8 @@ def default_of(settings_class: Any, name: str) -> Any:
 
 
 def did_you_mean(key: str, known: Sequence[str]) -> str:
-    """The phrase "; did you mean NAME?" for the known setting nearest to `key`, or nothing where none is near."""
-    # The usual slip is a forgotten or wrong group ("guidance_scale"): last parts are compared before whole paths.
+    """The phrase "; did you mean NAME?" for the known setting closest to `key`, or "" if none is close."""
+    # The usual slip is a missing or wrong group ("guidance_scale"): last parts are compared before whole paths.
     last_parts = [name.rpartition(".")[2] for name in known]
     near = difflib.get_close_matches(key.rpartition(".")[2], last_parts, n=1, cutoff=0.75)
     candidates = [name for name, last in zip(known, last_parts, strict=True) if last in near]

@@ -1,6 +1,6 @@
-"""The settings of `dd-filter`, checked when they are made.
+"""The settings of `dd-filter`, checked when they are created.
 
-The docstring below a field is what `--help` says about it.
+`--help` shows the docstring below each field.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataset_diffusion.settings.checks import one_of, require
 from dataset_diffusion.settings.generate import SPLIT_NAME
 
 SCORES = ("confidence", "margin", "edges", "ignored", "components", "flatness")
-"""What a sample can be judged by; of the first three more is better, of the others less."""
+"""The scores that samples are judged by. Higher is better for the first three, lower for the others."""
 HIGH_IS_GOOD = SCORES[:3]
 
 
@@ -18,23 +18,24 @@ class FilterSettings:
     """All settings of a `dd-filter` run."""
 
     folder: str
-    """a folder that dd-generate has finished; none of its images and masks is touched"""
+    """a finished folder of dd-generate; its images and masks are not touched"""
     split: str = "train"
     """the split to choose from"""
     output: str | None = None
-    """name of the split that is written, none that the folder was made with; null: <split>_filtered"""
+    """name of the new split; must not be one that the folder was made with; null: <split>_filtered"""
     min: dict[str, float] | None = None
-    """leave out what scores less, e.g. '{confidence: 0.7, margin: 0.2}'; scores are confidence, margin, edges (more is
-    better), ignored, components, flatness (less is better)"""
+    """leave out samples that score lower, e.g. '{confidence: 0.7, margin: 0.2}'; the scores are confidence, margin,
+    edges (higher is better), ignored, components, flatness (lower is better)"""
     max: dict[str, float] | None = None
-    """leave out what scores more, e.g. '{ignored: 0.3, flatness: 0.8, components: 20}'"""
+    """leave out samples that score higher, e.g. '{ignored: 0.3, flatness: 0.8, components: 20}'"""
     best_share: float | None = None
-    """of each class, keep this share of its samples, the best by rank_by; a sample that is good for one of its classes
-    stays"""
+    """keep this share of each class's samples, the best by rank_by; a sample that is among the best of any of its
+    classes stays"""
     rank_by: str = "confidence"
-    """the score for best_share, and to choose which duplicate to keep; with best_share, confidence is the class's"""
+    """the score that best_share uses, and that decides which duplicate to keep; for best_share, confidence is that of
+    the class"""
     duplicates: bool = False
-    """true: of images that look alike keep the best"""
+    """true: keep only the best of images that look alike"""
 
     def __post_init__(self) -> None:
         require(bool(self.folder), "folder", self.folder, "name a folder that dd-generate made")
@@ -53,5 +54,5 @@ class FilterSettings:
 
     @property
     def output_split(self) -> str:
-        """The name of the split that is written."""
+        """The name of the split to write."""
         return self.output or f"{self.split}_filtered"

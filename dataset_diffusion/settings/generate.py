@@ -1,6 +1,6 @@
-"""The settings of `dd-generate`, checked when they are made.
+"""The settings of `dd-generate`, checked when they are created.
 
-The docstring below a field is what `--help` says about it.
+`--help` shows the docstring below each field.
 """
 
 import math
@@ -15,7 +15,7 @@ CLASS_PROMPTS = ("own", "appended")
 DTYPES = ("float32", "bfloat16", "float16")
 PROMPT_SOURCES = ("template", "llm", "coco", "voc", "images", "file")
 MODEL_SOURCES = ("llm", "voc", "images")
-"""Sources whose captions a model writes: a plan of theirs is made by one process."""
+"""Sources whose captions a model writes: a single process makes their plan."""
 PROMPT_MODES = ("simple", "caption", "classes", "caption_and_classes")
 PROMPT_TEMPLATES = ("generic", "toy")
 PROMPT_FILLS = ("reuse", "template", "none")
@@ -25,7 +25,7 @@ _NEEDED = {
     "images": {"path": "name the folder of images (prompts.path=DIR)"},
     "file": {"path": "name the JSON file of captions (prompts.path=FILE)"},
 }
-"""What a source cannot do without, each with the remedy where it is missing."""
+"""The settings that each source needs, with the remedy if one is missing."""
 WRITERS = ("voc", "coco")
 SPLIT_NAME = re.compile(r"\w[\w-]*", re.ASCII)
 
@@ -53,15 +53,15 @@ class CaptionerSettings:
     """The BLIP that captions images. Finished captions are kept: a stopped run resumes, and the next needs no model."""
 
     path: str = "Salesforce/blip-image-captioning-base"
-    """a BLIP: a hub id or a folder, as transformers' from_pretrained takes it"""
+    """a BLIP model: a hub id or a folder, as for transformers' from_pretrained"""
     revision: str | None = None
-    """a branch, tag or commit of the hub's repository"""
+    """branch, tag or commit of the hub repository"""
     batch_size: int = 8
     """images captioned at once"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     cache_dir: str = "datasets/captions"
-    """keeps finished captions"""
+    """folder for finished captions"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "prompts.captioner.path", self.path, "name a BLIP of the hub, or its folder")
@@ -71,12 +71,12 @@ class CaptionerSettings:
 
 @dataclass(frozen=True)
 class LanguageModelSettings:
-    """The language model that writes captions for prompts=llm. Finished captions are kept, as the captioner's are."""
+    """The language model that writes captions for prompts=llm. Finished captions are kept, as with the captioner."""
 
     path: str = "Qwen/Qwen2.5-7B-Instruct"
     """a causal language model with a chat template: a hub id or a folder"""
     revision: str | None = None
-    """a branch, tag or commit of the hub's repository"""
+    """branch, tag or commit of the hub repository"""
     dtype: str = "bfloat16"
     """float32, bfloat16, float16"""
     device: str = "auto"
@@ -84,7 +84,7 @@ class LanguageModelSettings:
     batch_size: int = 16
     """captions written at once"""
     cache_dir: str = "datasets/captions"
-    """keeps finished captions"""
+    """folder for finished captions"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "prompts.writer.path", self.path, "name a language model of the hub, or its folder")
@@ -100,24 +100,24 @@ class PromptSettings:
     source: str = "template"
     """set by prompts=NAME"""
     mode: str = "caption_and_classes"
-    """what an image is made from: simple ("a photo of" the classes), caption, classes (their words),
-    caption_and_classes (the ablation of arXiv 2309.14303)"""
+    """what the prompt consists of: simple ("a photo of" the classes), caption, classes (their words), or
+    caption_and_classes; the four variants of the ablation in arXiv 2309.14303"""
     template: str = "generic"
-    """style of template captions: generic, or toy, which the toy model was trained on"""
+    """style of template captions: generic, or toy (which the toy model was trained on)"""
     classes_per_image: list[float] = field(default_factory=lambda: [0.6, 0.3, 0.1])
     """for template captions: weights of images with 1, 2, ... classes"""
     cooccurrence: str | None = None
-    """for template captions: a file that says which classes go together; a table, or COCO's instances"""
+    """for template captions: a file that says which classes appear together: a table, or COCO's instances"""
     fill: str = "template"
-    """for classes that the source has too few captions of: reuse (those captions again, with other seeds), template
+    """for classes with too few captions in the source: reuse (the same captions again, with other seeds), template
     (template captions), none"""
     path: str | None = None
-    """the file of prompts=file, or the folder of images of prompts=images"""
+    """the file for prompts=file, or the folder of images for prompts=images"""
     data_root: str | None = None
-    """the folder of COCO or VOC for prompts=coco and prompts=voc"""
+    """the COCO or VOC folder, for prompts=coco and prompts=voc"""
     split: str | None = None
-    """the split of that data: train2017, ...; for VOC train, trainval, ... or Main/trainval (all 11,540 images with
-    boxes)"""
+    """the split of data_root: for COCO train2017, ...; for VOC train, trainval, ... or Main/trainval (all 11,540 images
+    with boxes)"""
     captioner: CaptionerSettings = field(default_factory=CaptionerSettings)
     writer: LanguageModelSettings = field(default_factory=LanguageModelSettings)
 
@@ -142,9 +142,9 @@ class LoraSettings:
     """Weights that adapt the model (LoRA)."""
 
     path: str | None = None
-    """a hub id, a folder or a .safetensors file, as diffusers' load_lora_weights takes it; null: none"""
+    """a hub id, a folder or a .safetensors file, as for diffusers' load_lora_weights; null: none"""
     file: str | None = None
-    """the file's name, where a hub repository or a folder has several"""
+    """the file's name, if the hub repository or the folder has several"""
     scale: float = 1.0
     """how strongly it changes the model; 0: not at all"""
 
@@ -160,26 +160,27 @@ class ModelSettings:
     path: str = "toy"
     """a hub id, a pipeline folder, or toy for the small model that comes with the package"""
     revision: str | None = None
-    """a branch, tag or commit of the hub's repository"""
+    """branch, tag or commit of the hub repository"""
     dtype: str = "float32"
     """float32, bfloat16, float16"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     transformer: str | None = None
-    """another transformer for SD3, Flux or Z-Image, perhaps quantised: a hub id, a folder or a file; null: its own"""
+    """another transformer for SD3, Flux or Z-Image, perhaps quantised: a hub id, a folder or a file; null: the
+    model's own"""
     lora: LoraSettings = field(default_factory=LoraSettings)
     """weights that adapt the model"""
     variant: str | None = None
-    """which of the model's weight files, e.g. fp16; null: fp16 where dtype=float16 and there are such, else the plain
-    ones"""
+    """which of the model's weight files, e.g. fp16; null: fp16 if dtype=float16 and the model has such files, otherwise
+    those without a variant"""
     cpu_offload: bool = False
-    """true: each part of the model is on the GPU only while it works; slower, for a GPU with little memory"""
+    """true: keep each part of the model on the GPU only while it runs; slower, for a GPU with little memory"""
     vae_slicing: bool = False
-    """true: the images of a batch are decoded one by one; less memory"""
+    """true: decode the images of a batch one by one; takes less memory"""
     vae_tiling: bool = False
-    """true: images are decoded in tiles; less memory for large images, whose pixels change a little"""
+    """true: decode images in tiles; takes less memory for large images, whose pixels change a little"""
     channels_last: bool = False
-    """true: convolutions work on channels-last memory, which is faster on some GPUs"""
+    """true: run convolutions in the channels-last memory format, which is faster on some GPUs"""
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", self.path, "name a hub id or a pipeline folder")
@@ -188,18 +189,18 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How images are sampled; names as in diffusers. The defaults are the paper's released settings."""
+    """How images are sampled; named as in diffusers. The defaults are the paper's released settings."""
 
     num_inference_steps: int = 100
-    """more are slower and, up to a point, better"""
+    """denoising steps; more are slower and, up to a point, better"""
     guidance_scale: float = 7.5
     """how closely images follow their prompt"""
     scheduler: str | None = None
-    """ddim, pndm, dpmsolver++, ...; null keeps the model's"""
+    """ddim, pndm, dpmsolver++, ...; null: the model's own"""
     negative_prompt: str = ""
     """what images should not look like"""
     image_size: list[int] | None = None
-    """height and width in pixels, e.g. [384,512]; null: what the model was trained for"""
+    """height and width in pixels, e.g. [384,512]; null: the size that the model was trained for"""
 
     def __post_init__(self) -> None:
         steps = self.num_inference_steps
@@ -217,29 +218,28 @@ class SamplerSettings:
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """Which attention makes the masks (arXiv 2309.14303)."""
+    """Which attention the masks are made from (arXiv 2309.14303)."""
 
     self_resolution: int | None = None
-    """side of the self-attention map; null: half of the latent's side (32 for images of 512), or the nearest that the
+    """side of the self-attention map; null: half the latent's side (32 for images of 512), or the nearest that the
     model has"""
     cross_resolution: int | None = None
     """side of the cross-attention map; null: a quarter of the latent's side, at least 16, or the nearest that the
     model has"""
     aggregation: str = "mean"
-    """how heads and layers are combined: mean (the paper's); weighted: heads by what each contributes to the output at
-    each position; weighted_layers: layers as well, by the likeness of their self-attention to that of the model's
-    features (arXiv 2603.06178)"""
+    """how heads and layers are combined: mean (as in the paper); weighted: heads weighted by their contribution to the
+    output at each position; weighted_layers: layers weighted as well, by the similarity of their self-attention to that
+    of the model's features (arXiv 2603.06178)"""
     class_prompt: str | None = None
     """where class words are read: own, in a separate text that the image never sees; appended, in the prompt; null:
-    own for UNets (the paper's), appended for transformers. For own, SD3 and Flux run every block up to the
+    own for UNets (as in the paper), appended for transformers. With own, SD3 and Flux run every block up to the
     last recorded one twice; Z-Image supports only appended"""
     blocks: list[int] | None = None
-    """of a transformer (SD3, Flux, Z-Image): the numbers of the blocks that are recorded; null: those known to localise
-    best"""
+    """transformers (SD3, Flux, Z-Image): the numbers of the blocks to record; null: those known to localise best"""
     steps: list[float] | None = None
-    """which share of the sampler's steps is recorded, e.g. [0.5,0.75]: 0 is the noise, 1 the image; null: all"""
+    """which part of the sampler's steps to record, e.g. [0.5,0.75]: 0 is the noise, 1 the image; null: all"""
     power: int = 4
-    """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses cross-attention alone"""
+    """exponent tau of the self-attention matrix: how far it spreads a class's evidence; 0 uses only cross-attention"""
 
     def __post_init__(self) -> None:
         for name in ("self_resolution", "cross_resolution"):
@@ -265,12 +265,12 @@ class AttentionSettings:
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """How scores become labels (arXiv 2309.14303; its released values are the defaults)."""
+    """How scores become labels (arXiv 2309.14303; the defaults are its released values)."""
 
     threshold: float = 0.6
-    """a pixel is its best class where that class's score is at least this"""
+    """a pixel gets its best class if that class's score is at least this"""
     uncertainty_threshold: float = 0.5
-    """a pixel is background where all scores are below this; in between it is ignored"""
+    """a pixel is background if all its scores are below this; in between, it is ignored"""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "uncertainty_threshold"):
@@ -291,48 +291,48 @@ class GenerateSettings:
     output_dir: str
     """the dataset folder; a stopped run resumes in it"""
     num_images: int | None
-    """number of images in the folder (a larger number later adds to it); null: each caption of the source once, with
-    prompts=voc, coco and images in another order, so that no number can follow it in that folder. A plan is used whole,
-    unless a smaller number is given"""
+    """number of images in the folder (a larger number later adds to it); null: each caption of the source once. With
+    prompts=voc, coco and images, null gives another order, so a folder started with it cannot be given a number later.
+    A plan is used whole, unless a smaller number is given"""
     seed: int
-    """another seed, other images; each sample's seed follows from it and the sample's id"""
+    """another seed gives other images; each sample's seed is derived from it and the sample's id"""
     batch_size: int
-    """images sampled at once; changes nothing but rounding"""
+    """images sampled at once; affects only rounding"""
     dry_run: bool = False
-    """true: write the plan and its report, and make no image"""
+    """true: write the plan and its report, but make no images"""
     compare_with: str | None = None
-    """dry_run=true: another plan (a folder, or a file of captions) whose variety is printed beside this one's"""
+    """dry_run=true: another plan (a folder or a file of captions) whose variety is printed next to this one's"""
     shard: str | None = None
     """i/N, i from 0: one of N processes that make one folder; set automatically under torchrun, accelerate and srun"""
     verify: bool = False
-    """true: compare every file of output_dir with its manifest, and make nothing; output_dir is all it needs"""
+    """true: compare every file of output_dir with its manifest and make nothing; needs only output_dir"""
     repair: bool = False
-    """true: verify, and make again what is missing or damaged"""
+    """true: verify, and regenerate what is missing or damaged"""
     keep_evidence: bool = True
-    """true: keep the evidence of each class beside the masks (evidence/, 8 KiB a class of 32 x 32 maps), for remask"""
+    """true: keep each class's evidence next to the masks (evidence/, 8 KiB per class with 32 x 32 maps), for remask"""
     remask: str | None = None
-    """a finished folder: make output_dir from its images and its evidence with another attention.power (0, 1, 2 or 4),
-    mask.threshold or mask.uncertainty_threshold, without sampling; its other settings are taken over"""
+    """a finished folder: make output_dir from its images and evidence with another attention.power (0, 1, 2 or 4),
+    mask.threshold or mask.uncertainty_threshold, without sampling; all other settings are those of that folder"""
     strict: bool = False
-    """true: refuse to resume with other versions of the libraries or another device than the folder was begun with"""
+    """true: refuse to resume with library versions or a device other than those that the folder was started with"""
     vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
     """the classes"""
     prompts: PromptSettings = field(default_factory=PromptSettings)
-    """where captions come from: template writes them from the class words, llm has a language
-    model do so; coco and voc take the images of a split with
-    the classes of their annotations, and COCO's captions or BLIP's; images captions a folder with BLIP and finds the
-    classes in the captions; file reads captions (JSON), or a prompts.jsonl, to repeat its run"""
+    """where captions come from: template writes them from the class words; llm has a language model write them; coco
+    and voc take the images of a split, with the classes of their annotations and COCO's captions or, for voc, BLIP's;
+    images captions a folder with BLIP and finds the classes in the captions; file reads captions (JSON), or a
+    prompts.jsonl to repeat its run"""
     model: ModelSettings = field(default_factory=ModelSettings)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     mask: MaskSettings = field(default_factory=MaskSettings)
     writer: str = "voc"
-    """layout of the dataset folder: voc; coco adds COCO's files to it when the folder is complete"""
+    """layout of the dataset folder: voc; coco adds COCO's files to it once the folder is complete"""
     coco_components: bool = False
-    """writer=coco: true makes a segment of each connected component, not of each class in an image"""
+    """writer=coco: true writes one segment per connected component, not one per class in an image"""
     splits: dict[str, float] | None = None
-    """shares of the splits, e.g. '{train: 0.9, val: 0.1}'; null: all are train. The caption decides: a folder that
-    grows moves no sample, and samples of one caption are in one split"""
+    """shares of the splits, e.g. '{train: 0.9, val: 0.1}'; null: all samples are train. A sample's split depends only
+    on its caption: no sample moves when the folder grows, and samples with the same caption are in the same split"""
 
     def __post_init__(self) -> None:
         number = self.num_images

@@ -1,4 +1,4 @@
-"""How a segmentor looks at a test image: the protocol that a figure depends on."""
+"""How a segmentor sees a test image: the protocol that a reported figure depends on."""
 
 import re
 from dataclasses import dataclass
@@ -7,37 +7,37 @@ from typing import Any
 from dataset_diffusion.settings.checks import one_of, require
 
 OWN_SIZE = "own"
-"""The `test_scale` that leaves images as they are."""
+"""The `test_scale` that leaves images unscaled."""
 TRAINED = "trained"
-"""The setting of `dd-eval` that stands for the one that the segmentor was trained with."""
+"""The value that makes `dd-eval` use the setting that the segmentor was trained with."""
 TEST_MODES = ("whole", "slide")
 SLIDE_OVERLAP = 1 / 3
-"""The least share of a window that the next one covers again (mmsegmentation's 513 of 769, 341 of 512)."""
+"""The smallest share of a window that the next one overlaps (mmsegmentation's strides: 513 of 769, 341 of 512)."""
 
 
 @dataclass(frozen=True)
 class TestProtocol:
-    """The size of test images, and whether a network sees each of them whole.
+    """The size of test images, and whether the network sees each of them whole.
 
-    `scale` is (longer side, shorter side) in pixels: an image is resized, its proportions kept, to the largest size
-    that fits in it, either way round; None leaves it as it is. The scores are resized back before a label is chosen.
+    `scale` is (longer side, shorter side) in pixels: an image is resized, keeping its proportions, to the largest size
+    that fits, in either orientation; None leaves it unchanged. The scores are resized back before a label is chosen.
     `mode` is "whole", or "slide": overlapping windows of `window` x `window` pixels, whose scores are averaged.
     """
 
-    __test__ = False  # for pytest, which takes the name for that of a test
+    __test__ = False  # because of its name, pytest would take it for a test class
 
     scale: tuple[int, int] | None = None
     mode: str = "whole"
     window: int = 512
 
     def describe(self) -> dict[str, Any]:
-        """For a record: plain values."""
+        """The protocol as plain values, for a record."""
         windows = {"window": self.window, "stride": self.stride} if self.mode == "slide" else {}
         return {"test_scale": OWN_SIZE if self.scale is None else list(self.scale), "test_mode": self.mode, **windows}
 
     @property
     def stride(self) -> int:
-        """From one window to the next, in pixels."""
+        """The distance from one window to the next, in pixels."""
         return max(1, round(self.window * (1 - SLIDE_OVERLAP)))
 
 
@@ -57,7 +57,7 @@ def parse_scale(text: str) -> tuple[int, int] | None:
 
 
 def require_protocol(test_scale: str, test_mode: str, *others: str) -> None:
-    """Check the two settings; each may also be one of `others`."""
+    """Check the two settings; each can also be one of `others`."""
     if test_scale not in others:
         parse_scale(test_scale)
     require(test_mode in (*TEST_MODES, *others), "test_mode", test_mode, one_of((*TEST_MODES, *others)))

@@ -1,6 +1,6 @@
-"""The settings of `dd-train`, checked when they are made.
+"""The settings of `dd-train`, checked when they are created.
 
-The docstring below a field is what `--help` says about it.
+`--help` shows the docstring below each field.
 """
 
 import math
@@ -12,37 +12,37 @@ from dataset_diffusion.settings.protocol import OWN_SIZE, TestProtocol, parse_sc
 DEPTHS = (18, 50, 101)
 SEGMENTOR_KINDS = ("deeplabv3", "mask2former", "mmseg")
 OUTPUT_STRIDES = (8, 16)
-"""Pixels of the image per position of the feature map that is classified."""
+"""Image pixels per position of the feature map that is classified."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 TOY_VALIDATION = "toy"
-"""The `val` that stands for held-out scenes of the toy world."""
+"""The value of `val` that stands for held-out scenes of the toy world."""
 USUAL_FOLDERS = {"voc": "data/voc", "coco": "data/coco"}
-"""Where `val=voc` and `val=coco` look."""
+"""The folders that `val=voc` and `val=coco` stand for."""
 GENERATED = "generated"
-"""The name of the folder `dataset_dir` among those that are trained on."""
+"""The name of `dataset_dir` among the training folders."""
 
 
 @dataclass(frozen=True)
 class SegmentorSettings:
-    """A DeepLabV3 or a Mask2Former with a ResNet, or what a config of mmsegmentation says."""
+    """A DeepLabV3 or a Mask2Former with a ResNet, or the network of an mmsegmentation config."""
 
     pretrained: str
-    """none, a file of weights of the backbone, open-mmlab://resnet101_v1c, or a hub id (timm/resnet50.a1_in1k); with
-    segmentor=mmseg also config: what the config names"""
+    """none, a file of backbone weights, open-mmlab://resnet101_v1c, or a hub id (timm/resnet50.a1_in1k); with
+    segmentor=mmseg also config: the weights that the config names"""
     kind: str = "deeplabv3"
     """deeplabv3, mask2former, mmseg"""
     config: str | None = None
     """mmseg: a config that mmsegmentation ships (segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512), or a .py file"""
     depth: int = 101
-    """that of the ResNet: 18, 50, 101"""
+    """depth of the ResNet: 18, 50, 101"""
     base_channels: int = 64
-    """width of the ResNet's first stage; half of the published 64 makes a quarter of the work"""
+    """width of the ResNet's first stage; half the published 64 takes a quarter of the computation"""
     aspp_dilations: list[int] = field(default_factory=lambda: [1, 12, 24, 36])
-    """deeplabv3: rates of the spatial pyramid, in positions of the feature map"""
+    """deeplabv3: dilation rates of the spatial pyramid, in positions of the feature map"""
     output_stride: int = 8
-    """deeplabv3: pixels per position of the feature map: 8, or 16 (faster)"""
+    """deeplabv3: image pixels per position of the feature map: 8, or 16 (faster)"""
     num_queries: int = 100
-    """mask2former: masks that it predicts"""
+    """mask2former: number of masks that it predicts"""
     hidden_dim: int = 256
     """mask2former: width of its decoders"""
     encoder_layers: int = 6
@@ -50,7 +50,7 @@ class SegmentorSettings:
     decoder_layers: int = 9
     """mask2former: layers of the transformer decoder"""
     num_points: int = 12544
-    """mask2former: points of an image that the loss looks at"""
+    """mask2former: points of an image at which the loss is computed"""
 
     def __post_init__(self) -> None:
         expand_home(self, "config", "pretrained")
@@ -79,14 +79,14 @@ class SegmentorSettings:
 
 @dataclass(frozen=True)
 class TrainingFolderSettings:
-    """One of the folders that are trained on."""
+    """One of the training folders."""
 
     root: str | None = None
-    """a folder that dd-generate made, PASCAL VOC's, COCO's, or one of their layout"""
+    """a folder made by dd-generate, PASCAL VOC, COCO, or a folder in their layout"""
     split: str = "train"
-    """which images; trainaug: VOC's with the masks of SegmentationClassAug"""
+    """which images; trainaug: VOC's, with the masks of SegmentationClassAug"""
     weight: float | None = None
-    """its share of the batches; null: what others leave, by numbers of images"""
+    """its share of the batches; null: what the others leave, shared in proportion to the numbers of images"""
     num_samples: int | None = None
     """use only this many of its images, drawn with the seed; null: all"""
     vocabulary: str | None = None
@@ -98,11 +98,11 @@ class TrainingFolderSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is trained on."""
+    """The training data."""
 
     train: dict[str, TrainingFolderSettings] = field(default_factory=dict)
-    """more folders, by names of your choice: data.train.real.root=data/voc data.train.real.weight=0.5; each has root,
-    split, weight (its share of the batches), num_samples and vocabulary"""
+    """more folders, under names of your choice: data.train.real.root=data/voc data.train.real.weight=0.5; each has
+    root, split, weight (its share of the batches), num_samples and vocabulary"""
 
 
 @dataclass(frozen=True)
@@ -110,69 +110,70 @@ class TrainSettings:
     """All settings of a `dd-train` run."""
 
     dataset_dir: str | None
-    """a folder that dd-generate made, called "generated" among those of data.train; null: those alone"""
+    """a folder made by dd-generate, called "generated" among the folders of data.train; null: only those folders"""
     work_dir: str
-    """takes checkpoints, logs and segmentor.pth"""
+    """folder for checkpoints, logs and segmentor.pth"""
     iterations: int
     """length of the training"""
     batch_size: int
-    """images of an iteration, over all processes: with torchrun and two GPUs, each takes half of them"""
+    """images per iteration, over all processes: with torchrun and two GPUs, each takes half of them"""
     crop_size: int
     """side of the squares that images are cropped to"""
     scale_range: list[float]
     """images are resized by a random factor in this range before they are cropped"""
     lr: float
-    """learning rate at the start (AdamW); it falls to 0 over the iterations (polynomial, exponent 0.9)"""
+    """initial learning rate (AdamW); it falls to 0 over the iterations (polynomial, exponent 0.9)"""
     backbone_lr_mult: float
     """the backbone's learning rate, as a factor of lr"""
     weight_decay: float
-    """AdamW's"""
+    """weight decay of AdamW"""
     clip_norm: float
     """gradients are clipped to this norm"""
     ema_horizon: float
     """weights are averaged exponentially over this share of the run"""
     avg_non_ignore: bool
-    """false: the loss is divided by all pixels of a batch, as in mmsegmentation and the paper; true: by its labelled
-    pixels alone"""
+    """false: the loss is divided by all pixels of a batch, as in mmsegmentation and the paper; true: only by its
+    labelled pixels"""
     precision: str
     """float32; bfloat16 is up to twice as fast; auto: bfloat16 where it is faster"""
     checkpoint_interval: int
     """iterations between checkpoints"""
     num_workers: int
-    """processes that load images, for each process that trains; 0: none"""
+    """processes that load images, per training process; 0: none"""
     segmentor: SegmentorSettings
     """the network"""
     copy_paste: float = 0.0
-    """share of the images over which the objects of another one of their folder are pasted (arXiv 2012.07177)"""
+    """share of images onto which the objects of another image of their folder are pasted (arXiv 2012.07177)"""
     accumulation_steps: int = 1
-    """each process splits its images of an iteration into this many parts, run one after the other: less memory"""
+    """each process splits its images of an iteration into this many parts and runs them in turn; takes less memory"""
     compile: bool = False
-    """true: torch.compile the network: minutes at the start, faster iterations after; it needs a C++ compiler"""
+    """true: torch.compile the network; takes minutes at the start, then iterations are faster; needs a C++ compiler"""
     seed: int = 0
-    """another seed, other random numbers"""
+    """another seed gives other random numbers"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1"""
     resume: bool = False
     """true: resume the training in work_dir"""
     data: DataSettings = field(default_factory=DataSettings)
-    """what is trained on, beside dataset_dir"""
+    """training data in addition to dataset_dir"""
     cache_dir: str = "runs/cache"
-    """keeps what is made once from a dataset: COCO's semantic masks"""
+    """folder for data that is derived once from a dataset: COCO's semantic masks"""
     val: str | None = None
-    """a folder, voc (in data/voc), coco (in data/coco), or toy (held-out scenes of the toy world): export the weights
-    of the best mIoU; null: no validation, export the last"""
+    """validate on a folder, voc (in data/voc), coco (in data/coco), or toy (held-out scenes of the toy world), and
+    export the weights with the best mIoU; null: no validation, export the last weights"""
     val_split: str = "val"
-    """the split of val"""
+    """the split of val to validate on"""
     val_interval: int = 1000
     """iterations between validations"""
     test_scale: str = OWN_SIZE
-    """test images are fitted into LONGERxSHORTER, e.g. 2048x512, their proportions kept; own: they stay as they are"""
+    """test images are fitted into LONGERxSHORTER, e.g. 2048x512, keeping their proportions; own: images keep their
+    size"""
     test_mode: str = "whole"
-    """slide: large test images are seen in overlapping windows of crop_size"""
+    """slide: large test images are processed in overlapping windows of crop_size"""
     self_training: bool = False
-    """true: train, label the images anew with the result, train again"""
+    """true: train, relabel the images with the trained segmentor, train again"""
     self_training_threshold: float = 0.5
-    """a pixel stays ignored where the first segmentor gives its label a lower probability"""
+    """a pixel is ignored if the first segmentor gives its label a lower probability"""
 
     def __post_init__(self) -> None:
         expand_home(self, "dataset_dir", "work_dir", "cache_dir", "val")
@@ -188,7 +189,7 @@ class TrainSettings:
         for name in ("backbone_lr_mult", "weight_decay", "num_workers", "seed"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "must be 0 or more")
-        # Below one position of the feature map in each direction, batch normalisation has nothing to average.
+        # With less than one feature-map position in each direction, batch normalisation has nothing to average.
         require(self.crop_size >= 32, "crop_size", self.crop_size, "must be 32 or more")
         scales = self.scale_range
         require(
@@ -208,17 +209,17 @@ class TrainSettings:
 
     @property
     def protocol(self) -> TestProtocol:
-        """How the network sees an image that it is tested on. A window has the size of a training crop."""
+        """How the network sees a test image. A window has the size of a training crop."""
         return TestProtocol(parse_scale(self.test_scale), self.test_mode, self.crop_size)
 
     def images_per_process(self, num_processes: int) -> int:
-        """Each process's images of an iteration. Raises InputError where `batch_size` does not divide."""
+        """Each process's images per iteration. Raises InputError if `batch_size` does not divide evenly."""
         parts = num_processes * self.accumulation_steps
         processes = "1 process" if num_processes == 1 else f"{num_processes} processes"
         what = f"{processes} with accumulation_steps={self.accumulation_steps}"
         batch = self.batch_size
         require(batch % parts == 0, "batch_size", batch, f"must be a multiple of {parts}, for {what}")
-        # The image-level branch of DeepLabV3's pyramid normalises over the batch alone.
+        # The image-level branch of DeepLabV3's pyramid normalises only over the batch.
         require(
             batch // parts >= 2,
             "batch_size",
@@ -228,7 +229,7 @@ class TrainSettings:
         return batch // num_processes
 
     def folders(self) -> dict[str, TrainingFolderSettings]:
-        """All folders that are trained on, by name; each has a root."""
+        """All training folders by name; each has a root."""
         folders = self.data.train
         if self.dataset_dir:
             generated = replace(folders.get(GENERATED, TrainingFolderSettings()), root=self.dataset_dir)
@@ -236,7 +237,7 @@ class TrainSettings:
         return folders
 
     def root_setting(self, name: str) -> str:
-        """The setting that names the root of a folder."""
+        """The name of the setting that gives a folder's root."""
         return "dataset_dir" if name == GENERATED and self.dataset_dir else f"data.train.{name}.root"
 
     def _require_folders(self) -> None:

@@ -14,12 +14,12 @@ from dataset_diffusion.dataset.description import flatten
 from dataset_diffusion.files import write_atomically
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-"""The hub's names of sizes, each with its upper end."""
+"""The hub's size categories, each with its upper bound."""
 
 
 @dataclass
 class Counts:
-    """Of a split: samples, samples that were asked to show each class, bytes of images and masks."""
+    """A split's samples, the samples that were asked to show each class, and the bytes of images and masks."""
 
     num_samples: int
     per_class: Counter[str]

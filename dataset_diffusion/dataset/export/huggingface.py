@@ -1,7 +1,7 @@
 """Parquet files with Image columns, id2label.json and a data card: a folder that `datasets.load_dataset` reads.
 
 A row has id, image, label (the mask: a palette PNG of the labels, 255 ignored), caption, classes (names) and record
-(JSON: the sample's line of the manifest, and its position there).
+(JSON: the sample's line of the manifest, and its position in the manifest).
 """
 
 import json
@@ -20,7 +20,7 @@ from dataset_diffusion.dataset.source import StoredSample
 from dataset_diffusion.files import encode_json, explaining_write_errors, write_atomically
 
 ROWS_PER_GROUP = 100
-"""Rows that a reader has to fetch at once; the hub's viewer asks for about as many."""
+"""Rows that a reader has to fetch at once; the hub's viewer requests about this many."""
 BYTES_PER_MB = 1_000_000
 IMAGE_COLUMNS = ("image", "label")
 
@@ -51,7 +51,7 @@ def _row(sample: StoredSample) -> dict[str, Any]:
         "label": {"bytes": mask, "path": f"{record.id}.png"},
         "caption": record.caption,
         "classes": [entry.name for entry in record.classes],
-        # The rows of a split do not tell where its samples stand among those of the others.
+        # A split's rows do not show where its samples stand among those of the other splits.
         "record": json.dumps({**asdict(record), "position": sample.position}, ensure_ascii=False),
     }
 
@@ -65,7 +65,7 @@ def _counted(rows: Iterator[dict[str, Any]], counts: "Counts") -> Iterator[dict[
 
 
 def _write_shards(folder: Path, split: str, rows: Iterator[dict[str, Any]], limit: int) -> None:
-    # Both come with an extra.
+    # Both are installed by an extra.
     from datasets import Features, Image, List, Value
     from pyarrow import Table
     from pyarrow.parquet import ParquetWriter

@@ -1,4 +1,4 @@
-"""What every export is given, and steps that several of them share."""
+"""What every exporter is given, and steps that several of them share."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ExportJob:
-    """`source` goes to `output_dir`, which is empty; `splits` gives the source's split for each written one.
+    """An export of `source` to the empty folder `output_dir`; `splits` gives the source's split for each one to write.
 
-    `on_sample` is to be called once for each sample that is written.
+    `on_sample` must be called once for each sample that is written.
     """
 
     source: Source
@@ -35,7 +35,7 @@ class ExportJob:
         return labels_of(self.source.path, self.source.description)
 
     def converted(self, split: str, convert: Callable[[StoredSample], Result]) -> Iterator[Result]:
-        """What `convert` makes of each sample of a written split, in order, worked out on all processes."""
+        """What `convert` makes of each sample of a split to write, in order, computed in parallel."""
         for result in parallel_map(convert, self.source.samples(self.splits[split]), self.settings.num_workers):
             yield result
             self.on_sample()
@@ -45,7 +45,7 @@ class Exporter(Protocol):
     """Writes all splits of a job into its output folder."""
 
     def __call__(self, job: ExportJob) -> None:
-        """Write it."""
+        """Write the export."""
 
 
 def write_pictures(job: ExportJob, image_path: str, mask_path: str) -> None:

@@ -34,7 +34,7 @@ REMEDY = "fetch it again, or export it again"
 
 
 def open_source(path: Path) -> Source:
-    """The dataset in a folder, by what it holds. Raises InputError where that is nothing to export."""
+    """The dataset in a folder, in any format that can be read. Raises InputError if there is nothing to export."""
     description = require_description(path)
     kind = description.get("format")
     if kind == "huggingface":
@@ -47,11 +47,11 @@ def open_source(path: Path) -> Source:
 
 
 def each_once(source: Source, splits: Mapping[str, str]) -> Iterator[tuple[SampleRecord, list[str]]]:
-    """Each sample of the splits once, in the order of the whole dataset, and the names of the splits that it is in.
+    """Each sample of the splits once, in the order of the whole dataset, with the names of the splits that it is in.
 
     `splits` gives the source's split for each name. Raises InputError as `source.samples` does.
     """
-    # The samples of a split are in the order of their positions, so nothing has to be kept to merge the splits.
+    # A split's samples are in the order of their positions, so the splits can be merged without keeping any in memory.
     merged = heapq.merge(*(_of_split(source, *names) for names in splits.items()), key=_place)
     for _, group in groupby(merged, _place):
         entries = list(group)
@@ -84,7 +84,7 @@ class CocoSample:
 
 
 class CocoSource:
-    """A folder that `format=coco` wrote."""
+    """A folder written with `format=coco`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +126,7 @@ class ParquetSample:
 
 
 class ParquetSource:
-    """A folder that `format=huggingface` wrote."""
+    """A folder written with `format=huggingface`."""
 
     def __init__(self, path: Path) -> None:
         require_library("pyarrow", f"folder={path}")
@@ -137,7 +137,7 @@ class ParquetSource:
 
     def samples(self, split: str) -> Iterator[StoredSample]:
         """See Source."""
-        # Exports of older versions have no positions: theirs are the numbers of the rows, over all splits.
+        # Exports of older versions have no positions: the row numbers, over all splits, stand in for them.
         earlier = [file for name in self.splits[: self._index(split)] for file in self._files(name)]
         number = sum(map(_count_rows, earlier))
         for path in self._files(split):

@@ -1,4 +1,4 @@
-"""Write a finished dataset in the layout of another tool: whole or not at all."""
+"""Write a finished dataset, atomically, in the layout of another tool."""
 
 import shutil
 from collections import Counter
@@ -31,10 +31,10 @@ from dataset_diffusion.settings.export import ExportSettings
 
 
 def export(settings: ExportSettings, progress: bool = True) -> str:
-    """Write the export and return what there is to say about it.
+    """Write the export and return a summary of it.
 
-    The output folder appears when everything is in it. Raises InputError if the folder is not finished or a file of
-    it is damaged, if a split has no sample, if the output folder is not empty, or if a library is missing.
+    The output folder appears once everything is in it. Raises InputError if the source folder is not finished or one
+    of its files is damaged, if a split has no samples, if the output folder is not empty, or if a library is missing.
     """
     if settings.format == "huggingface":
         require_library("datasets", f"format={settings.format}")
@@ -62,7 +62,7 @@ def _export(source: Source, settings: ExportSettings, splits: dict[str, str], ou
         total = sum(in_split.values())
         with tqdm(total=total, unit="sample", desc=settings.format, disable=not progress, dynamic_ncols=True) as bar:
             _WRITERS[settings.format](ExportJob(source, unfinished, splits, settings, bar.update))
-        # What it says of the whole source would be wrong of an export of some splits.
+        # The source's counts and splits would be wrong for an export of some of its splits.
         names = sorted(splits, key=lambda name: name != TRAIN)
         written = {"format": settings.format, "splits": names, "counts": counts}
         description = {**source.description, **written}
@@ -77,7 +77,7 @@ def _export(source: Source, settings: ExportSettings, splits: dict[str, str], ou
 
 
 def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dict[str, Any]]:
-    """How many samples each split has, and the counts of dataset.json, where a sample of several splits counts once."""
+    """How many samples each split has, and the counts for dataset.json: a sample of several splits counts once."""
     in_split, per_class, total = Counter[str](), Counter[str](), 0
     for record, names in each_once(source, splits):
         in_split.update(names)
@@ -88,7 +88,7 @@ def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dic
 
 
 def _require_samples(source: Source, splits: Mapping[str, str], in_split: Counter[str]) -> None:
-    """Raise an InputError naming the splits without samples: some formats would list files that are not there."""
+    """Raise an InputError naming the splits without samples: some formats would list files that do not exist."""
     empty = ", ".join(split for name, split in splits.items() if not in_split[name])
     others = ", ".join(f"{name}: {split}" for name, split in splits.items() if in_split[name])
     if not others:

@@ -2,8 +2,8 @@
 
     images/<split>/<id>.jpg, masks/<split>/<id>.png (grey, 255 ignored), data.yaml
 
-data.yaml names the splits train, val and test. A dataset without val is validated on train, because Ultralytics trains
-on none without it.
+data.yaml names the splits train, val and test. A dataset without val is validated on train, because Ultralytics does
+not train without val.
 """
 
 import yaml

@@ -1,4 +1,4 @@
-"""A folder as dd-generate makes it, from any export that can be read back, or from some splits of another folder."""
+"""A folder like dd-generate's, from any export that can be read back, or from some splits of another folder."""
 
 from functools import partial
 
@@ -13,10 +13,10 @@ from dataset_diffusion.files import write_atomically, write_new
 
 
 def write_voc(job: ExportJob) -> None:
-    """JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt and manifest.jsonl.
+    """Write JPEGImages/, SegmentationClass/, ImageSets/Segmentation/<split>.txt and manifest.jsonl.
 
-    The manifest is in the source's order, not split after split: a split may have samples of another, and is later
-    read side by side with the manifest, which takes one order for all.
+    The manifest is in the source's order, not split after split: splits can share samples, and each split is later read
+    side by side with the manifest, which requires one order for all.
     """
     if TRAIN not in job.splits:
         raise InputError(f"splits: format=voc needs a split train, e.g. '{{train:{next(iter(job.splits.values()))}}}'")
@@ -29,7 +29,7 @@ def write_voc(job: ExportJob) -> None:
 
 
 def _write(folder: VocFolder, sample: StoredSample) -> str:
-    """Write a sample's files; returns its id."""
+    """Write a sample's files and return its id."""
     image, mask = sample.read()
     sample_id = sample.record.id
     write_new(folder.image_path(sample_id), image)

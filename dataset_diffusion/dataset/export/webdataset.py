@@ -18,7 +18,7 @@ Members = list[tuple[str, bytes]]
 
 
 def write_webdataset(job: ExportJob) -> None:
-    """Write tar files of `shard_mb` each, and classes.json, the names of the labels."""
+    """Write tar files of `shard_mb` each, and classes.json with the names of the labels."""
     for split in job.splits:
         with explaining_write_errors(job.output_dir):
             _write_shards(job.output_dir, split, job.converted(split, _members), job.settings.shard_mb * 1_000_000)
@@ -41,7 +41,7 @@ def _write_shards(output_dir: Path, split: str, samples: Iterator[Members], limi
 
 def _members(sample: StoredSample) -> Members:
     image, mask = sample.read()
-    # What follows the first full stop is the extension for WebDataset. No id has a "%": two ids never have one key.
+    # WebDataset takes all that follows the first full stop as the extension. No id has a "%", so no two share a key.
     key = sample.record.id.replace(".", "%2E")
     record = json.dumps(asdict(sample.record), ensure_ascii=False).encode()
     grey = encode_grey(decode_labels(mask, sample.record.id))

@@ -5,7 +5,7 @@ from html import escape
 
 
 def histogram(counts: Sequence[int], low: float, high: float, title: str, width: int = 100, height: int = 24) -> str:
-    """Bars of a histogram; hovering over one says what it counts."""
+    """Bars of a histogram; hovering over one shows what it counts."""
     most = max([*counts, 1])
     step = width / len(counts)
     size = (high - low) / len(counts)
@@ -20,10 +20,10 @@ def histogram(counts: Sequence[int], low: float, high: float, title: str, width:
 
 
 def bar(value: float, full: float) -> str:
-    """A bar that is `value / full` of its width."""
+    """A bar that is filled to `value / full` of its width."""
     return f'<span class="bar"><span style="width:{100 * value / full if full else 0:.1f}%"></span></span>'
 
 
 def _height(count: int, most: int, height: int) -> float:
-    # What is there is seen.
+    # Any count above 0 stays visible.
     return max(1.0, count / most * height) if count else 0.0

@@ -1,4 +1,4 @@
-"""Pictures in the report: thumbnails of samples, and maps of where in the image each class is."""
+"""Pictures in the report: thumbnails of samples, and maps of where each class is in the image."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from dataset_diffusion.images import read_label_mask
 THUMBNAIL_SIDE = 160
 MAP_SIDE = 24
 MAP_COLOURS = ((255, 255, 255), (72, 120, 168), (12, 34, 66))
-"""Of shares none, half of the largest, the largest."""
+"""The colours for a share of zero, half the largest share, and the largest share."""
 
 
 def draw_thumbnail(folder: VocFolder, sample_id: str, labels: Labels) -> str:
@@ -27,9 +27,9 @@ def draw_thumbnail(folder: VocFolder, sample_id: str, labels: Labels) -> str:
 
 
 def mean_maps(folder: VocFolder, sample_ids: Iterable[str], num_labels: int) -> np.ndarray:
-    """For each label the share of the masks that have it there: [num_labels, MAP_SIDE, MAP_SIDE] in [0, 1].
+    """For each label and place, the share of masks with that label there: [num_labels, MAP_SIDE, MAP_SIDE] in [0, 1].
 
-    Masks are scaled to a square. Files that cannot be read are left out: a report is also for damaged folders.
+    Masks are scaled to a square. Files that cannot be read are left out: damaged folders also get a report.
     """
     totals = np.zeros((num_labels, MAP_SIDE, MAP_SIDE))
     count = 0
@@ -47,7 +47,7 @@ def mean_maps(folder: VocFolder, sample_ids: Iterable[str], num_labels: int) -> 
 
 
 def draw_map(shares: np.ndarray) -> str:
-    """A data URI of a map [h, w] of shares, its largest value in the darkest colour."""
+    """A data URI of a map [h, w] of shares, with its largest value in the darkest colour."""
     highest = float(shares.max())
     places = shares / highest if highest else shares
     channels = [np.interp(places, (0, 0.5, 1), [colour[channel] for colour in MAP_COLOURS]) for channel in range(3)]
@@ -55,7 +55,7 @@ def draw_map(shares: np.ndarray) -> str:
 
 
 def data_uri(picture: np.ndarray, kind: str) -> str:
-    """A picture [H, W, 3] uint8 as a link that holds it."""
+    """A data URI that holds a picture [H, W, 3] uint8."""
     stream = io.BytesIO()
     options: Mapping[str, int] = {"quality": 80} if kind == "JPEG" else {}
     Image.fromarray(picture).save(stream, kind, **options)

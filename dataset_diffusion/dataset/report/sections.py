@@ -1,4 +1,4 @@
-"""The parts of report.html."""
+"""The sections of report.html."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from dataset_diffusion.dataset.source import Labels
 
 SHOWN_PAIRS = 20
 MATRIX_CLASSES = 30
-"""The most classes for which pairs are shown as a square of numbers."""
+"""The largest number of classes for which pairs are shown as a matrix."""
 SCORE_MEANINGS = {
     "confidence": "mean score of the pixels that have a class",
     "margin": "best class's score less the second best's, over the same pixels",
@@ -30,7 +30,7 @@ SCORE_MEANINGS = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a filtered split leaves out: samples, and how many of them for each reason."""
+    """How many samples a filtered split keeps and leaves out, and how many it leaves out for each reason."""
 
     split: str
     kept: int
@@ -56,7 +56,7 @@ def render_facts(statistics: Statistics) -> str:
 
 
 def render_classes(statistics: Statistics, labels: Labels, maps: np.ndarray) -> str:
-    """A row for each class: what was asked and what came."""
+    """A row for each class: what was asked for and what was found."""
     most_images = max(entry.asked for entry in statistics.classes)
     largest = max(entry.pixels for entry in statistics.classes)
     rows = "\n".join(
@@ -99,7 +99,7 @@ def render_pairs(statistics: Statistics) -> str:
 
 
 def _matrix(statistics: Statistics) -> str:
-    """A square of numbers: how often each two classes are asked for together."""
+    """A matrix: how often each pair of classes is asked for together."""
     names = [entry.name for entry in statistics.classes if entry.asked]
     if len(names) > MATRIX_CLASSES:
         return ""
@@ -125,7 +125,7 @@ def _cell(first: str, second: str, number: int, most: int) -> str:
 
 
 def render_scores(statistics: Statistics) -> str:
-    """Histogram, best and worst samples of each score."""
+    """Each score's histogram and its best and worst samples."""
     if not statistics.scores:
         return "<p>The samples of this folder have no scores: it was made by an older version.</p>"
     return "\n".join(
@@ -153,7 +153,7 @@ differ in at most 3 of 64 bits); dd-filter duplicates=true keeps the best of eac
 def render_splits(
     splits: Mapping[str, int], sources: Mapping[str, int], filters: Sequence[LeftOut], num_planned: int
 ) -> str:
-    """Sizes of the splits, where captions are from, and what filters left out and why."""
+    """Sizes of the splits, where captions come from, and what filters left out and why."""
     made = sum(splits.values())
     missing = f" of {num_planned:,} that were planned" if num_planned > made else ""
     both = f"<div>{_counts('Split', splits)}</div><div>{_counts('Captions from', sources)}</div>"
@@ -175,7 +175,7 @@ def _counts(what: str, counts: Mapping[str, int]) -> str:
 
 
 def render_samples(statistics: Statistics, number: int) -> str:
-    """The gallery, of `number` samples, and what it can be filtered by."""
+    """The gallery of `number` samples, and the controls that filter it."""
     classes = "".join(f"<option>{escape(entry.name)}</option>" for entry in statistics.classes if entry.asked)
     scores = "".join(f"<option>{name}</option>" for name in statistics.scores or ["ignored"])
     which = (

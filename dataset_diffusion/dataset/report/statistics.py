@@ -1,4 +1,4 @@
-"""What a dataset's records say of it, counted in one pass; of each sample no more than 8 bytes are kept."""
+"""Statistics of a dataset's records, counted in one pass; no more than 8 bytes per sample are kept."""
 
 import heapq
 from array import array
@@ -16,14 +16,14 @@ from dataset_diffusion.settings.filter import HIGH_IS_GOOD, SCORES
 
 BINS = 20
 RANGES = {"edges": (-1.0, 1.0), "components": (0.0, 40.0)}
-"""What the histograms of scores span, where it is not [0, 1]; what lies outside is in the last bin."""
+"""The ranges of score histograms that do not span [0, 1]; larger values are counted in the last bin."""
 EXTREMES = 6
-"""Samples that are shown of the best and of the worst."""
+"""How many of the best, and of the worst, samples are shown."""
 
 
 @dataclass
 class Histogram:
-    """Counts of `BINS` equal bins between `low` and `high`; values outside are in the first or last."""
+    """Counts in `BINS` equal bins between `low` and `high`; values outside are counted in the first or last bin."""
 
     low: float = 0.0
     high: float = 1.0
@@ -37,10 +37,10 @@ class Histogram:
 
 @dataclass
 class ClassStatistics:
-    """Of a class: `asked` samples have it in their prompt, `found` have at least a pixel of it.
+    """A class's statistics: `asked` samples have it in their prompt, and `found` of them have at least one pixel of it.
 
-    `pixels` are its share of all pixels, and `confidence` the mean score of them (None of none); `areas` counts its
-    share of each image it is found in, `confidences` its confidence there.
+    `pixels` is its share of all pixels, and `confidence` their mean score (None if there are none). `areas` is the
+    histogram of its share of each image it is found in, and `confidences` the histogram of its confidence there.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ClassStatistics:
 
 @dataclass
 class Statistics:
-    """What is counted over all samples. Shares in [0, 1]; `pairs` are how often two classes are asked for together."""
+    """Statistics over all samples. Shares are in [0, 1]; `pairs` says how often two classes are asked for together."""
 
     num_samples: int
     classes: list[ClassStatistics]
@@ -76,7 +76,7 @@ class _Extremes:
         self._heap: list[tuple[float, int, SampleRecord]] = []
 
     def add(self, key: float, position: int, record: SampleRecord) -> None:
-        # Of equal keys the earlier sample: `-position` also keeps records from being compared.
+        # Among equal keys, the earlier sample wins; `-position` also keeps records from being compared.
         entry = (key, -position, record)
         if len(self._heap) < EXTREMES:
             heapq.heappush(self._heap, entry)
@@ -88,7 +88,7 @@ class _Extremes:
 
 
 def collect_statistics(records: Iterable[SampleRecord], labels: Labels) -> Statistics:
-    """Count what the records say. All images of a folder have one size, so shares of pixels can be averaged."""
+    """Collect the statistics. All images of a folder have the same size, so shares of pixels can be averaged."""
     classes = [ClassStatistics(name) for name in labels.names[1:]]
     weighted = [0.0] * len(classes)
     asked_pairs: Counter[tuple[int, int]] = Counter()
@@ -148,7 +148,7 @@ def collect_statistics(records: Iterable[SampleRecord], labels: Labels) -> Stati
 
 
 def scores_if_any(record: SampleRecord) -> dict[str, float]:
-    """The scores of a sample, by the names of `SCORES`; of a folder of an older version, its ignored share alone."""
+    """A sample's scores, by the names in `SCORES`; only its ignored share if an older version made the folder."""
     if record.quality is None:
         return {"ignored": record.ignored}
     return {name: record.ignored if name == "ignored" else getattr(record.quality, name) for name in SCORES}

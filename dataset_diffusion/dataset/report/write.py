@@ -1,4 +1,4 @@
-"""`report.html`, a dataset in one file that opens anywhere and links to nothing, and its figures in `report.json`."""
+"""`report.html`, a dataset in one self-contained file that opens anywhere, and its figures in `report.json`."""
 
 import base64
 import hashlib
@@ -33,9 +33,9 @@ from dataset_diffusion.files import encode_json, write_atomically
 REPORT_FILE = "report.html"
 REPORT_JSON_FILE = "report.json"
 GALLERY_SAMPLES = 240
-"""Samples whose thumbnails are in the report, evenly spread over the dataset: a few megabytes for any number."""
+"""Samples shown as thumbnails, evenly spread over the dataset: a few megabytes, however large the dataset is."""
 MAP_SAMPLES = 2000
-"""Masks that the maps of where classes are are made from."""
+"""At most this many masks go into the maps of where each class is."""
 SHOWN_GROUPS = 12
 SHOWN_OF_GROUP = 6
 
@@ -43,7 +43,7 @@ SHOWN_OF_GROUP = 6
 def write_report(path: Path) -> None:
     """Write report.html and report.json of a folder whose samples, manifest and dataset.json are all written.
 
-    Memory does not grow with the number of samples, but for 8 bytes each.
+    Memory use does not grow with the number of samples, except for 8 bytes each.
     """
     description = require_description(path)
     labels = labels_of(path, description)
@@ -110,9 +110,9 @@ def _map_ids(path: Path, count: int) -> Iterable[str]:
 
 def _count_splits(folder: VocFolder, description: Mapping[str, Any]) -> dict[str, int]:
     if names := description.get("splits"):
-        # An export: its splits are those that were chosen, whatever the captions.
+        # An export: its splits are those that were chosen for it, whatever the captions say.
         return {name: _count_lines(folder.split_file.with_name(f"{name}.txt")) for name in names}
-    # A folder of dd-generate: its split files are written last of all, after this.
+    # A folder of dd-generate: its split files are written last of all, after the report.
     shares = shares_of(description)
     counts = Counter(split_of(record.caption, shares) for record in Manifest(folder.path).stream())
     return {name: counts[name] for name in shares}
@@ -161,7 +161,7 @@ def _render(
     here = Path(__file__).parent
     script = (here / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # In a script element only "</script" and "<!--" end or change it: without "<" neither is there.
+    # Only "</script" and "<!--" can end or change a script element: without "<", neither occurs.
     data = json.dumps({"samples": samples}, ensure_ascii=False).replace("<", "\\u003c")
     model = description["model"]
     return Template((here / "template.html").read_text(encoding="utf-8")).substitute(
