@@ -157,7 +157,7 @@ def checkpoint_iterations(folder: Path) -> dict[int, Path]:
 def to_plain(value: Any) -> Any:
     """The same value with NumPy scalars as Python numbers and mappings as dicts. Raises TypeError for other kinds.
 
-    A checkpoint of such values can be read with `weights_only=True` and without exceptions to it.
+    A checkpoint of such values can be read with `weights_only=True`, without allowing any more types.
     """
     if isinstance(value, Tensor | str | bool | int | float) or value is None:
         # bool and float subclasses (np.float64 is a float) become what they derive from.

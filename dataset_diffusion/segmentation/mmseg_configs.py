@@ -262,7 +262,7 @@ def _strip_pretrained(model: Node) -> Published | None:
 
 def _fit_heads(model: Node, num_labels: int, avg_non_ignore: bool) -> None:
     for node in _nodes(model):
-        # Only several GPUs need synchronised layers; they get them back when the model is built.
+        # Only runs on several GPUs need synchronised layers; they get them back when the model is built.
         if node.get("type") == "SyncBN":
             node["type"] = "BN"
     for head in _heads(model):

@@ -214,7 +214,7 @@ class Study:
         return self._thresholds[key]
 
     def _measure_segmentors(self, seeds: Mapping[Variant, int], figures: Figures) -> None:
-        """Train each variant with the seeds 0, 1, ..., as many as `seeds` says, and test it."""
+        """Train and test each variant with the seeds 0, 1, ...; `seeds` holds each variant's number of them."""
         jobs = list(self._plan_jobs(seeds))
         if not jobs:
             return
