@@ -83,7 +83,7 @@ def segmentor_config(
     """
     # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads narrower in proportion.
     width = architecture.base_channels * (1 if architecture.depth < 50 else 4)
-    # Stages without stride are dilated instead.
+    # Stages that lose their stride are dilated instead.
     strides, dilations = (
         ((1, 2, 1, 1), (1, 1, 2, 4)) if architecture.output_stride == 8 else ((1, 2, 2, 1), (1, 1, 1, 2))
     )
