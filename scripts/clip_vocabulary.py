@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 NUM_MERGES = 48_894
-"""The file lists more; CLIP's 49,408 tokens are 2 x 256 characters, these merges, and the start and end tokens."""
+"""The file lists more. CLIP's 49,408 tokens are 2 x 256 characters, these merges, and the start and end tokens."""
 
 
 def clip_tokenizer(bpe_path: str | Path, model_max_length: int = 77) -> "CLIPTokenizer":
-    """The tokenizer of Stable Diffusion 1.x (SD 2.x: the same but for its padding token).
+    """The tokenizer of Stable Diffusion 1.x (and of SD 2.x, except for its padding token).
 
     `bpe_path` is `bpe_simple_vocab_16e6.txt.gz`, published with CLIP (github.com/openai/CLIP, MIT) and in the PyPI
-    package `open_clip_torch`. Token ids are those of the published models: start 49406, end (and padding) 49407.
+    package `open_clip_torch`. Token ids match the published models: start 49406, end (and padding) 49407.
     Raises InputError if the file is not that list.
     """
     return byte_level_tokenizer(_read_merges(Path(bpe_path)), model_max_length)
@@ -28,7 +28,7 @@ def byte_level_tokenizer(merges: list[tuple[str, str]], model_max_length: int) -
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    # Printable bytes stand for themselves and the others for the characters from 256 on: this is CLIP's order.
+    # Printable bytes map to themselves and the others to the characters from 256 on: this is CLIP's order.
     characters = sorted(ByteLevel.alphabet())
     tokens = [
         *characters,
@@ -42,7 +42,7 @@ def byte_level_tokenizer(merges: list[tuple[str, str]], model_max_length: int) -
 
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
-    """The pairs of the file's lines 1 to NUM_MERGES (line 0 is a version)."""
+    """The pairs on lines 1 to NUM_MERGES of the file (line 0 is a version)."""
     try:
         with gzip.open(path, mode="rt", encoding="utf-8") as file:
             lines = file.read().split("\n")

@@ -1,12 +1,12 @@
-"""The first thing to run on a new machine or with a new model: twenty images, and whether all is as it should be.
+"""The first thing to run on a new machine or with a new model: makes twenty images and checks that everything works.
 
     python -m scripts.first_hour experiment=voc
     python -m scripts.first_hour experiment=voc model.path=DIR output_dir=datasets/first_hour batch_size=8
 
-Settings are those of dd-generate; without any it runs the toy model. It makes 20 images of the vocabulary with their
+It takes dd-generate's settings; without any it runs the toy model. It makes 20 images of the vocabulary with their
 masks in output_dir, which must be new; dd-generate with the same settings continues that folder. It checks the dtype,
-that images are finite and show something, that recording and a second run change no byte, and the tokens of all class
-words. It ends with a block of lines to paste into a report, and with exit status 1 if a check failed.
+that images are finite and show something, that recording and a second run do not change a byte, and the tokens of all
+class words. It ends with a block of lines to paste into a report, and with exit status 1 if a check failed.
 """
 
 import gc
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 NUM_IMAGES = 20
 FLAT = 5.0
-"""An image whose values, in 0 ... 255, deviate less from their mean shows nothing: black or one colour."""
+"""An image whose values, in 0 ... 255, have a smaller standard deviation shows nothing: black or one colour."""
 PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
 
 
 @dataclass(frozen=True)
 class Check:
-    """Whether something is as it should be, and what was found."""
+    """Whether a check passed, and what was found."""
 
     name: str
     passed: bool
@@ -50,7 +50,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Repeated:
-    """The first batch of the folder, made again with recording and by the stock pipeline, and the seconds of each."""
+    """The folder's first batch, regenerated with recording and by the stock pipeline, and the seconds each took."""
 
     samples: "list[Sample]"
     stock: Any
@@ -64,7 +64,7 @@ def work(settings: GenerateSettings) -> None:
     path = Path(settings.output_dir).expanduser()
     if path.exists():
         raise InputError(f"output_dir={path}: exists; name a new folder")
-    # Imported only now: torch takes seconds, for which a wrong setting should not wait.
+    # Imported only now: torch takes seconds to import, and a wrong setting should be reported at once.
     from dataset_diffusion.dataset.description import read_description
     from dataset_diffusion.dataset.manifest import Manifest
     from dataset_diffusion.dataset.plan import StoredPlan
@@ -95,8 +95,8 @@ def work(settings: GenerateSettings) -> None:
 
 
 def repeat(generator: "Generator", batch: "list[Prompt]") -> Repeated:
-    """Make a batch again, as dd-generate does and as the stock pipeline does without recording."""
-    generator.sample(batch)  # The first batch costs more.
+    """Regenerate a batch, as dd-generate does and as the stock pipeline does without recording."""
+    generator.sample(batch)  # The first batch takes longer.
     start = time.perf_counter()
     samples = generator.sample(batch)
     middle = time.perf_counter()
@@ -105,14 +105,14 @@ def repeat(generator: "Generator", batch: "list[Prompt]") -> Repeated:
 
 
 def check_dtype(pipe: Any, settings: GenerateSettings) -> Check:
-    """Whether the weights of all parts have the dtype that the settings name."""
+    """Check that the weights of all parts have the dtype that the settings name."""
     found = {name: str(part.dtype).removeprefix("torch.") for name in PARTS if (part := getattr(pipe, name, None))}
     text = ", ".join(f"{name} {dtype}" for name, dtype in found.items())
     return Check("dtype", set(found.values()) == {settings.model.dtype}, text)
 
 
 def check_images(summary: "Summary", repeated: Repeated, records: "list[SampleRecord]") -> Iterator[Check]:
-    """What can be wrong with images: not finite, flat, changed by recording, another each time."""
+    """Check for what can be wrong with images: not finite, flat, changed by recording, or different each time."""
     import numpy as np
 
     from dataset_diffusion.images import encode_image, read_image
@@ -133,7 +133,7 @@ def check_images(summary: "Summary", repeated: Repeated, records: "list[SampleRe
 
 
 def check_tokens(generator: "Generator", vocabulary: "Vocabulary", prompts: "list[Prompt]") -> Check:
-    """Whether the tokens of each class word spell it, and whether each class of a prompt has its tokens."""
+    """Check that the tokens of each class word spell it, and that each class in a prompt has its tokens."""
     from dataset_diffusion.prompts.tokens import class_prompt
 
     tokenizer, wrong = generator.family.tokenizer, []
@@ -164,7 +164,7 @@ def report(
     repeated: Repeated,
     records: "list[SampleRecord]",
 ) -> list[str]:
-    """Lines about the machine, the model, the settings, and what they cost."""
+    """Lines about the machine, the model, the settings, and their cost."""
     sampler, number = settings.sampler, len(repeated.samples)
     height, width = repeated.samples[0].image.shape[:2]
     shown = [entry.share > 0 for record in records for entry in record.classes]

@@ -3,8 +3,8 @@
     python -m scripts.prepare_data voc data/voc       then: dd-eval checkpoint=... dataset=voc data_root=data/voc
     python -m scripts.prepare_data coco data/coco     then: dd-eval checkpoint=... dataset=coco data_root=data/coco
 
-Says which archives to download into the folder, compares their checksums, unpacks them, and checks that the validation
-images and masks are all there. What is there already is not unpacked again.
+Says which archives to download into the folder, verifies their checksums, unpacks them, and checks that all validation
+images and masks are there. Archives that are already unpacked are not unpacked again.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from dataset_diffusion.vocabulary import load_vocabulary
 
 @dataclass(frozen=True)
 class Archive:
-    """`member` is a path that is there once the archive is unpacked."""
+    """An archive to download. `member` is a path that exists once the archive is unpacked."""
 
     url: str
     size: str
@@ -40,7 +40,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset: its archives, how many images `dd-eval` measures on, and how they are opened."""
+    """A dataset: its archives, how many images `dd-eval` measures on, and how to open it."""
 
     archives: tuple[Archive, ...]
     num_images: int
@@ -76,14 +76,14 @@ SOURCES = {
             ),
         ),
         num_images=5000,
-        # Opening it makes no masks, so nothing is written to the cache.
+        # Opening the dataset makes no masks, so nothing is written to the cache.
         open=lambda folder: CocoDataset(folder, "val", cache_dir=folder),
     ),
 }
 
 
 def prepare(source: Source, folder: Path) -> EvaluationDataset:
-    """Unpack what is not unpacked yet, and open the dataset. Raises InputError where something is missing or wrong."""
+    """Unpack the archives if necessary, and open the dataset. Raises InputError if anything is missing or wrong."""
     to_unpack = [archive for archive in source.archives if not (folder / archive.member).exists()]
     if missing := [archive for archive in to_unpack if not (folder / archive.file_name).is_file()]:
         needed = ", ".join(f"{archive.url} ({archive.size})" for archive in missing)
@@ -97,7 +97,7 @@ def prepare(source: Source, folder: Path) -> EvaluationDataset:
 
 
 def unpack(archive: Archive, folder: Path) -> None:
-    """Unpack an archive beside itself. Raises InputError when its checksum is wrong, or part of it is there already."""
+    """Unpack an archive next to itself. Raises InputError if its checksum is wrong or part of it already exists."""
     path, top = folder / archive.file_name, Path(archive.member).parts[0]
     if (folder / top).exists():
         raise InputError(f"{folder / top}: is there, but not {archive.member}; move it away, then start again")
@@ -107,7 +107,7 @@ def unpack(archive: Archive, folder: Path) -> None:
     if md5 != archive.md5:
         raise InputError(f"{path}: has the MD5 {md5}, must have {archive.md5}; download {archive.url} again")
     print(f"unpacking {path}")
-    # Unpacked beside and moved after, so that an unpacking that was stopped is not taken for a finished one.
+    # Unpacked elsewhere and moved when done, so that an interrupted unpacking is not taken for a finished one.
     unfinished = folder / f".{archive.file_name}.unpacked"
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.unpack_archive(path, unfinished)

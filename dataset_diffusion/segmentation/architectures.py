@@ -1,4 +1,4 @@
-"""What decides a network's layers: from an architecture to a model, and to and from a file."""
+"""Architectures, which determine a network's layers: turn them into models, and write and read them."""
 
 import ast
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from dataset_diffusion.segmentation.model import Architecture, architecture_from
 from dataset_diffusion.settings.protocol import TestProtocol
 
 AnyArchitecture = Any
-"""An Architecture (DeepLabV3), a MmsegArchitecture or a Mask2FormerArchitecture: they share `num_labels`."""
+"""An Architecture (DeepLabV3), an MmsegArchitecture or a Mask2FormerArchitecture: they share `num_labels`."""
 
 
 def model_config(
@@ -20,7 +20,7 @@ def model_config(
     sync_batch_norm: bool = False,
     protocol: TestProtocol = TestProtocol(),  # noqa: B008 (it is frozen)
 ) -> dict[str, Any]:
-    """The model part of an mmengine config. `crop_size` is None where the model is used for prediction alone."""
+    """The model part of an mmengine config. `crop_size` is None if the model is only used for prediction."""
     if isinstance(architecture, Architecture):
         return segmentor_config(
             architecture,
@@ -37,11 +37,11 @@ def model_config(
 
 
 def describe_architecture(architecture: AnyArchitecture) -> str | dict[str, Any]:
-    """Plain values that `read_architecture` reads: JSON for DeepLabV3, as ever, for others a mapping with a kind."""
+    """Plain values that `read_architecture` reads: JSON for DeepLabV3, as always; for others a mapping with a kind."""
     if isinstance(architecture, Architecture):
         return architecture.to_json()
     if isinstance(architecture, MmsegArchitecture):
-        # Python's notation, because JSON makes lists of tuples, which some parts insist on.
+        # Python's notation, because JSON turns tuples, which some parts insist on, into lists.
         return {
             "kind": "mmseg",
             "name": architecture.name,
@@ -52,7 +52,7 @@ def describe_architecture(architecture: AnyArchitecture) -> str | dict[str, Any]
 
 
 def read_architecture(content: Any) -> AnyArchitecture:
-    """Raises ValueError, TypeError or KeyError where the content is not of `describe_architecture`."""
+    """Read an architecture. Raises ValueError, TypeError or KeyError if `describe_architecture` did not write it."""
     if isinstance(content, str):
         return architecture_from_json(content)
     values = dict(content)

@@ -1,4 +1,4 @@
-"""Files of weights: read strictly, written whole or not at all."""
+"""Weight files: read strictly, written atomically."""
 
 import io
 import pickle
@@ -23,11 +23,11 @@ from dataset_diffusion.settings.protocol import TEST_MODES, TestProtocol
 SEGMENTOR_FILE = "segmentor.pth"
 LAST_CHECKPOINT_FILE = "last_checkpoint"
 ITERATION_FILE = re.compile(r"iter_(\d+)\.pth")
-# What PyTorch says of a pickle that names a class or function other than those that make tensors.
+# PyTorch's messages about a pickle that names a class or function other than those that build tensors.
 FORBIDDEN_CONTENT = re.compile(
     r"Unsupported (?:global|class|operand)|unsupported GLOBAL|Trying to instantiate|is blocked"
 )
-# torch names no exceptions for broken files: it raises what its reader happens to stumble on.
+# torch documents no exceptions for broken files: it raises whatever its reader stumbles on.
 UNREADABLE = (
     *(RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError),
     *(zipfile.BadZipFile, SafetensorError),
@@ -36,11 +36,11 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class SegmentorFile:
-    """What `segmentor.pth` holds: all that is needed to predict, and nothing of the training's state.
+    """The content of `segmentor.pth`: everything needed to predict, and nothing of the training state.
 
-    `palette` has an RGB colour for each label, as `label_names` has a name. `config` is the text of the training's
-    settings, for the reader; nothing in it is ever run. `protocol` says how the network sees an image; files of before
-    there was one are of images at their own size.
+    `label_names` has a name for each label, and `palette` an RGB colour. `config` is the text of the training settings,
+    for the reader; nothing in it is ever run. `protocol` says how the network sees an image; older files without one
+    are for images at their own size.
     """
 
     state_dict: dict[str, Tensor]
@@ -53,10 +53,10 @@ class SegmentorFile:
 
 
 def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
-    """`torch.load` of tensors and plain Python values; a file that holds anything else is refused, unread.
+    """`torch.load` of tensors and plain Python values; a file that holds anything else is refused unread.
 
-    A `.safetensors` file, which can hold nothing but tensors, is read as a state dict. Raises InputError for a file
-    that is missing, is not a checkpoint, or would run code when unpickled.
+    A `.safetensors` file, which can hold nothing but tensors, is read as a state dict. Raises InputError if the file
+    is missing, is not a checkpoint, or would run code when unpickled.
     """
     try:
         if path.suffix == ".safetensors":
@@ -83,14 +83,14 @@ def _not_a_checkpoint(path: Path) -> InputError:
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """`torch.save` to a file that appears whole: a killed process leaves the old file, or none."""
+    """`torch.save` that writes the file atomically: a killed process leaves the old file, or none."""
     stream = io.BytesIO()
     torch.save(content, stream)
     write_atomically(path, stream.getvalue())
 
 
 def save_segmentor(segmentor: SegmentorFile, path: Path) -> None:
-    """Write the slim file, of plain values and tensors only, so that `torch.load(path, weights_only=True)` reads it."""
+    """Write the slim file: plain values and tensors only, so that `torch.load(path, weights_only=True)` reads it."""
     content = {
         "state_dict": {name: tensor.detach().cpu() for name, tensor in segmentor.state_dict.items()},
         "architecture": describe_architecture(segmentor.architecture),
@@ -104,7 +104,7 @@ def save_segmentor(segmentor: SegmentorFile, path: Path) -> None:
 
 
 def read_segmentor(path: Path) -> SegmentorFile:
-    """Read a slim file. Raises InputError where it is not one that `save_segmentor` wrote."""
+    """Read a slim file. Raises InputError if `save_segmentor` did not write it."""
     content = load_strictly(path)
     try:
         architecture = read_architecture(content["architecture"])
@@ -136,8 +136,8 @@ def _read_protocol(content: Mapping[str, Any]) -> TestProtocol:
 def latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint to resume from, or None.
 
-    `last_checkpoint` holds a bare name, so that a moved folder works; a path that another tool wrote into it counts
-    by its name. Where that file is missing, it is the checkpoint with the most iterations.
+    `last_checkpoint` holds a bare name, so that a moved folder works; of a path that another tool wrote into it, only
+    the file name counts. If that file is missing, the checkpoint with the most iterations is used.
     """
     pointer = folder / LAST_CHECKPOINT_FILE
     if pointer.is_file():
@@ -149,15 +149,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def checkpoint_iterations(folder: Path) -> dict[int, Path]:
-    """The checkpoints `iter_N.pth` in a folder by N."""
+    """The checkpoints `iter_N.pth` in a folder, keyed by N."""
     matches = ((ITERATION_FILE.fullmatch(file.name), file) for file in folder.glob("iter_*.pth"))
     return {int(match[1]): file for match, file in matches if match}
 
 
 def to_plain(value: Any) -> Any:
-    """The same value with NumPy scalars as Python numbers and mappings as dicts; other kinds than those are dropped.
+    """The same value with NumPy scalars as Python numbers and mappings as dicts. Raises TypeError for other kinds.
 
-    A checkpoint of such values is read with `weights_only=True` and no exceptions to it.
+    A checkpoint of such values can be read with `weights_only=True`, without allowing any more types.
     """
     if isinstance(value, Tensor | str | bool | int | float) or value is None:
         # bool and float subclasses (np.float64 is a float) become what they derive from.

@@ -1,4 +1,4 @@
-"""From settings to what mmengine calls a config."""
+"""Build what mmengine calls a config from the settings."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ POLY_POWER = 0.9
 def mmseg_config(
     settings: TrainSettings, architecture: AnyArchitecture, labels: Labels, *, bfloat16: bool, sync_batch_norm: bool
 ) -> dict[str, Any]:
-    """The config of a training: what the runner is made from, and the text that goes with the exported segmentor.
+    """The config of a training run: the runner is built from it, and its text goes with the exported segmentor.
 
-    It holds no path. mmsegmentation's `init_model` takes it, and then predicts with the segmentor's state dict.
+    It holds no paths. mmsegmentation's `init_model` accepts it and then predicts with the segmentor's state dict.
     """
     parts = settings.accumulation_steps
     return {
@@ -42,7 +42,7 @@ def mmseg_config(
                 "power": POLY_POWER,
                 "eta_min": 0.0,
                 "begin": 0,
-                # mmengine reaches the minimum one step before the end: the last iteration would learn nothing.
+                # mmengine reaches the minimum one step before the end, so the last iteration would learn nothing.
                 "end": settings.iterations + 1,
                 "by_epoch": False,
             }
@@ -55,9 +55,9 @@ def mmseg_config(
 
 
 def ema_momentum(settings: TrainSettings) -> float:
-    """The share of the newest weights in the average, so that it reaches back over `ema_horizon` of the run.
+    """The share of the newest weights in the average, chosen so that it reaches back over `ema_horizon` of the run.
 
-    A fixed momentum would leave a short run's average at its random start, or a long one's without effect.
+    A fixed momentum would leave a short run's average at its random start, or have no effect in a long run.
     """
     return 1 / (1 + settings.ema_horizon * settings.iterations)
 

@@ -1,7 +1,7 @@
-"""Batches for training and validation, from one folder of images with masks or several.
+"""Batches for training and validation, from one or more folders of images with masks.
 
-What is drawn, and how it is augmented, is a function of the seed and of the number of the draw: not of the number of
-loader processes, and not of whether the run was interrupted.
+Which image is drawn, and how it is augmented, depends on the seed and the number of the draw, but neither on the number
+of loader processes nor on whether the run was interrupted.
 """
 
 import bisect
@@ -27,16 +27,16 @@ from mmseg.datasets import BaseSegDataset  # noqa: E402
 from mmseg.registry import TRANSFORMS  # noqa: E402
 
 PREFETCHED_BATCHES = 4
-"""Of each loading process."""
+"""Batches prefetched per loader process."""
 MAX_CLASS_SHARE = 0.75
-"""A crop of which one class covers more is drawn again, up to ten times."""
+"""A crop is drawn again, up to ten times, if one class covers more of it."""
 LONGEST_SIDE = 4
-"""No image is enlarged beyond this many crops in length, before the random scale."""
+"""No image's longest side is enlarged beyond this many crop sizes, before the random scaling."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Images that are trained on, and which share of the batches they have, in (0, 1]."""
+    """Training images and their share of the batches, in (0, 1]."""
 
     data: ImagesWithMasks
     share: float = 1.0
@@ -45,8 +45,8 @@ class Source:
 def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[str, Any]]:
     """The usual augmentation of mmsegmentation's VOC configs, which the paper used.
 
-    `scale_range` holds the least and the largest factor of the random size.
-    The masks are resized to the nearest pixel: no label is ever mixed with another.
+    `scale_range` holds the smallest and the largest factor of the random size.
+    Masks are resized to the nearest pixel, so labels are never mixed.
     """
     return [
         *load_image_steps(),
@@ -65,18 +65,18 @@ def training_steps(crop_size: int, scale_range: Sequence[float]) -> list[dict[st
 
 
 def validation_steps(protocol: TestProtocol) -> list[dict[str, Any]]:
-    """Images at the protocol's scale; their masks stay as they are, and scores are resized to them."""
+    """Images at the protocol's scale; masks keep their size, and scores are resized to it."""
     resizing = [] if protocol.scale is None else [{"type": "Resize", "scale": protocol.scale, "keep_ratio": True}]
     return [*load_image_steps(), *resizing, *load_mask_steps(), {"type": "PackSegInputs"}]
 
 
 def load_image_steps() -> list[dict[str, Any]]:
-    """Images are read as they are stored: masks are drawn on those pixels, whatever an EXIF orientation says."""
+    """Read images as they are stored: masks are drawn on those pixels, whatever the EXIF orientation says."""
     return [{"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"}]
 
 
 def load_mask_steps() -> list[dict[str, Any]]:
-    """Masks are read with Pillow: OpenCV turns a palette PNG's labels into colours."""
+    """Read masks with Pillow: OpenCV turns a palette PNG's labels into colours."""
     return [{"type": "LoadAnnotations", "imdecode_backend": "pillow"}]
 
 
@@ -88,7 +88,7 @@ class PairsDataset(BaseSegDataset):
         super().__init__(**settings)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """What mmsegmentation's transforms begin with."""
+        """The input of mmsegmentation's transforms."""
         return [
             {
                 "img_path": str(image.absolute()),
@@ -102,10 +102,10 @@ class PairsDataset(BaseSegDataset):
 
 
 class TrainingDataset(PairsDataset):
-    """Images with masks, asked for by `(draw, index)`: the same draw is always augmented in the same way.
+    """Images with masks, indexed by `(draw, index)`: the same draw is always augmented in the same way.
 
-    `sizes` are the numbers of images of the sources, one after the other. With the chance `copy_paste` the objects of
-    another image of the same source are pasted over an image.
+    `sizes` are the sources' image counts, in order. With probability `copy_paste`, the objects of another image from
+    the same source are pasted over an image.
     """
 
     def __init__(self, seed: int, sizes: Sequence[int], copy_paste: float, **settings: Any) -> None:
@@ -138,7 +138,7 @@ class TrainingDataset(PairsDataset):
 class DrawSampler(InfiniteSampler):
     """Endless random permutations of a dataset's indices, each index with the number of its draw.
 
-    With several processes the draws are dealt to them one by one: together they draw what a single one would.
+    With several processes, the draws are dealt to them one by one; together they draw what a single process would.
     """
 
     def _infinite_indices(self) -> Iterator[tuple[int, int]]:
@@ -146,11 +146,11 @@ class DrawSampler(InfiniteSampler):
 
 
 class MixtureSampler(DrawSampler):
-    """The same of several sources, one after the other in the dataset: each has its share of every batch.
+    """A `DrawSampler` for several sources, one after the other in the dataset: each has its share of every batch.
 
-    `batch_size` is that of all processes. Shares are met to within one image, at every batch and from the beginning;
-    each source is drawn in endless permutations. Within a batch the order is random, so that every process gets some
-    of each source.
+    `batch_size` is the total over all processes. Shares are met to within one image, at every batch and from the start;
+    each source is drawn in endless permutations. Within a batch the order is random, so that every process gets images
+    from each source.
     """
 
     def __init__(self, dataset: Any, sizes: Sequence[int], shares: Sequence[float], batch_size: int, seed: int) -> None:
@@ -181,8 +181,8 @@ class MixtureSampler(DrawSampler):
 def shares(sizes: Sequence[int], weights: Sequence[float | None]) -> list[float]:
     """Each source's share of the batches, summing to 1.
 
-    Weights that are given are shares where others are not given: those have the rest by their sizes. Where all are
-    given, they are in proportion.
+    If some weights are None, the given ones are shares, and the other sources split the rest in proportion to their
+    sizes. If all are given, the shares are proportional to them.
     """
     given = sum(weight for weight in weights if weight is not None)
     if None not in weights:
@@ -205,7 +205,7 @@ def training_loader(
     copy_paste: float = 0.0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Endless batches of augmented images, `batch_size` for each process."""
+    """Endless batches of `batch_size` augmented images for each process."""
     pairs = [pair for source in sources for pair in _pairs(source.data)]
     sizes = [len(source.data.ids) for source in sources]
     steps = training_steps(crop_size, scale_range)
@@ -228,7 +228,7 @@ def training_loader(
 
 
 def validation_loader(data: ImagesWithMasks, *, protocol: TestProtocol, num_workers: int) -> DataLoader:
-    """Each image of a split once, alone (their sizes may differ)."""
+    """Each image of a split once, in a batch of one (sizes can differ)."""
     steps = validation_steps(protocol)
     dataset = PairsDataset(_pairs(data), test_mode=True, **_dataset_settings(data.labels, steps))
     return DataLoader(

@@ -1,4 +1,4 @@
-"""The folders that the settings of a training name: what is trained on, and what is validated on."""
+"""The folders that the training settings name, for training and for validation."""
 
 from pathlib import Path
 
@@ -16,9 +16,9 @@ NUM_TOY_VALIDATION_SCENES = 100
 
 
 def open_sources(settings: TrainSettings) -> list[Source]:
-    """All folders that are trained on, with their shares of the batches.
+    """All training folders, with their shares of the batches.
 
-    Raises InputError where a folder or a split of it is missing, or their labels are not the same.
+    Raises InputError if a folder or its split is missing, or if their labels differ.
     """
     folders = settings.folders()
     opened = {}
@@ -38,7 +38,7 @@ def open_sources(settings: TrainSettings) -> list[Source]:
                     f"data.train.{name}.num_samples={folder.num_samples}: {data.root} has {len(data.ids)} images in "
                     f"its {folder.split} split"
                 )
-            # More of them are the same ones and others, for curves over their number.
+            # A larger number keeps these images and adds others, for curves over the number of images.
             chosen = np.random.default_rng(settings.seed).permutation(len(data.ids))[: folder.num_samples]
             data = data.take(sorted(chosen.tolist()))
         opened[name] = data
@@ -55,7 +55,7 @@ def open_sources(settings: TrainSettings) -> list[Source]:
 
 
 def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks | None:
-    """What is validated on, if anything. A folder that says nothing of its labels has those that are trained."""
+    """The validation data, if any. A folder that does not name its labels is taken to have the trained ones."""
     if settings.val is None:
         return None
     setting, root, split = (
@@ -65,7 +65,7 @@ def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks 
     )
     if settings.val == TOY_VALIDATION:
         class_ids = toy_class_ids(setting, labels.names)
-        # Neither drawn in training nor among the scenes that dd-eval measures on: choosing by those would flatter.
+        # Neither drawn in training nor among the scenes that dd-eval measures on: choosing by those would be biased.
         seeds = HELD_OUT_SEEDS[:NUM_TOY_VALIDATION_SCENES]
         root, split = toy_validation_set(Path(settings.work_dir) / "validation", class_ids, seeds), "val"
     known = settings.val if settings.val in USUAL_FOLDERS else None
@@ -76,7 +76,7 @@ def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks 
 
 
 def _difference(found: Labels, expected: Labels) -> str:
-    """What distinguishes two lists of labels: "its label 3 is 'cat', which is 'dog'", or nothing."""
+    """How two lists of labels differ ("its label 3 is 'cat', which is 'dog'"), or an empty string."""
     if len(found.names) != len(expected.names):
         return f"it has {len(found.names)} labels, which are {len(expected.names)}"
     for label, (name, other) in enumerate(zip(found.names, expected.names, strict=True)):

@@ -1,4 +1,4 @@
-"""What happens between the iterations of a training."""
+"""Hooks that run between training iterations."""
 
 import json
 import math
@@ -27,7 +27,7 @@ BEST_SCORE_FILE = "best.json"
 
 
 class IterationSeedHook(Hook):
-    """Makes the random numbers of an iteration (dropout) a function of the seed and its number, resumed or not."""
+    """Makes an iteration's random numbers (dropout) depend only on the seed and its number, resumed or not."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -39,7 +39,7 @@ class IterationSeedHook(Hook):
 
 
 class ProgressHook(Hook):
-    """A line with iterations per second, the time left and the loss."""
+    """Shows a line with iterations per second, the time left and the loss."""
 
     priority = "VERY_LOW"
 
@@ -47,7 +47,7 @@ class ProgressHook(Hook):
         self._name = name
 
     def before_train(self, runner: Runner) -> None:
-        """Begin the line."""
+        """Start the line."""
         self._bar = tqdm(
             desc=self._name,
             total=runner.max_iters,
@@ -55,12 +55,12 @@ class ProgressHook(Hook):
             unit="it",
             dynamic_ncols=True,
             disable=not is_main_process(),
-            # A log file gets a line now and then instead of twice a second.
+            # A log file gets an occasional line instead of two a second.
             mininterval=0.5 if sys.stderr.isatty() else 20,
         )
 
     def after_train_iter(self, runner: Runner, outputs: dict[str, Any], **_: Any) -> None:
-        """Go on with the line; raises InputError where the training has failed."""
+        """Update the line; raises InputError if the training has failed."""
         loss = outputs["loss"].item()
         if not math.isfinite(loss):
             self._bar.close()
@@ -72,7 +72,7 @@ class ProgressHook(Hook):
         self._bar.update()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Say what the validation found."""
+        """Print the validation's result."""
         if is_main_process():
             self._bar.write(f"iteration {runner.iter}: mIoU {float(metrics['mIoU']):.2f}", file=sys.stderr)
 
@@ -84,8 +84,8 @@ class ProgressHook(Hook):
 class CheckpointHook(Hook):
     """Keeps the latest checkpoint, from which a run resumes, and the best one by mIoU.
 
-    Unlike mmengine's own: files appear whole, none of them holds a path (a folder may be moved), and what is written
-    needs no trust to be read (`to_plain`).
+    Unlike mmengine's own hook, it writes files atomically, none of them holds a path (a folder can be moved), and
+    reading them requires no trust (`to_plain`).
     """
 
     priority = "VERY_LOW"
@@ -99,7 +99,7 @@ class CheckpointHook(Hook):
         """Save every `interval` iterations and at the end."""
         done = runner.iter + 1
         due = done % self._interval == 0 or done == runner.max_iters
-        # Where a validation follows, the checkpoint is saved after it: a killed run then repeats the validation.
+        # If a validation follows, the checkpoint is saved after it, so that a killed run repeats the validation.
         if due and not self._validates_after(done, runner.max_iters):
             self._save_latest(runner, done)
 
@@ -114,7 +114,7 @@ class CheckpointHook(Hook):
         self._save_latest(runner, done)
 
     def before_train(self, runner: Runner) -> None:
-        """Forget the best of a training that left no checkpoint to resume from: this one may have other settings."""
+        """Forget the best of a run that left no checkpoint to resume from: this run can have other settings."""
         if runner.iter == 0 and is_main_process():
             for name in (BEST_SCORE_FILE, BEST_CHECKPOINT_FILE):
                 (self._folder / name).unlink(missing_ok=True)
@@ -155,7 +155,7 @@ class CheckpointHook(Hook):
                     by_epoch=False,
                 )
                 if is_main_process():
-                    # On the disk before the older one goes: after a power cut one of them is whole.
+                    # Flushed to disk before the older one is deleted: after a power cut, one of them is whole.
                     with partial.open("rb") as file:
                         os.fsync(file.fileno())
                     os.replace(partial, final)

@@ -1,10 +1,10 @@
-"""Mask2Former (Cheng et al., arXiv 2112.01527) of transformers, with a ResNet, as an mmsegmentation model.
+"""transformers' Mask2Former (Cheng et al., arXiv 2112.01527), with a ResNet, as an mmsegmentation model.
 
-mmsegmentation's own needs mmdet and compiled operators. Here the pixel decoder, the transformer decoder and the losses
-are transformers' `Mask2FormerForUniversalSegmentation`; runner, averaging, resuming, test-time augmentation, evaluation
-and export see an `EncoderDecoder` like any other.
+mmsegmentation's own version needs mmdet and compiled operators. Here the pixel decoder, the transformer decoder and the
+losses come from transformers' `Mask2FormerForUniversalSegmentation`; the runner, averaging, resuming, test-time
+augmentation, evaluation and export see an `EncoderDecoder` like any other.
 
-Each label of an image, the background included, is one mask to be found. A pixel's score of a label is the sum over the
+Each label in an image, including the background, is one mask to find. A pixel's score for a label is the sum over the
 queries of the label's probability times the mask's (section 3.3 of Cheng et al., arXiv 2107.06278).
 """
 
@@ -38,7 +38,7 @@ LEAST_SCORE = 1e-6
 
 @dataclass(frozen=True)
 class Mask2FormerArchitecture:
-    """What decides the layers of a Mask2Former; `deep_stem` and `base_channels` are those of an Architecture."""
+    """The sizes that determine a Mask2Former's layers; `deep_stem` and `base_channels` as in an Architecture."""
 
     depth: int
     deep_stem: bool
@@ -77,7 +77,7 @@ def mask2former_config(
 
 
 class _MmsegBackbone(nn.Module):
-    """mmsegmentation's ResNet as transformers' backbones are called."""
+    """mmsegmentation's ResNet with the interface of transformers' backbones."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -127,17 +127,17 @@ class Mask2FormerSegmentor(EncoderDecoder):
         return encoder.backbone
 
     def init_weights(self) -> None:
-        """The ResNet's; the others have transformers' since they were made."""
+        """Initialise the ResNet; transformers initialised the other parts when it built them."""
         self.backbone.init_weights()
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
-        """The losses of images [B, 3, H, W], ignored pixels left out."""
+        """The losses on images [B, 3, H, W], without the ignored pixels."""
         labels = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples]).long()
         present = [image[image != IGNORE_INDEX].unique() for image in labels]
         masks = [(image[None] == found[:, None, None]).float() for image, found in zip(labels, present, strict=True)]
         class_logits, mask_logits, auxiliary = self._query(inputs)
         criterion: Any = self.network.criterion
-        # Costs and losses are of small differences: not in half precision.
+        # Costs and losses depend on small differences, so they are not computed in half precision.
         with torch.autocast(inputs.device.type, enabled=False), criterion.ignoring(labels == IGNORE_INDEX):
             losses = self.network.get_loss_dict(
                 mask_logits.float(),
@@ -153,13 +153,13 @@ class Mask2FormerSegmentor(EncoderDecoder):
         return totals
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict[str, Any]]) -> Tensor:  # noqa: ARG002
-        """Scores [B, C, H, W] of images [B, 3, H, W]: not negative, not normalised."""
+        """Scores [B, C, H, W] of images [B, 3, H, W]: non-negative, not normalised."""
         class_logits, mask_logits, _ = self._query(inputs)
         masks = F.interpolate(mask_logits, size=inputs.shape[2:], mode="bilinear", align_corners=False)
         return torch.einsum("bqc,bqhw->bchw", class_logits.softmax(-1)[..., :-1], masks.sigmoid())
 
     def postprocess_result(self, seg_logits: Tensor, data_samples: Any = None) -> Any:
-        """As others do, with logarithms of probabilities as logits: their softmax are the probabilities."""
+        """Postprocess as usual, with log-probabilities as logits, so that their softmax gives the probabilities."""
         results = super().postprocess_result(seg_logits, data_samples)
         for sample in results:
             scores = sample.seg_logits.data.clamp(min=LEAST_SCORE)
@@ -170,7 +170,7 @@ class Mask2FormerSegmentor(EncoderDecoder):
         return self.encode_decode(inputs, [])
 
     def _query(self, inputs: Tensor) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
-        """Logits [B, Q, C + 1] and [B, Q, h, w] of the last layer, and both of each layer before."""
+        """Class logits [B, Q, C + 1] and mask logits [B, Q, h, w] of the last layer, and both of each earlier layer."""
         outputs = self.network.model(pixel_values=inputs, output_hidden_states=True, return_dict=True)
         states = outputs.transformer_decoder_intermediate_states
         class_logits = [self.network.class_predictor(state.transpose(0, 1)) for state in states]
@@ -181,7 +181,7 @@ class Mask2FormerSegmentor(EncoderDecoder):
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """It warns that a ResNet is no Swin Transformer, which the published checkpoints have."""
+    """Silence its warning that a ResNet is not a Swin Transformer, which the published checkpoints have."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
@@ -192,7 +192,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 def _transformers_config(sizes: Mask2FormerArchitecture) -> Mask2FormerConfig:
     width = sizes.base_channels * (1 if sizes.depth < 50 else 4)
-    # What transformers builds from this is replaced; the decoder takes the numbers of channels from it.
+    # The backbone that transformers builds from this is replaced; the decoder takes the channel counts from it.
     backbone = ResNetConfig(
         embedding_size=sizes.base_channels,
         hidden_sizes=[width * 2**stage for stage in range(4)],
@@ -210,7 +210,7 @@ def _transformers_config(sizes: Mask2FormerArchitecture) -> Mask2FormerConfig:
         encoder_feedforward_dim=4 * sizes.hidden_dim,
         dim_feedforward=8 * sizes.hidden_dim,
         encoder_layers=sizes.encoder_layers,
-        # transformers counts the prediction from the queries alone as a layer.
+        # transformers counts the prediction from the bare queries as a layer.
         decoder_layers=sizes.decoder_layers + 1,
         train_num_points=sizes.num_points,
         use_auxiliary_loss=True,

@@ -1,8 +1,8 @@
-"""Mask2Former's matching and losses on the labelled pixels alone.
+"""Mask2Former's matching and losses on labelled pixels only.
 
-transformers' know no ignored pixels: each pixel is inside a mask or outside. Both sample masks at random points, so a
-map of the valid pixels is sampled at the same points here. Points whose surroundings are all valid count, and sums are
-divided by their number; what is below ignored pixels changes no bit of the loss.
+transformers' versions have no ignored pixels: each pixel is inside a mask or outside. Both sample masks at random
+points, so here a map of the valid pixels is sampled at the same points. Only points whose surroundings are all valid
+count, and sums are divided by their number; mask values at ignored pixels do not change a single bit of the loss.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Matches = list[tuple[Tensor, Tensor]]
 
 
 class ValidPixelsMatcher(Mask2FormerHungarianMatcher):
-    """Assigns queries to masks by what both say of valid points."""
+    """Assigns queries to masks by comparing both at valid points."""
 
     valid: Tensor
     """[B, 1, H, W] float: 1 valid, 0 ignored."""
@@ -37,7 +37,7 @@ class ValidPixelsMatcher(Mask2FormerHungarianMatcher):
         mask_labels: list[Tensor],
         class_labels: list[Tensor],
     ) -> Matches:
-        """The indices of queries and of the masks that they are matched with, image by image."""
+        """For each image, the indices of queries and of the masks that they are matched with."""
         matches = []
         for image, (masks, classes) in enumerate(zip(mask_labels, class_labels, strict=True)):
             points = torch.rand(1, self.num_points, 2, device=masks_queries_logits.device)
@@ -48,14 +48,14 @@ class ValidPixelsMatcher(Mask2FormerHungarianMatcher):
             if counted.any():
                 cost = cost + self.cost_mask * pair_wise_sigmoid_cross_entropy_loss(queries, targets)
                 cost = cost + self.cost_dice * pair_wise_dice_loss(queries, targets)
-            # A diverged network is told by its loss; the assignment must not fail before.
+            # The loss reveals a diverged network; the assignment must not fail before that.
             rows, columns = linear_sum_assignment(torch.nan_to_num(cost, nan=1e9, posinf=1e9, neginf=-1e9).cpu())
             matches.append((torch.as_tensor(rows), torch.as_tensor(columns)))
         return matches
 
 
 class ValidPixelsLoss(Mask2FormerLoss):
-    """The losses of class and masks, the masks' on valid points."""
+    """The class and mask losses, the latter on valid points."""
 
     def __init__(self, config: object, weight_dict: dict[str, float]) -> None:
         super().__init__(config, weight_dict)
@@ -93,7 +93,7 @@ class ValidPixelsLoss(Mask2FormerLoss):
             )
             truth = sample_point(targets.to(predicted), points, align_corners=False)[:, 0]
             counted = is_valid(self.matcher.valid[images.to(points.device)], points)
-            # Below an ignored pixel a mask may hold anything.
+            # At an ignored pixel, a mask can hold anything.
             truth = truth.where(counted, 0)
         logits = sample_point(predicted, points, align_corners=False)[:, 0]
         count = counted.sum(dim=1).clamp(min=1)
@@ -108,6 +108,6 @@ class ValidPixelsLoss(Mask2FormerLoss):
 
 
 def is_valid(valid: Tensor, points: Tensor) -> Tensor:
-    """Whether each of the points [R, P, 2], in [0, 1], has valid pixels alone around it in `valid` [R, 1, H, W]."""
-    # The invalid ones are sampled: a sum of zeros is 0 whatever the weights, a sum of ones may round.
+    """Whether each of the points [R, P, 2], in [0, 1], has only valid pixels around it in `valid` [R, 1, H, W]."""
+    # The invalid pixels are sampled: a sum of zeros is 0 whatever the weights, but a sum of ones can round.
     return sample_point(1 - valid, points, align_corners=False, padding_mode="zeros")[:, 0] == 0

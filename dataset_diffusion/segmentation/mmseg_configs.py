@@ -1,7 +1,7 @@
-"""Any segmentor that mmsegmentation ships a config of, fitted to the labels and the crop of a training.
+"""Any segmentor that mmsegmentation ships a config for, fitted to the labels and the crop size of a training run.
 
-Refused, by name: models that are no encoder-decoder (promptable, depth), parts of mmdet or mmpretrain, and parts that
-need mmcv's compiled operators, which this project does without.
+Refused, by name: models that are not an encoder-decoder (promptable, depth), parts of mmdet or mmpretrain, and parts
+that need mmcv's compiled operators, which this project does without.
 """
 
 import copy
@@ -20,15 +20,15 @@ from dataset_diffusion.types import IGNORE_INDEX
 
 SEGMENTORS = ("EncoderDecoder", "CascadeEncoderDecoder")
 BOUNDARY_HEADS = ("STDCHead",)
-"""Auxiliary heads whose classes are edge and no edge, whatever the labels are."""
+"""Auxiliary heads whose classes are edge and non-edge, whatever the labels are."""
 PADDING = {"size_divisor": 32}
-"""For networks that only take images of some sizes: images are padded, and the scores of the padding dropped."""
+"""For networks that only accept some image sizes: images are padded, and the padding's scores are dropped."""
 Node = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class MmsegArchitecture:
-    """`model` is the model part of an mmengine config, of plain values, fitted to `num_labels`."""
+    """`model` is the model part of an mmengine config, as plain values, fitted to `num_labels`."""
 
     name: str
     model: Node = field(repr=False)
@@ -37,9 +37,9 @@ class MmsegArchitecture:
 
 @dataclass(frozen=True)
 class Published:
-    """The weights that a config names: where they are, and the type of the network that has them.
+    """The pretrained weights that a config names: where they are, and the type of the network that they are for.
 
-    That is the backbone, or one that the backbone is built around (ICNet's ResNet).
+    That network is the backbone, or one that the backbone is built around (ICNet's ResNet).
     """
 
     source: str
@@ -49,8 +49,8 @@ class Published:
 def read_mmseg_config(name: str) -> tuple[Node, Published | None]:
     """The model of a shipped config ("segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512") or of a file.
 
-    Returns it as plain values without pretrained weights, and which those of its backbone are, if it names any.
-    Raises InputError for an unknown config and for one that cannot be trained here.
+    Returns the model as plain values without pretrained weights, and the pretrained weights that the config names for
+    its backbone, if any. Raises InputError if the config is unknown or cannot be trained here.
     """
     import_mmseg()
     import mmseg
@@ -78,10 +78,10 @@ def read_mmseg_config(name: str) -> tuple[Node, Published | None]:
 def fit(
     name: str, model: Node, *, num_labels: int, crop_size: int, avg_non_ignore: bool, sync_batch_norm: bool
 ) -> MmsegArchitecture:
-    """The architecture of a config for `num_labels` labels.
+    """A config's architecture for `num_labels` labels.
 
-    It is tried on two crops and on an image of an odd size, which some networks only take when it is padded. Raises
-    InputError where it cannot be built, trained or tested.
+    It is tried on two crops and on an image of an odd size, which some networks only accept when it is padded. Raises
+    InputError if it cannot be built, trained or tested.
     """
     fitted = copy.deepcopy(model)
     if "data_preprocessor" in fitted:
@@ -94,7 +94,7 @@ def fit(
     try:
         build_segmentor(mmseg_model_config(architecture, TestProtocol(), sync_batch_norm=sync_batch_norm))
     except Exception as error:
-        # Parts fail in many ways where an operator or a library is missing; the reason is always in the first line.
+        # Parts fail in many ways when an operator or a library is missing; the reason is always in the first line.
         raise InputError(
             f"segmentor.config={name}: cannot be built here ({first_line(error)}); use a config that needs neither "
             "compiled operators nor another library"
@@ -173,7 +173,7 @@ def mmseg_model_config(
 
 
 def require_known_types(model: Node) -> None:
-    """Raise ValueError unless all parts are registered ones: mmengine would import whatever else a name says."""
+    """Raise ValueError unless all parts are registered: mmengine would import whatever any other name points to."""
     import_mmseg()
     from mmseg.registry import MODELS
 
@@ -192,7 +192,7 @@ def _is_registered(kind: str, registry: Any) -> bool:
         if kind in registry.module_dict:
             return True
         registry = registry.parent
-    # Samplers, assigners and activations have registries of mmengine's that hold nothing but such parts.
+    # Samplers, assigners and activations have registries in mmengine that hold only such parts.
     from mmseg.registry import TASK_UTILS
 
     return kind in TASK_UTILS.module_dict or kind in _sampler_types()
@@ -211,7 +211,7 @@ def _plain(value: Any) -> Any:
 
 
 def _nodes(value: Any, without_initialisers: bool = False) -> Iterator[Node]:
-    """All mappings in a config, from the outside in; initialisers are not built with a model."""
+    """All mappings in a config, outermost first. Initialisers can be left out: they are not built with a model."""
     entries: Iterable[Any] = value if isinstance(value, list | tuple) else ()
     if isinstance(value, dict):
         yield value
@@ -246,7 +246,7 @@ def _heads(model: Node) -> Iterator[Node]:
 
 
 def _strip_pretrained(model: Node) -> Published | None:
-    """Remove what would be downloaded; return what the backbone, or the network in it, was to start from."""
+    """Remove all weights to download; return those that the backbone, or the network in it, was to start from."""
     backbone = model.get("backbone", {})
     published = [Published(model["pretrained"], backbone["type"])] if model.get("pretrained") else []
     inside = [id(node) for node in _nodes(backbone)]
@@ -262,7 +262,7 @@ def _strip_pretrained(model: Node) -> Published | None:
 
 def _fit_heads(model: Node, num_labels: int, avg_non_ignore: bool) -> None:
     for node in _nodes(model):
-        # Several GPUs are the exception: they get their synchronised layers back when the model is built.
+        # Only runs on several GPUs need synchronised layers; they get them back when the model is built.
         if node.get("type") == "SyncBN":
             node["type"] = "BN"
     for head in _heads(model):
@@ -273,7 +273,7 @@ def _fit_heads(model: Node, num_labels: int, avg_non_ignore: bool) -> None:
                 node["num_classes"] = num_labels
             if node.get("type") == "CrossEntropyLoss" and not node.get("use_sigmoid"):
                 node["avg_non_ignore"] = avg_non_ignore
-            # Weights of the classes of another data set.
+            # Class weights for another dataset.
             if node.get("class_weight") is not None:
                 node["class_weight"] = None
         if "num_classes" in head:

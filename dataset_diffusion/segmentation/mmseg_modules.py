@@ -8,7 +8,7 @@ import warnings
 def import_mmseg() -> None:
     """Register mmsegmentation's models, datasets, hooks and metrics; their names are then known in the scope "mmseg".
 
-    Their import prints about optional parts that nothing here uses (OneDL, compiled operators).
+    Importing them prints messages about optional parts that nothing here uses (OneDL, compiled operators).
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

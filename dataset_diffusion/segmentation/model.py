@@ -29,13 +29,13 @@ AUXILIARY_LOSS_WEIGHT = 0.4
 
 @dataclass(frozen=True)
 class Architecture:
-    """What decides a segmentor's layers, and so which weights fit it.
+    """The sizes that determine a segmentor's layers, and so which weights fit it.
 
-    `depth` is that of the ResNet. `deep_stem` says how it begins: with three 3 x 3 convolutions (ResNet-v1c, what
-    DeepLabV3 is usually trained with) or with one of 7 x 7 (the plain ResNet). `aspp_dilations` are the rates of the
-    spatial pyramid, in positions of the feature map. `num_labels` counts the background. `base_channels` is the width
-    of the ResNet's first stage, 64 in the published ones; all other widths follow it. `output_stride` is the side of a
-    position of the last feature map, in pixels: 8 or 16 (Chen et al., arXiv 1706.05587, section 3).
+    `depth` is the ResNet's depth. `deep_stem` selects its stem: three 3 x 3 convolutions (ResNet-v1c, the usual choice
+    for DeepLabV3) or one 7 x 7 convolution (the plain ResNet). `aspp_dilations` are the rates of the spatial pyramid,
+    in positions of the feature map. `num_labels` includes the background. `base_channels` is the width of the ResNet's
+    first stage, 64 in the published ones; all other widths scale with it. `output_stride` is the side of a position of
+    the last feature map, in pixels: 8 or 16 (Chen et al., arXiv 1706.05587, section 3).
     """
 
     depth: int
@@ -59,12 +59,12 @@ class Architecture:
             raise ValueError(f"not an output stride: {self.output_stride}")
 
     def to_json(self) -> str:
-        """A text that `architecture_from_json` reads."""
+        """JSON text that `architecture_from_json` reads."""
         return json.dumps(asdict(self))
 
 
 def architecture_from_json(text: str) -> Architecture:
-    """Raises ValueError or TypeError where the text is not an architecture."""
+    """Read an architecture. Raises ValueError or TypeError if the text is not one."""
     content = json.loads(text)
     return Architecture(**{**content, "aspp_dilations": tuple(content["aspp_dilations"])})
 
@@ -79,11 +79,11 @@ def segmentor_config(
 ) -> dict[str, Any]:
     """The model part of an mmengine config.
 
-    `crop_size` is the side of training images; None where the model is used for prediction alone.
+    `crop_size` is the side of training images; None if the model is only used for prediction.
     """
-    # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads that are narrower in proportion.
+    # ResNet-18 and -34 have no bottlenecks: a quarter of the channels, and heads narrower in proportion.
     width = architecture.base_channels * (1 if architecture.depth < 50 else 4)
-    # What is not strided is dilated instead.
+    # Stages that lose their stride are dilated instead.
     strides, dilations = (
         ((1, 2, 1, 1), (1, 1, 2, 4)) if architecture.output_stride == 8 else ((1, 2, 2, 1), (1, 1, 1, 2))
     )
@@ -139,7 +139,7 @@ def segmentor_config(
 
 
 def test_config(protocol: TestProtocol) -> dict[str, Any]:
-    """What mmsegmentation calls a model's test_cfg."""
+    """A protocol as what mmsegmentation calls a model's test_cfg."""
     if protocol.mode == "whole":
         return {"mode": "whole"}
     return {"mode": "slide", "crop_size": (protocol.window,) * 2, "stride": (protocol.stride,) * 2}
@@ -152,18 +152,18 @@ def build_segmentor(config: dict[str, Any]) -> nn.Module:
     from mmengine.registry import DefaultScope
     from mmseg.registry import MODELS
 
-    # Some parts look for others in the current scope, not in that of mmsegmentation's registry.
+    # Some parts look up others in the current scope, not in the scope of mmsegmentation's registry.
     with warnings.catch_warnings(), DefaultScope.overwrite_default_scope("mmseg"):
-        # mmseg recommends avg_non_ignore=True at every loss that is built otherwise.
+        # mmseg recommends avg_non_ignore=True for every loss that is built without it.
         warnings.filterwarnings("ignore", message=".*avg_non_ignore.*")
-        # It also advises those with two labels to use one output; two are right, and simpler.
+        # For two labels, it also recommends a single output; two outputs are correct, and simpler.
         warnings.filterwarnings("ignore", message=".*binary segmentation.*")
         model: nn.Module = MODELS.build(ConfigDict(config))
     return model
 
 
 def init_weights(model: Any) -> None:
-    """mmsegmentation's initialisation, without its line about every tensor."""
+    """mmsegmentation's initialisation, without the log line that it writes for every tensor."""
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()

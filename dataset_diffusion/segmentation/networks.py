@@ -1,4 +1,4 @@
-"""The networks that can be trained: from the settings to an architecture and its pretrained weights."""
+"""The networks that can be trained: turn the settings into an architecture and its pretrained weights."""
 
 import itertools
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from dataset_diffusion.settings.train import SegmentorSettings, TrainSettings
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be trained, and the pretrained weights of its backbone, if any.
+    """The network to train, and the pretrained weights of its backbone, if any.
 
-    They are those of the whole backbone, or of the network in it whose class is called `part`.
+    The weights are for the whole backbone, or for the network in it whose class is called `part`.
     """
 
     architecture: AnyArchitecture
@@ -27,16 +27,16 @@ class Network:
     part: str | None = None
 
     def load_pretrained(self, model: Any) -> None:
-        """Copy the pretrained weights into a model. Raises InputError where they do not fit."""
+        """Copy the pretrained weights into a model. Raises InputError if they do not fit."""
         if self.weights:
             inside = (module for module in model.backbone.modules() if type(module).__name__ == self.part)
             load_backbone(next(inside, model.backbone), self.weights)
 
     @staticmethod
     def compile(model: Any) -> None:
-        """Compile the backbone and the heads in place, so that names in checkpoints stay as they are.
+        """Compile the backbone and the heads in place, so that names in checkpoints do not change.
 
-        mmsegmentation calls the `forward` of a head by name, which `Module.compile` does not reach.
+        mmsegmentation calls a head's `forward` by name, which `Module.compile` does not affect.
         """
         model.backbone.compile()
         heads = [getattr(model, name, None) or [] for name in ("decode_head", "auxiliary_head")]
@@ -45,7 +45,7 @@ class Network:
 
 
 def plan_network(settings: TrainSettings, num_labels: int) -> Network:
-    """Check the settings of the segmentor, read its pretrained weights. Raises InputError naming what does not fit."""
+    """Check the segmentor's settings and read its pretrained weights. Raises InputError naming what does not fit."""
     return _PLANS[settings.segmentor.kind](settings, settings.segmentor, num_labels)
 
 

@@ -1,4 +1,4 @@
-"""Training in mixed precision, on a CPU as on a GPU."""
+"""Mixed-precision training, on CPUs as well as on GPUs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from dataset_diffusion.hardware import bfloat16_is_fast
 
 @OPTIM_WRAPPERS.register_module(force=True)
 class PartsOptimWrapper(OptimWrapper):
-    """Counts iterations of several parts; mmengine's own counts parts, and so would go astray in a resumed run."""
+    """Counts iterations of several parts; mmengine's own counts parts, so its count would be wrong in a resumed run."""
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
-        """Begin to count, at the iteration `init_counts` of `max_counts`."""
+        """Start counting at iteration `init_counts` of `max_counts`."""
         parts = self._accumulative_counts
         super().initialize_count_status(model, init_counts * parts, max_counts * parts)
 
@@ -25,7 +25,7 @@ class PartsOptimWrapper(OptimWrapper):
 class Bfloat16OptimWrapper(PartsOptimWrapper):
     """Layers compute in bfloat16; weights, their gradients and the loss stay in float32.
 
-    mmengine's own wrapper is for GPUs alone. bfloat16 has the range of float32, so the loss needs no scaling.
+    mmengine's own wrapper is only for GPUs. bfloat16 has the range of float32, so the loss needs no scaling.
     """
 
     @contextmanager
@@ -37,7 +37,7 @@ class Bfloat16OptimWrapper(PartsOptimWrapper):
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to train in mixed precision; "auto" does where it is faster."""
+    """Whether to train in mixed precision; "auto" does so where it is faster."""
     if precision != "auto":
         return precision == "bfloat16"
     return bfloat16_is_fast(device)

@@ -19,13 +19,13 @@ OPEN_MMLAB = "open-mmlab://"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 WRAPPER_PREFIXES = ("module.", "backbone.")
-# timm's deep stem is the convolution conv1.{0,3,6} with norms conv1.{1,4} and bn1; mmseg's is one sequence, stem.{0-8}.
+# timm's deep stem has convolutions conv1.{0,3,6} and norms conv1.{1,4} and bn1; mmseg's is one sequence, stem.{0-8}.
 DEEP_STEM = re.compile(r"conv1\.(\d)\.")
 
 
 @dataclass(frozen=True)
 class BackboneWeights:
-    """A ResNet's tensors by mmsegmentation's names; `deep_stem` says which of the two stems they have."""
+    """A ResNet's tensors under mmsegmentation's names; `deep_stem` says which of the two stems they have."""
 
     source: str
     state_dict: dict[str, Tensor]
@@ -35,7 +35,7 @@ class BackboneWeights:
 def read_backbone(pretrained: str, any_backbone: bool = False) -> BackboneWeights | None:
     """The weights that `segmentor.pretrained` names: a file, open-mmlab://NAME, a URL, or a hub id; None for "none".
 
-    Raises InputError where there are none, or they are not of a ResNet, unless it is to be `any_backbone`.
+    Raises InputError if there are none or, unless `any_backbone` is set, if they are not a ResNet's.
     """
     if pretrained == "none":
         return None
@@ -55,9 +55,9 @@ def read_backbone(pretrained: str, any_backbone: bool = False) -> BackboneWeight
 
 
 def recognise(source: str, content: object, any_backbone: bool = False) -> BackboneWeights:
-    """Take a ResNet's tensors from what mmsegmentation, torchvision or timm saved (a whole model, or its backbone).
+    """Extract a ResNet's tensors from what mmsegmentation, torchvision or timm saved (a whole model or its backbone).
 
-    Those of `any_backbone` keep their names; they must be mmsegmentation's.
+    With `any_backbone`, the tensors keep their names, which must be mmsegmentation's.
     """
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -94,12 +94,12 @@ def _from_timm_deep_stem(name: str) -> str:
 
 
 def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
-    """Copy the tensors that match the backbone's by name and shape; returns their share of all of the backbone's.
+    """Copy the tensors that match the backbone's by name and shape; returns their share of the backbone's tensors.
 
-    Position embeddings of another grid are resized. Raises InputError below a share of `MIN_SHARE`, and where a
-    parameter would silently stay random; new norms (all ones, all zeros) may be missing.
+    Position embeddings for another grid are resized. Raises InputError if the share is below `MIN_SHARE`, or if a
+    parameter would silently stay random; new norms (all ones or all zeros) can be missing.
     """
-    # Counters of batches matter to no one, and old files have none.
+    # Batch counters are not needed, and old files have none.
     own = {name: value for name, value in backbone.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = _with_fitting_positions(weights.state_dict, backbone)
     matching = {
@@ -128,7 +128,7 @@ def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
 
 
 def _with_fitting_positions(state: Mapping[str, Tensor], backbone: nn.Module) -> Mapping[str, Tensor]:
-    """Position embeddings [1, 1 + h * w, C] of a vision transformer are resized to its grid, as mmsegmentation does."""
+    """Resize a vision transformer's position embeddings [1, 1 + h * w, C] to its grid, as mmsegmentation does."""
     own, given = getattr(backbone, POSITIONS, None), state.get(POSITIONS)
     resize = getattr(backbone, "resize_pos_embed", None)
     if own is None or given is None or resize is None or given.shape == own.shape or given.ndim != 3:
@@ -164,14 +164,14 @@ def _fetch(pretrained: str, url: str) -> Path:
 
 
 def _from_hub(pretrained: str) -> Path:
-    """The file of weights of a model on the Hugging Face Hub, or in its cache: safetensors, else PyTorch's."""
+    """A model's weights file from the Hugging Face Hub, or its cache: safetensors if there is one, else PyTorch's."""
     from huggingface_hub import hf_hub_download
 
     reason = ""
     for name in ("model.safetensors", "pytorch_model.bin"):
         try:
             return Path(hf_hub_download(pretrained, name))
-        # The client raises many kinds: of the network, of names, of rights.
+        # The client raises many kinds of errors: network, names, permissions.
         except Exception as error:
             reason = reason or first_line(error)
     raise InputError(

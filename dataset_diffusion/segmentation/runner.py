@@ -20,9 +20,9 @@ CONFIG_FILE = "mmseg_config.py"
 
 @LOOPS.register_module(force=True)
 class PartsTrainLoop(IterBasedTrainLoop):
-    """A training whose iterations take their batch in parts, one after the other: less memory, the same gradient.
+    """A training loop whose iterations process their batch in parts, one by one: less memory, the same gradient.
 
-    (But for batch normalisation, which sees a part at a time.)
+    (Except for batch normalisation, which sees one part at a time.)
     """
 
     def __init__(self, *arguments: Any, parts: int, **settings: Any) -> None:
@@ -43,7 +43,7 @@ class PartsTrainLoop(IterBasedTrainLoop):
 
 
 class SegmentationRunner(Runner):
-    """Trains on a given device, logs to its folder alone, and unpickles nothing but tensors and plain values."""
+    """Trains on a given device, logs only to its folder, and unpickles nothing but tensors and plain values."""
 
     def __init__(self, *, device: torch.device, **settings: Any) -> None:
         self._device = device
@@ -54,15 +54,15 @@ class SegmentationRunner(Runner):
         logger = super().build_logger(*arguments, **settings)
         files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
         logger.handlers[:] = files
-        # Several lines about each of hundreds of parameters.
+        # These would be several lines for each of hundreds of parameters.
         logger.addFilter(lambda record: "paramwise_options" not in record.getMessage())
         return logger
 
     def wrap_model(self, _model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Move the model to the runner's device; with several processes, keep their copies alike."""
+        """Move the model to the runner's device; with several processes, keep their copies in sync."""
         model = model.to(self._device)
         if self._device.type == "cuda":
-            # The layout of the tensor cores' convolutions.
+            # The memory layout that tensor cores use for convolutions.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if not self.distributed:
             return revert_sync_batchnorm(model)
@@ -72,14 +72,14 @@ class SegmentationRunner(Runner):
     def load_checkpoint(self, filename: str, *_: Any, **__: Any) -> dict[str, Any]:
         """Load a checkpoint that `CheckpointHook` saved, and its weights into the model.
 
-        In place of mmengine's, which falls back to unpickling whatever a file holds. Raises InputError where the file
-        is not such a checkpoint, or its weights do not fit.
+        Replaces mmengine's method, which falls back to unpickling whatever a file holds. Raises InputError if the file
+        is not such a checkpoint, or if its weights do not fit.
         """
         checkpoint: dict[str, Any] = load_strictly(Path(filename))
         needed = {"meta", "state_dict", "optimizer", "param_schedulers", "message_hub"}
         if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
             raise InputError(f"{filename}: is not a checkpoint to resume from; remove it, or use another work_dir")
-        # mmengine runs this entry as Python code where there is one; nothing that we save has it.
+        # mmengine runs this entry, if there is one, as Python code; nothing that we save has it.
         checkpoint["meta"].pop("config", None)
         try:
             self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -93,6 +93,6 @@ class SegmentationRunner(Runner):
         return checkpoint
 
     def dump_config(self) -> None:
-        """One file, whatever the time of day."""
+        """Write one file, whose name does not depend on the time."""
         if self.rank == 0:
             Config(self.cfg.to_dict()).dump(Path(self.work_dir) / CONFIG_FILE)

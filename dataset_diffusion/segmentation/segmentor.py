@@ -26,11 +26,11 @@ from mmengine.config import ConfigDict  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 
 TTA_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""Test-time augmentation, each scale of the image's own size with its mirror image (the paper's released settings)."""
+"""Test-time augmentation: scales of the image's own size, each also mirrored (the paper's released settings)."""
 TOO_SMALL = "Kernel size can't be greater than actual input size"
-"""What torch says of an input that a convolution without enough padding does not fit on (SegFormer's first: 8 x 8)."""
+"""torch's message when an input with its padding is too small for a convolution's kernel (SegFormer's first: 8 x 8)."""
 GPU_BATCH_SIZE = 8
-"""Images of one size that go through the network at once on a GPU."""
+"""Images of the same size that go through the network at once on a GPU."""
 
 AnyImage = np.ndarray | Image.Image
 
@@ -39,10 +39,10 @@ class Segmentor:
     """A trained model with the names and colours of its labels.
 
     Images are resized as bytes, before they are normalised, and scores are resized to the image's size before a label
-    is chosen: what is predicted is what mmsegmentation's test pipeline predicts with the same protocol.
+    is chosen, so the predictions are those of mmsegmentation's test pipeline with the same protocol.
 
-    On a CPU images go through the network one by one, so what is predicted for an image depends on that image alone, to
-    the last bit. On a GPU those of one size go together, `batch_size` at once, which may change a score's last digits.
+    On a CPU, images go through the network one by one, so an image's prediction depends only on that image, to the last
+    bit. On a GPU, up to `batch_size` images of the same size go together, which can change a score's last digits.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Segmentor:
         self._model.test_cfg = ConfigDict(test_config(protocol))
 
     def protocol(self, tta: bool = False) -> dict[str, Any]:
-        """How an image is looked at, as plain values for a record."""
+        """How images are presented to the network, as plain values for a record."""
         described = self._protocol.describe()
         if tta:
             described |= {"test_scale": "own", "tta_scales": list(TTA_SCALES), "tta_flip": True}
         return described
 
     def predict(self, images: Sequence[AnyImage], tta: bool = False) -> list[np.ndarray]:
-        """The likeliest label of each pixel.
+        """The most likely label of each pixel.
 
         Args:
-            images: [H, W, 3] uint8 RGB, of any sizes; RGB images of Pillow, too.
-            tta: average over scales and mirror images (`TTA_SCALES`), in place of the protocol's one scale.
+            images: [H, W, 3] uint8 RGB, of any sizes, or Pillow images in RGB.
+            tta: average over scales and mirror images (`TTA_SCALES`) instead of using the protocol's one scale.
 
         Returns:
             [H, W] uint8 for each image.
@@ -83,11 +83,11 @@ class Segmentor:
         return self._labels(images, tta, threshold=0)
 
     def predict_confident(self, images: Sequence[AnyImage], threshold: float, tta: bool = False) -> list[np.ndarray]:
-        """As `predict`, with 255 where the likeliest label's probability is below the threshold."""
+        """Like `predict`, but 255 where the most likely label's probability is below the threshold."""
         return self._labels(images, tta, threshold)
 
     def predict_probabilities(self, image: AnyImage, tta: bool = False) -> Tensor:
-        """The probability of each label [C, H, W], float32 on the CPU, summing to 1 over C, of one image as above."""
+        """The probability of each label in one image (as above): [C, H, W] float32 on the CPU, summing to 1 over C."""
         ((_, probabilities),) = self._probabilities([image], tta)
         return probabilities[0].cpu()
 
@@ -101,7 +101,7 @@ class Segmentor:
 
     @torch.inference_mode()
     def _probabilities(self, images: Sequence[AnyImage], tta: bool) -> Iterator[tuple[list[int], Tensor]]:
-        """The probabilities [B, C, H, W] of images of one size, with their indices."""
+        """Batches of images of the same size: their indices and their probabilities [B, C, H, W]."""
         of_size = defaultdict(list)
         arrays = [np.asarray(image) for image in images]
         for index, image in enumerate(arrays):
@@ -130,12 +130,12 @@ class Segmentor:
         return [Resize(scale=scale, keep_ratio=True)({"img": image})["img"] for image in images]
 
     def _softmax(self, images: list[np.ndarray], resized: list[np.ndarray], mirrored: bool = False) -> Tensor:
-        """Probabilities [B, C, H, W] at the size of `images` from what the network says of them `resized`."""
+        """Probabilities [B, C, H, W] at the size of `images`, from the network's output on their `resized` versions."""
         inputs, samples = [], []
         for image, pixels in zip(images, resized, strict=True):
-            # mmsegmentation's order of colours, which the model's preprocessor turns.
+            # mmsegmentation's channel order, which the model's preprocessor reverses.
             pixels = pixels[:, ::-1, ::-1] if mirrored else pixels[..., ::-1]
-            # A copy (the array may be read-only), which goes to the device as bytes.
+            # A copy, because the array can be read-only. It goes to the device as bytes.
             inputs.append(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
             meta: dict[str, Any] = {"ori_shape": image.shape[:2], "img_shape": pixels.shape[:2]}
             if mirrored:
@@ -157,9 +157,9 @@ class Segmentor:
 def load_segmentor(
     path: str | Path, device: str = "auto", test_scale: str = TRAINED, test_mode: str = TRAINED
 ) -> Segmentor:
-    """Load a `segmentor.pth`. Raises InputError where it is missing, is none, or holds more than weights.
+    """Load a `segmentor.pth`. Raises InputError if it is missing, is not one, or holds more than weights.
 
-    `test_scale` and `test_mode` are in place of those that it was trained with, unless they are "trained".
+    `test_scale` and `test_mode` replace the values that it was trained with, unless they are "trained".
     """
     path = Path(path)
     file = read_segmentor(path)

@@ -1,4 +1,4 @@
-"""Self-training (arXiv 2309.14303): a trained segmentor labels the images that it was trained on anew."""
+"""Self-training (arXiv 2309.14303): a trained segmentor relabels the images that it was trained on."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +15,9 @@ LOADING_THREADS = 4
 
 
 def relabel(segmentor: Segmentor, data: ImagesWithMasks, masks_dir: Path, threshold: float) -> None:
-    """Write a mask for each image of the data, with test-time augmentation; those that are there stay.
+    """Predict and write a mask for each image, with test-time augmentation; existing masks are kept.
 
-    Each mask appears whole, so a killed run resumes where it was. Several processes share the images.
+    Each mask is written atomically, so a killed run resumes where it stopped. Several processes share the images.
     """
     rank, world_size = get_dist_info()
     with explaining_write_errors(masks_dir):

@@ -50,10 +50,10 @@ from dataset_diffusion.settings.train import TrainSettings
 
 SETTINGS_FILE = "training.json"
 IMAGES = "images"
-"""What SETTINGS_FILE says, beside the settings, of each folder that is trained on."""
+"""The entry of SETTINGS_FILE, alongside the settings, that identifies each training folder's images."""
 RELABELLED_DIR = "SegmentationClassSelfTrained"
 LOG_INTERVAL = 10
-# What a resumed run may have otherwise: it changes where and how fast it runs, not what comes out.
+# Settings that a resumed run can change: they affect where and how fast it runs, not its result.
 FREE_ON_RESUME = (
     *("resume", "device", "num_workers", "compile"),
     *("dataset_dir", "work_dir", "cache_dir", "checkpoint_interval"),
@@ -63,11 +63,11 @@ FREE_ON_RESUME = (
 def train(settings: TrainSettings) -> Path:
     """Train as the settings say; returns the exported segmentor's path.
 
-    Raises InputError where the data, the pretrained weights, the work folder or a checkpoint in it cannot be used;
-    faults of the data are listed before a model is built.
+    Raises InputError if the data, the pretrained weights, the work folder or a checkpoint in it cannot be used; faults
+    in the data are listed before a model is built.
     """
     with ExitStack() as stack:
-        # Before the others are joined: a process that ends while they wait for it ends them without a word.
+        # Before the processes are joined: one that exits while the others wait for it ends them without a message.
         if find_torchrun_share().rank == 0:
             record = _prepare(settings)
             work_dir = settings.work_dir
@@ -90,7 +90,7 @@ def train(settings: TrainSettings) -> Path:
 def _prepare(settings: TrainSettings) -> dict[str, Any]:
     """Check everything that can be checked before a model is built, and make the work folder.
 
-    Returns what to record of the training: its settings, and which images it has.
+    Returns the training record: the settings, and which images are used.
     """
     find_device(settings.device)
     settings.images_per_process(find_torchrun_share().count)
@@ -117,7 +117,7 @@ def _prepare(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) -> None:
-    """Raise InputError if the folder holds a training that is not to be resumed, or not with these settings."""
+    """Raise InputError if the folder holds a run that is not to be resumed, or not with these settings."""
     work_dir = Path(settings.work_dir)
     step_dirs = (work_dir, *work_dir.glob("*_training"))
     if not any(checkpoint_iterations(folder) or (folder / SEGMENTOR_FILE).is_file() for folder in step_dirs):
@@ -131,7 +131,7 @@ def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) ->
     except (OSError, ValueError) as error:
         raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; train anew in another work_dir") from error
     new = json.loads(encode_json(record))
-    # Trainings of earlier versions did not record their images.
+    # Earlier versions did not record the images.
     for name, images in new.pop(IMAGES).items():
         if old.get(IMAGES, {}).get(name, images) != images:
             raise InputError(
@@ -148,25 +148,25 @@ def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) ->
 
 
 def _is_relabelled(source: Source, sources: Sequence[Source]) -> bool:
-    """Whether self-training makes new masks of it: where there are several, real ones keep theirs."""
+    """Whether self-training makes new masks for a source: among several, real images keep their masks."""
     return len(sources) == 1 or source.data.described
 
 
 def _without_roots(data: Any) -> Any:
-    """Folders may have been moved."""
+    """The folders without their paths: they may have been moved."""
     folders = (data or {}).get("train", {})
     return {name: {**folder, "root": None} for name, folder in folders.items()}
 
 
 def _remove_unfinished_files(folder: Path) -> None:
-    """Remove what a run left that was killed while it wrote; a checkpoint's may be large."""
+    """Remove the files that a run was writing when it was killed; a checkpoint's can be large."""
     if folder.is_dir():
         for file in filter(is_temporary, folder.iterdir()):
             file.unlink()
 
 
 class _Training:
-    """The steps of a training, each of which resumes where it was stopped."""
+    """The steps of a training run, each of which resumes where it stopped."""
 
     def __init__(self, settings: TrainSettings, device: torch.device) -> None:
         self._settings = settings
@@ -188,7 +188,7 @@ class _Training:
         return exported
 
     def _relabel(self, teacher_file: Path) -> list[Source]:
-        """The sources with new masks; where there are several, real ones keep theirs, which are better."""
+        """The sources with new masks; among several, real images keep their masks, which are better."""
         teacher = load_segmentor(teacher_file, str(self._device))
         relabelled = []
         for source in self._sources:
@@ -205,7 +205,7 @@ class _Training:
         return relabelled
 
     def _relabelled_dir(self, teacher_file: Path, root: Path) -> Path:
-        """Beside the first masks; another teacher or threshold has another folder, so no masks are ever mixed."""
+        """Next to the original masks; each teacher and threshold has its own folder, so masks are never mixed."""
         teacher = hashlib.sha256(teacher_file.read_bytes())
         teacher.update(repr(self._settings.self_training_threshold).encode())
         return root / f"{RELABELLED_DIR}_{teacher.hexdigest()[:8]}"
@@ -226,7 +226,7 @@ class _Training:
                 bfloat16=uses_bfloat16(self._settings.precision, self._device),
                 sync_batch_norm=get_world_size() > 1 and self._device.type == "cuda",
             ),
-            # mmengine formats it for its log and for each checkpoint, for half a second; once, for a file, will do.
+            # mmengine formats it for its log and for each checkpoint, half a second each; once, for a file, is enough.
             format_python_code=False,
         )
         torch.manual_seed(self._settings.seed)
@@ -242,7 +242,7 @@ class _Training:
         return exported
 
     def _export(self, folder: Path, architecture: AnyArchitecture, config: str) -> None:
-        """Write the averaged weights of the best checkpoint, or of the last where nothing was validated."""
+        """Write the averaged weights of the best checkpoint, or of the last one if there was no validation."""
         checkpoint = folder / BEST_CHECKPOINT_FILE if self._validation else latest_checkpoint(folder)
         assert checkpoint is not None  # the end of a training saves one
         state_dict = load_strictly(checkpoint)["state_dict"]
@@ -261,7 +261,7 @@ class _Training:
     ) -> SegmentationRunner:
         settings = self._settings
         resumed = latest_checkpoint(folder)
-        # mmengine hands out loggers and visualizers by name: two runners of one process must not share them.
+        # mmengine hands out loggers and visualizers by name: two runners in one process must not share them.
         unique_name = f"training_{uuid.uuid4().hex}"
         loader = training_loader(
             sources,

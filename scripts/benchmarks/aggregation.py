@@ -1,10 +1,10 @@
-"""Masks of the toy world's held-out scenes with each attention.class_prompt and .aggregation, and what each costs.
+"""Masks of the toy world's held-out scenes with each attention.class_prompt and .aggregation, and their cost.
 
     python -m scripts.benchmarks.aggregation
     python -m scripts.benchmarks.aggregation sampler.num_inference_steps=10
 
-Settings are those of dd-generate. Scenes are noised to the sampler's time steps; for each power of the self-attention
-the threshold without an ignored band that gives the best masks is taken.
+It takes dd-generate's settings. Scenes are noised to the sampler's time steps. Each power of the self-attention is used
+with the threshold that gives the best masks, without an ignored band.
 """
 
 import time

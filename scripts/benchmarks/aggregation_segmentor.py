@@ -1,10 +1,10 @@
-"""Segmentors of rendered scenes whose masks come from attention, with each attention.aggregation.
+"""Segmentors trained on rendered scenes whose masks come from attention, for each attention.aggregation.
 
     python -m scripts.benchmarks.aggregation_segmentor --work runs/aggregation
 
-The images of a seed are the same for all, so what differs is the masks. Their settings are those of dd-generate, with
-the best threshold on other scenes and no ignored band; trainings and test scenes are those of the reproduction. Results
-are kept in the work folder as they are made, so a stopped run resumes.
+A seed's images are the same for all, so only the masks differ. Their settings are dd-generate's, with the best
+threshold on other scenes and no ignored band; trainings and test scenes are those of the reproduction. Results are kept
+in the work folder as they are made, so a stopped run resumes.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SEEDS = range(FULL.seeds)
 
 
 def main() -> None:
-    """Train what is missing, then print the table."""
+    """Train whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="takes results and trainings")
     work: Path = parser.parse_args().work

@@ -2,7 +2,7 @@
 
     python -m scripts.benchmarks.balance
 
-Class k is named 1/k as often as class 1 (Zipf's law); a caption has 1 to 5 classes, which is what COCO's have.
+Class k is named 1/k as often as class 1 (Zipf's law); a caption has 1 to 5 classes, as COCO's captions do.
 """
 
 import random
@@ -20,7 +20,7 @@ CHOICES = ((100_000, 10_000), (100_000, 40_000), (100_000, 80_000), (120_000, 12
 
 
 def main() -> None:
-    """Choose with each value of prompts.fill."""
+    """Choose captions with each value of prompts.fill."""
     head = f"{'captions':>9} {'prompts':>8} {'fill':>8} {'template':>8} {'seconds':>8}"
     print(f"{head}  captions of a class -> prompts of a class")
     for num_captions, num_prompts in CHOICES:
@@ -55,7 +55,7 @@ def zipf_class_sets(num_captions: int, seed: int) -> list[tuple[int, ...]]:
 
 
 def spread(counts: Counter[int]) -> str:
-    """The least and the most of the counts, and their ratio."""
+    """The smallest and the largest count, and their ratio."""
     numbers = [counts[label] for label in range(1, NUM_CLASSES + 1)]
     return f"{min(numbers)} to {max(numbers)} ({max(numbers) / max(1, min(numbers)):.2f})"
 

@@ -2,14 +2,14 @@
 
     python -m scripts.benchmarks.fewer_steps --work runs/steps --output docs/results/fewer_steps
 
-For each scheduler and number of steps: the share of the asked classes that are in the images, and the mIoU of the masks
-against labels, both as a judge sees them, a segmentor trained on rendered scenes; the mIoU of masks of rendered scenes,
-whose exact masks are known, from attention at the sampler's time steps; and the mIoU of segmentors trained on the
-images. The differences to the first case are paired by prompt and seed, or by scene, with 95% bootstrap intervals, and
-those of segmentors by seed, with the variance of all trainings: an interval around 0 means that this many images show
-no loss.
-Results are kept in the work folder as they are made: a stopped run resumes. What is printed goes to OUTPUT.md and
-OUTPUT.json, too.
+For each scheduler and number of steps, it measures the share of the requested classes that are in the images and the
+mIoU of the masks against labels, both according to a judge (a segmentor trained on rendered scenes); the mIoU of masks
+of rendered scenes, whose exact masks are known, from attention at the sampler's time steps; and the mIoU of segmentors
+trained on the images. Differences to the first case are paired by prompt and seed, or by scene, with 95% bootstrap
+intervals; those of segmentors are paired by seed, with the variance of all trainings. An interval around 0 means that
+this many images show no loss.
+Results are kept in the work folder as they are made, so a stopped run resumes. The output also goes to OUTPUT.md and
+OUTPUT.json.
 """
 
 import argparse
@@ -57,9 +57,9 @@ from scripts.toy_model.measure_presence import LEAST_SHARE
 from scripts.toy_model.quality import NUM_LABELS, record_scenes
 
 CASES = "dpmsolver++:100,50,20,15,10,8,4 unipc:20,10 ddim:20,10"
-"""The first is what the others are compared with; dpmsolver++ is the scheduler of `experiment=toy`."""
+"""The others are compared with the first; dpmsolver++ is the scheduler of `experiment=toy`."""
 JUDGE_SCENES = TRAINING_SEEDS[700_000:]
-"""Neither the shipped model nor another segmentor was trained on these."""
+"""Neither the shipped model nor any other segmentor was trained on these."""
 RESAMPLES = 1000
 Confusions = np.ndarray
 """[images, C, C]: a confusion matrix for each image."""
@@ -67,20 +67,20 @@ Confusions = np.ndarray
 
 @dataclass(frozen=True)
 class Case:
-    """A way to sample."""
+    """A scheduler and its number of sampling steps."""
 
     scheduler: str
     steps: int
 
     @property
     def name(self) -> str:
-        """Fit to be a file name."""
+        """The case's name, for use in file names."""
         return f"{self.scheduler.replace('+', 'p')}_{self.steps}"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much to measure."""
 
     images: int
     scenes: int
@@ -96,7 +96,7 @@ def parse_cases(text: str) -> list[Case]:
 
 
 def main() -> None:
-    """Measure what is missing, then print the table."""
+    """Measure whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="toy", help="the toy model's folder (default: the one that is shipped)")
     parser.add_argument("--work", type=Path, required=True, help="takes images, trainings and results")
@@ -137,20 +137,20 @@ class Study:
     def __init__(self, model: str, work: Path, sizes: Sizes) -> None:
         self._model, self._sizes = model, sizes
         self._shared = work
-        """Of all models: the judge, and the scenes to test on."""
+        """Shared by all models: the judge and the test scenes."""
         self._work = work / self._weights()
         self._loaded: Segmentor | None = None
         self._first: dict[str, np.ndarray] = {}
 
     def prepare(self, cases: Sequence[Case]) -> None:
-        """Make what needs the model: the attention on rendered scenes first, because that takes least."""
+        """Make everything that needs the model: first the attention on rendered scenes, which takes least time."""
         for case in cases:
             self._exact(case)
         for case in cases:
             self._images(case)
 
     def measure(self, case: Case) -> dict[str, Any]:
-        """The figures of a case, with its differences to the first that was measured."""
+        """A case's figures, with its differences to the first case that was measured."""
         parts = {"exact": self._exact(case), **(self._judged(case) if self._sizes.judge_iterations else {})}
         self._first = self._first or parts
         figures: dict[str, Any] = {"scheduler": case.scheduler, "steps": case.steps}
@@ -162,7 +162,7 @@ class Study:
         return figures
 
     def train_segmentor(self, case: Case, seed: int) -> float:
-        """The mIoU of a small segmentor trained on a case's images, on rendered scenes."""
+        """The mIoU, on rendered scenes, of a small segmentor trained on a case's images."""
         validation = self._shared / f"validation_{self._sizes.training.validation}"
         self._write_scenes(validation, VALIDATION_SEEDS[: self._sizes.training.validation], "val")
         budget = self._sizes.training
@@ -181,7 +181,7 @@ class Study:
         return miou
 
     def judge_quality(self) -> float:
-        """The judge's mIoU on rendered scenes that it was not trained on, told which classes are in them."""
+        """The judge's mIoU on rendered scenes that it was not trained on, given the classes in them."""
         path = self._shared / f"{self._judge_name}_{self._sizes.training.validation}_miou.json"
         if not path.exists():
             confusions = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
@@ -193,7 +193,7 @@ class Study:
         return quality
 
     def _weights(self) -> str:
-        """The beginning of the digest of the model's weights."""
+        """The first characters of the digest of the model's weights."""
         model = ModelSettings(self._model)
         return model_fingerprint(load_pipeline(model, SamplerSettings()), model)["revision"].removeprefix("sha256:")[
             :12
@@ -217,7 +217,7 @@ class Study:
         return Path(settings.output_dir)
 
     def _judged(self, case: Case) -> dict[str, np.ndarray]:
-        """What the judge makes of a case's images: their masks' confusions, and how many asked classes are present."""
+        """The judge's view of a case's images: their masks' confusions, and how many requested classes are present."""
         path = self._work / f"{self._judge_name}_{case.name}_{self._sizes.images}.npz"
         if not path.exists():
             folder = self._images(case)
@@ -234,7 +234,7 @@ class Study:
             return dict(found)
 
     def _exact(self, case: Case) -> Confusions:
-        """The confusions of masks of rendered scenes, whose latents are noised to the time steps of a case."""
+        """The confusions of masks of rendered scenes whose latents are noised to a case's time steps."""
         path = self._work / f"exact_{case.name}_{self._sizes.scenes}.npz"
         if not path.exists():
             settings = self._settings(case)
@@ -251,7 +251,7 @@ class Study:
             return exact
 
     def _look(self, image: np.ndarray, asked: Sequence[int]) -> tuple[set[int], np.ndarray]:
-        """The classes that the judge sees, and the likeliest of background and `asked` at each pixel."""
+        """The classes that the judge sees, and the most likely of background and `asked` at each pixel."""
         probabilities = self._judge.predict_probabilities(image).numpy()
         shares = np.bincount(probabilities.argmax(axis=0).ravel(), minlength=NUM_LABELS) / image[..., 0].size
         present = {int(label) for label in np.flatnonzero(shares >= LEAST_SHARE) if label}
@@ -273,7 +273,7 @@ class Study:
                 contextlib.redirect_stderr(log),
             ):
                 exported = train(settings)
-            # It was taught at this size.
+            # It was trained at this size.
             self._loaded = load_segmentor(exported, test_scale=f"{SIDE}x{SIDE}")
         return self._loaded
 
@@ -283,24 +283,27 @@ class Study:
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write one .npz, whole or not at all: what is there is not measured again."""
+    """Write one .npz atomically, because an existing file is not measured again."""
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())
 
 
 def miou(confusions: Confusions) -> float:
-    """Of all images together."""
+    """The mIoU over all images together."""
     return segmentation_metrics(confusions.sum(axis=0)).miou
 
 
 def present_share(presence: np.ndarray) -> float:
-    """`presence` [images, 3]: how many classes were asked for, how many of these are there, and how many others."""
+    """The share of the requested classes that are present.
+
+    `presence` [images, 3]: how many classes were requested, how many of these are present, and how many others.
+    """
     return float(presence[:, 1].sum() / presence[:, 0].sum())
 
 
 def add_segmentor_figures(rows: Sequence[dict[str, Any]]) -> None:
-    """Give each row the mean of its segmentors, and the 95% interval of its difference to the first row's."""
+    """Add to each row its segmentors' mean and the 95% interval of the difference to the first row's mean."""
     if not all(row.get("segmentors") for row in rows):
         return
     variance = CommonVariance.of([row["segmentors"] for row in rows])
@@ -314,7 +317,7 @@ STATISTICS = {"presence": present_share, "masks": miou, "exact": miou}
 
 
 def difference_interval(own: np.ndarray, first: np.ndarray, statistic: Any) -> tuple[float, float]:
-    """The 95% bootstrap interval of statistic(own) - statistic(first), of images that are drawn in pairs."""
+    """The 95% bootstrap interval of statistic(own) - statistic(first), with images drawn in pairs."""
     rng = np.random.default_rng(0)
     drawn = (rng.integers(len(own), size=len(own)) for _ in range(RESAMPLES))
     differences = [statistic(own[chosen]) - statistic(first[chosen]) for chosen in drawn]
@@ -342,7 +345,7 @@ def format_table(rows: Sequence[dict[str, Any]], judge: float | None, sizes: Siz
                 cells.append("-")
                 continue
             low, high = row[f"{name}_difference"]
-            is_known = number and not np.isnan(low)  # of one seed each there is no interval
+            is_known = number and not np.isnan(low)  # with one seed each there is no interval
             cells.append(f"{100 * row[name]:.1f}" + (f" ({100 * low:+.1f} to {100 * high:+.1f})" if is_known else ""))
         lines.append(markdown_row(cells))
     return "\n".join(lines) + "\n"

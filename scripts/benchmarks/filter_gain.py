@@ -1,10 +1,10 @@
-"""What dd-filter gains on the toy world: segmentors trained on all images of a folder, on the best, on as many others.
+"""What dd-filter gains on the toy world: segmentors trained on all images of a folder, the best half, a random half.
 
     python -m scripts.benchmarks.filter_gain --work runs/filter --output docs/results/filter_gain
 
-Each seed has a folder that dd-generate makes, its random half, and a training of each split with the same number of
-iterations. What is finished is kept in the work folder, so a stopped run resumes. The table goes to OUTPUT.md and
-OUTPUT.json, too.
+Each seed has a folder made by dd-generate, a random half of it, and one training per split, all with the same number of
+iterations. Finished results are kept in the work folder, so a stopped run resumes. The table also goes to OUTPUT.md and
+OUTPUT.json.
 """
 
 import argparse
@@ -42,12 +42,12 @@ from scripts.reproduction.training_sets import rendered_items, write_folder
 NETWORK = "DeepLabV3-R18"
 ALL, BEST, RANDOM = "train", "best", "random"
 TITLES = {ALL: "all", BEST: "the best, `best_share=0.5`", RANDOM: "as many, at random"}
-"""What the splits are called in the table."""
+"""The splits' names in the table."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """Where it is done, and how large it is."""
+    """The study's work folder and its size."""
 
     work: Path
     num_images: int
@@ -61,7 +61,7 @@ class Study:
 
 
 def main() -> None:
-    """Make, filter, train and test what is missing, then print the table."""
+    """Generate, filter, train and test whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="takes folders, results and logs")
     parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
@@ -101,7 +101,7 @@ def seed_results(study: Study, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def make_folder(study: Study, seed: int) -> Path:
-    """The seed's folder, made and filtered."""
+    """The seed's folder, generated and filtered."""
     folder = study.work / f"generated_seed{seed}"
     overrides = [f"output_dir={folder}", f"num_images={study.num_images}", f"seed={seed}", *MEAN_MASKS]
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
@@ -112,7 +112,7 @@ def make_folder(study: Study, seed: int) -> Path:
 
 
 def sample_ids(folder: Path, split: str, seed: int) -> list[str]:
-    """Those of a split; the random one is drawn by the seed."""
+    """The ids in a split; the random split is drawn with the seed."""
     if split != RANDOM:
         return read_split(split_path(folder, split))[0]
     count = len(sample_ids(folder, BEST, seed))

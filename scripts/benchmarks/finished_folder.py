@@ -1,9 +1,9 @@
-"""Time and memory of the report, the filter and the exports of a finished folder, by its number of samples.
+"""Time and memory of the report, the filter and the exports of a finished folder, by number of samples.
 
     python -m scripts.benchmarks.finished_folder --num 10000 100000
 
 The folders are temporary: rendered scenes of 128 x 128, each under many names (hard links), with made-up scores. Each
-step runs in a process started for it; its peak memory is that of this process, without those that it starts itself.
+step runs in a new process; its peak memory is that of this process, without its child processes.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def steps(folder: Path, temporary: Path, names: Sequence[str]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What is measured, by name."""
+    """The steps to measure, by name."""
     others = {"nothing": _Nothing(), "filter": _Filter(folder), "report": _Report(folder)}
     for name in names:
         yield name, others.get(name) or _Export(folder, name, temporary / name)
@@ -67,7 +67,7 @@ def steps(folder: Path, temporary: Path, names: Sequence[str]) -> Iterator[tuple
 
 
 class _Nothing:
-    """The imports alone."""
+    """Only the imports."""
 
     def __call__(self) -> None:
         pass
@@ -98,12 +98,12 @@ class _Export(_Nothing):
 
 
 def measured(step: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and the peak memory in MiB, of a step in a new process."""
+    """Run a step in a new process; returns its seconds and its peak memory in MiB."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(step, sender))
     process.start()
-    # Only the process may hold it, or its end would not be seen.
+    # Only the new process may hold it; otherwise its end would go unnoticed.
     sender.close()
     result: tuple[float, float] = receiver.recv()
     process.join()
@@ -118,7 +118,7 @@ def _measure(step: Callable[[], object], sender: "object") -> None:
 
 
 def make_folder(path: Path, num_samples: int) -> None:
-    """A finished folder of rendered scenes under many names, with made-up confidences and scores."""
+    """Write a finished folder of rendered scenes under many names, with made-up confidences and scores."""
     vocabulary = load_vocabulary("voc")
     settings = GenerateSettings(str(path), num_samples, 0, 1, splits={"train": 0.9, "val": 0.1})
     folder = VocFolder(path, vocabulary.palette)

@@ -1,13 +1,13 @@
-"""What the whole of `dd-generate` costs beside the stock pipeline, and what a second process gains.
+"""What a whole `dd-generate` run costs compared with the stock pipeline, and what a second process gains.
 
     python -m scripts.benchmarks.generate num_images=16
     python -m scripts.benchmarks.generate model.path=DIR experiment=voc sampler.num_inference_steps=2 num_images=4
 
-Settings are those of dd-generate; `scripts.benchmarks.random_models` writes pipelines of real size. Each row is made by
-processes started for it, on one thread each, and its ratio is to the first row. Seconds are those of the images alone:
-neither loading nor the first batch of each process, which costs more, is in them. Other work on the machine lengthens
-them, but hardly the seconds of a CPU, which are summed over the processes. Peak memory is of one process.
-`scripts.benchmarks.recording` tells recording and masks apart.
+It takes dd-generate's settings; `scripts.benchmarks.random_models` writes pipelines of real size. Each row is measured
+in new processes with one thread each, and its ratios are to the first row. Seconds are for the images only: they
+include neither loading nor each process's first batch, which takes longer. Other work on the machine lengthens them,
+but hardly the CPU seconds, which are summed over the processes. Peak memory is that of one process.
+`scripts.benchmarks.recording` measures recording and masks separately.
 """
 
 import statistics
@@ -33,7 +33,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a row: `seconds` on the clock, seconds of a `cpu`, and the peak memory in MiB."""
+    """A row's `seconds` on the clock, seconds of a `cpu`, and `peak` memory in MiB."""
 
     seconds: float
     cpu: float
@@ -57,7 +57,7 @@ def work(settings: GenerateSettings) -> None:
         ("dd-generate, 2 processes", whole, 2),
     ]
     times: dict[str, list[Cost]] = {name: [] for name, _, _ in rows}
-    # They take turns, so that a machine whose speed drifts does not favour one.
+    # They take turns, so that drift in the machine's speed favours none.
     for _ in range(ROUNDS):
         for name, row, count in rows:
             times[name].append(run(row, settings, count))
@@ -73,7 +73,7 @@ def work(settings: GenerateSettings) -> None:
 
 
 def run(row: Row, settings: GenerateSettings, count: int) -> Cost:
-    """From when all processes are ready to when the last is done; the larger peak memory."""
+    """The cost from when all processes are ready until the last is done; the largest peak memory."""
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as temporary:
         settings = replace(settings, output_dir=str(Path(temporary, "data")))
@@ -83,7 +83,7 @@ def run(row: Row, settings: GenerateSettings, count: int) -> Cost:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=_send, args=(sender, row, settings, rank, count, barrier))
             process.start()
-            sender.close()  # so that the end of a process that fails is noticed
+            sender.close()  # so that the end of a failing process is noticed
             receivers.append(receiver)
             processes.append(process)
         results = [receiver.recv() for receiver in receivers]
@@ -106,7 +106,7 @@ def _send(sender: Any, row: Row, settings: GenerateSettings, rank: int, count: i
 
 
 def stock(settings: GenerateSettings, _rank: int, _count: int, barrier: Barrier) -> Cost:
-    """The pipeline alone, on the same prompts and seeds."""
+    """The bare pipeline, on the same prompts and seeds."""
 
     from dataset_diffusion.generate import plan_dataset
     from dataset_diffusion.generators.generator import Generator
@@ -139,7 +139,7 @@ def whole(settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -
     clocks: list[_Clock] = []
 
     class Timed(Generator):
-        """Begins the clock at the first batch, after one that is thrown away."""
+        """Starts the clock at the first batch, after one that is thrown away."""
 
         def sample(self, prompts: "Sequence[Prompt]") -> "list[Sample]":
             """Make a batch."""
@@ -155,13 +155,13 @@ def whole(settings: GenerateSettings, rank: int, count: int, barrier: Barrier) -
 
 
 class _Clock:
-    """Runs from when it is made."""
+    """Starts running when it is created."""
 
     def __init__(self) -> None:
         self._begin = time.perf_counter(), time.process_time()
 
     def cost(self) -> Cost:
-        """What this process has cost since."""
+        """What this process has cost since then."""
         seconds, cpu = time.perf_counter() - self._begin[0], time.process_time() - self._begin[1]
         return Cost(seconds, cpu, peak_mebibytes())
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def peak_mebibytes(process: int | str = "self") -> float:
-    """The most memory that a running process, by its number, has had since its program began, in MiB.
+    """The peak memory of a running process, given by its id, since its program started, in MiB.
 
-    Linux says so in /proc. What getrusage says there is more: a started process takes over the peak of the one that
-    started it. Elsewhere there is only that, and only of this process: of another it is nan.
+    Linux reports it in /proc. getrusage reports more there, because a child process inherits the peak of its parent.
+    Other systems have only getrusage, and only for this process; for any other the result is nan.
     """
     status = Path(f"/proc/{process}/status")
     if status.exists():

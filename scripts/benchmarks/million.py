@@ -1,10 +1,10 @@
-"""How long `dd-generate` takes to the first new image of a very large folder, and its memory.
+"""How long `dd-generate` takes to make the first new image of a very large folder, and its memory.
 
     python -m scripts.benchmarks.million --num 1000000
 
-Two starts with the toy model, each of them the command itself, stopped after its first batch of one image: on a new
-folder, for which all prompts are planned; and on a folder in which all samples but the last are finished (the plan of
-the first start with a made-up manifest; all images and masks are hard links to one file). The folders are temporary.
+It runs the command itself twice with the toy model, and stops it after its first batch of one image: on a new folder,
+for which all prompts are planned; and on a folder in which all samples except the last are finished (the first run's
+plan with a made-up manifest; all images and masks are hard links to one file). The folders are temporary.
 """
 
 import argparse
@@ -45,9 +45,9 @@ def main() -> None:
 
 
 def start(folder: Path, num_images: int) -> tuple[float, float, float]:
-    """Run the command until its first new record; seconds since its start, its CPU's seconds, and peak memory in MiB.
+    """Run the command until its first new record; returns seconds on the clock, CPU seconds, and peak memory in MiB.
 
-    Other work on the machine lengthens the first alone.
+    Other work on the machine lengthens only the first.
     """
     command = [sys.executable, "-m", "dataset_diffusion.cli.generate"]
     settings = [f"output_dir={folder}", f"num_images={num_images}", "batch_size=1"]
@@ -67,7 +67,7 @@ def start(folder: Path, num_images: int) -> tuple[float, float, float]:
 
 
 def finish(folder: Path) -> None:
-    """Make up records and files for all samples of the plan but the last."""
+    """Make up records and files for all samples of the plan except the last."""
     plan = StoredPlan(folder)
     vocabulary = load_vocabulary("voc")
     voc = VocFolder(folder, vocabulary.palette)
@@ -101,7 +101,7 @@ def finish(folder: Path) -> None:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # As many links as a file may have.
+    except OSError:  # The file has as many links as it can have.
         content = source.read_bytes()
         source.unlink()
         source.write_bytes(content)

@@ -1,13 +1,13 @@
-"""How many class prompts of VOC and COCO get wrong token positions where positions are counted in words.
+"""How many class prompts of VOC and COCO get wrong token positions if positions are counted in words.
 
     python -m scripts.benchmarks.miscounted_words bpe_simple_vocab_16e6.txt.gz
 
-The file is CLIP's list of merges (github.com/openai/CLIP; tests/data/clip_bpe has it). All classes alone, and all
-ordered pairs of two, are compared with the positions that the tokenizer's own tokens give. Two rules are counted:
+The file is CLIP's list of merges (github.com/openai/CLIP; tests/data/clip_bpe has it). For all single classes and all
+ordered pairs, counted positions are compared with those of the tokenizer's own tokens. There are two rules:
 
 - "words": each word between spaces is one token, and a class has as many tokens as words.
-- "list": the same, with a list of the names of several words that lacks "hot dog", "teddy bear" and "hair drier":
-  a class that is not in the list has its first word alone.
+- "list": the same, with a list of multi-word names that lacks "hot dog", "teddy bear" and "hair drier":
+  a class that is not in the list has only its first word.
 """
 
 import argparse

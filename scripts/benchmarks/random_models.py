@@ -1,10 +1,10 @@
-"""Write a Stable Diffusion pipeline of real size and random weights, to check code where no real weights can be had.
+"""Write a Stable Diffusion pipeline of real size with random weights, to check code where real ones are unavailable.
 
     python -m scripts.benchmarks.random_models --size sd15 --dtype bfloat16 OUT_DIR
     dd-generate model.path=OUT_DIR experiment=voc num_images=1 model.dtype=bfloat16
 
-The architectures are those of Stable Diffusion 1.5 and 2.1-base, the tokenizer has CLIP's real vocabulary; only the
-weights are not trained, so the images are noise.
+The architectures are those of Stable Diffusion 1.5 and 2.1-base, and the tokenizer has CLIP's real vocabulary. Only the
+weights are untrained, so the images are noise.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from scripts.clip_vocabulary import clip_tokenizer
 
 CLIP_MERGES = Path(__file__).resolve().parents[2] / "tests/data/clip_bpe/bpe_simple_vocab_16e6.txt.gz"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# As initialised, every position attends to all others alike, and masks of such flat maps are empty.
+# As initialised, every position attends equally to all others, and masks from such flat maps are empty.
 QUERY_SCALE = 32
 
 
@@ -46,11 +46,11 @@ ARCHITECTURES = {
 
 
 def make_pipeline(size: str, dtype: torch.dtype) -> "diffusers.StableDiffusionPipeline":
-    """Make the pipeline of the architecture `size` ("sd15" or "sd21"), with the same weights at each call."""
+    """Make the pipeline of the architecture `size` ("sd15" or "sd21"), with the same weights in every call."""
     torch.manual_seed(0)
     architecture = ARCHITECTURES[size]
     tokenizer = make_tokenizer(architecture)
-    # Each part is cast before the next is made: the float32 weights are never in memory all at once.
+    # Each part is cast before the next is made, so the float32 weights are never all in memory at once.
     return diffusers.StableDiffusionPipeline(
         vae=make_autoencoder().to(dtype),
         text_encoder=make_text_encoder(architecture, tokenizer).to(dtype),
@@ -88,11 +88,11 @@ def make_text_encoder(architecture: Architecture, tokenizer: CLIPTokenizer) -> t
 
 
 def make_unet(architecture: Architecture) -> diffusers.UNet2DConditionModel:
-    """The UNet for 64 x 64 latents, 512 x 512 images (attention at 64, 32, 16 and 8)."""
+    """The UNet for 64 x 64 latents and 512 x 512 images (attention at 64, 32, 16 and 8)."""
     unet = diffusers.UNet2DConditionModel(
         sample_size=64,
         block_out_channels=(320, 640, 1280, 1280),
-        attention_head_dim=architecture.unet_heads,  # in these two models the number of heads, whatever the name says
+        attention_head_dim=architecture.unet_heads,  # the number of heads in these two models, despite its name
         cross_attention_dim=architecture.text_width,
         use_linear_projection=architecture.use_linear_projection,
     )
@@ -118,7 +118,7 @@ def make_autoencoder() -> diffusers.AutoencoderKL:
 
 
 def make_scheduler() -> diffusers.PNDMScheduler:
-    """The scheduler that both come with; the model predicts the noise."""
+    """The scheduler that both versions ship with; the model predicts the noise."""
     return diffusers.PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,

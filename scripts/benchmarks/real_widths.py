@@ -1,11 +1,10 @@
-"""Time and peak memory of recording in a transformer of real width and few blocks, with random weights.
+"""Time and peak memory of recording in a transformer of real width with few blocks and random weights.
 
     python -m scripts.benchmarks.real_widths --family flux --image-size 512
 
-One call of the transformer without recording, one with it, and one with attention.class_prompt=own where that can be,
-each in a process by itself, on the CPU in bfloat16.
-Widths, heads and text lengths are those of the real models; these have 24 (sd3), 19 + 38 (flux) and 30 (z_image)
-blocks.
+It calls the transformer once without recording, once with it, and once with attention.class_prompt=own where that is
+possible, each in a separate process, on the CPU in bfloat16.
+Widths, heads and text lengths match the real models, which have 24 (sd3), 19 + 38 (flux) and 30 (z_image) blocks.
 """
 
 import argparse
@@ -22,13 +21,13 @@ from dataset_diffusion.settings.generate import AttentionSettings
 from scripts.benchmarks.memory import peak_mebibytes
 
 WORDS, CLASSES = 20, 4
-"""Of the prompt, in tokens."""
+"""Tokens of the prompt, and how many of them (the last ones) are class tokens."""
 TEXTS = {"sd3": 333, "flux": 512}
-"""Positions of the text, 4096 wide, in the transformers that can run a second one beside it."""
+"""Text positions, 4096 wide, in the transformers that can run a second text alongside."""
 
 
 def sd3(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
-    """Stable Diffusion 3.5 medium: two blocks, the first with image-only attention besides."""
+    """Stable Diffusion 3.5 medium: two blocks, the first with additional image-only attention."""
     from diffusers import SD3Transformer2DModel
 
     model = SD3Transformer2DModel(
@@ -65,7 +64,7 @@ def flux(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
 
 
 def z_image(torch: Any, grid: int) -> tuple[Any, dict[str, Any], str, int, int]:
-    """Z-Image: one main layer behind one refiner of each kind."""
+    """Z-Image: one main layer after one refiner of each kind."""
     from diffusers import ZImageTransformer2DModel
 
     model = ZImageTransformer2DModel(n_layers=1, n_refiner_layers=1)
@@ -85,7 +84,7 @@ FAMILIES: dict[str, Callable[[Any, int], tuple[Any, dict[str, Any], str, int, in
 
 
 def run(family: str, image_size: int, case: str) -> dict[str, float]:
-    """Build the model and call it once; its seconds, and the peak of this process in GiB."""
+    """Build the model and call it once; returns the call's seconds and this process's peak memory in GiB."""
     import torch
 
     from dataset_diffusion.attention.class_stream import ClassStream
@@ -115,7 +114,7 @@ def run(family: str, image_size: int, case: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Call this script for each case, and compare."""
+    """Run this script for each case, and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=FAMILIES, default="flux", help="default: %(default)s")
     parser.add_argument("--image-size", type=int, default=512, help="side in pixels; default: %(default)s")

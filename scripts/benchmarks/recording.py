@@ -1,9 +1,9 @@
-"""What recording attention and making masks cost, as a ratio to the stock pipeline on the same prompts.
+"""The cost of recording attention and making masks, as a ratio to the stock pipeline on the same prompts.
 
     python -m scripts.benchmarks.recording
     python -m scripts.benchmarks.recording model.path=DIR experiment=voc sampler.num_inference_steps=2 batch_size=1
 
-Settings are those of dd-generate. The two take turns, so that a machine whose speed drifts does not favour one.
+It takes dd-generate's settings. The two take turns, so that drift in the machine's speed favours neither.
 """
 
 import statistics
@@ -18,7 +18,7 @@ ROUNDS = 5
 
 
 def work(settings: GenerateSettings) -> None:
-    """Time a batch by the stock pipeline, by the generator, and its masks."""
+    """Time a batch with the stock pipeline and with the generator, and the making of its masks."""
     import torch
 
     from dataset_diffusion.generate import label_sample, plan_dataset
@@ -44,7 +44,7 @@ def work(settings: GenerateSettings) -> None:
             label_sample(sample, spans, settings.attention, settings.mask)
 
     samples: list = []
-    plain()  # the first call of each costs more
+    plain()  # the first call of each takes longer
     recording()
     rounds = [(seconds(plain), seconds(recording), seconds(masks)) for _ in range(ROUNDS)]
     per_image = [statistics.median(column) / len(prompts) for column in zip(*rounds, strict=True)]
@@ -55,7 +55,7 @@ def work(settings: GenerateSettings) -> None:
 
 
 def seconds(call: Callable[[], None]) -> float:
-    """How long a call takes."""
+    """The seconds that a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

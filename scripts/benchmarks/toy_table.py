@@ -2,10 +2,10 @@
 
     python -m scripts.benchmarks.toy_table --generated datasets/toy --work runs/table --output docs/results/toy_table
 
-Every training has the same budget: the same number of images, iterations and test scenes, at half of the toy world's
-size. "both" has half of its images from each; "generated + 10% rendered" nine of ten from dd-generate. Results are kept
-in the work folder as they are made, so a stopped run resumes. After 250 iterations a network still predicts background
-alone (mIoU 3.5): a shorter table says nothing. What is printed goes to OUTPUT.md and OUTPUT.json, too.
+Every training has the same budget: the same number of images, iterations and test scenes, at half the toy world's size.
+"both" has half of its images from each source; "generated + 10% rendered" has nine in ten from dd-generate. Results are
+kept in the work folder as they are made, so a stopped run resumes. After 250 iterations a network still predicts only
+background (mIoU 3.5), so a shorter table says nothing. The output also goes to OUTPUT.md and OUTPUT.json.
 """
 
 import argparse
@@ -38,9 +38,9 @@ from scripts.reproduction.training_sets import TrainingItem, rendered_items, wri
 
 SIDE = 64
 CHECKPOINT_INTERVAL = 200
-"""A training that is stopped loses no more iterations."""
+"""Iterations between checkpoints: an interrupted training loses no more than this."""
 FIRST_RENDERED = 300_000
-"""The shipped model was not trained on these scenes."""
+"""The first training scene to render; the shipped model was not trained on these scenes."""
 MEAN_MASKS = [
     "attention.aggregation=mean",
     "attention.steps=null",
@@ -73,7 +73,7 @@ SOURCES = {"generated": 1.0, "rendered": 0.0, "both": 0.5, "generated + 10% rend
 
 @dataclass(frozen=True)
 class Budget:
-    """Of each training."""
+    """The budget of each training."""
 
     images: int
     iterations: int
@@ -82,7 +82,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Row:
-    """A training. `generated` and `rendered` are numbers of its images."""
+    """A training. `generated` and `rendered` are its numbers of images of each kind."""
 
     table: str
     network: str
@@ -93,12 +93,12 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Fit to be a file name."""
+        """The row's name, for use in file names."""
         return f"{self.network}_{self.generated}g_{self.rendered}r_seed{self.seed}"
 
 
 def rows(budget: Budget, seeds: int) -> list[Row]:
-    """All trainings: three networks with four sources, then real + synthetic against real alone with other seeds."""
+    """All trainings: three networks with four sources, then real + synthetic against only real, with several seeds."""
     table = []
     for network in NETWORKS:
         for source, share in SOURCES.items():
@@ -115,7 +115,7 @@ def rows(budget: Budget, seeds: int) -> list[Row]:
 
 
 def main() -> None:
-    """Train what is missing, then print both tables."""
+    """Train whatever is missing, then print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generated", type=Path, required=True, help="a folder of the toy world that dd-generate made")
     parser.add_argument("--work", type=Path, required=True, help="takes results and logs")
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _digest(folder: Path) -> str:
-    """Results of another folder must not be taken for this one's."""
+    """The folder's digest, so that results of another folder are not taken for this one's."""
     manifest = folder / MANIFEST_FILE
     if not manifest.is_file():
         raise SystemExit(f"--generated={folder}: is not a finished dd-generate folder")
@@ -158,7 +158,7 @@ def _digest(folder: Path) -> str:
 
 
 def split_file(folder: Path, split: str) -> Path:
-    """The ids of a split; in a folder that was written whole it is there."""
+    """The file with a split's ids; a completely written folder has it."""
     return folder / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
@@ -171,7 +171,7 @@ def run(row: Row, budget: Budget, generated: Path, work: Path, validation: Path)
 def train_and_test(
     folder: Path, images: Iterable[TrainingItem], settings: TrainSettings, validation: Path
 ) -> dict[str, Any]:
-    """mIoU and pixel accuracy of a network on `validation`; what the training says goes to a log beside `folder`."""
+    """Train a network; returns its mIoU and pixel accuracy on `validation`. Output goes to a log next to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         folder.with_name(f"{folder.name}.log").open("w") as log,
@@ -186,12 +186,12 @@ def train_and_test(
 
 
 def training_settings(row: Row, budget: Budget, folder: Path) -> TrainSettings:
-    """Those of experiment=toy, with a smaller network and fewer iterations: too few for copy-paste."""
+    """The settings of experiment=toy, with a smaller network and fewer iterations: too few for copy-paste."""
     return small_training(NETWORKS[row.network], folder, row.seed, budget.iterations)
 
 
 def small_training(network: Sequence[str], folder: Path, seed: int, iterations: int) -> TrainSettings:
-    """The settings of a training on `folder`/dataset, at half of the toy world's size."""
+    """The settings of a training on `folder`/dataset, at half the toy world's size."""
     overrides = [
         *network,
         f"dataset_dir={folder / 'dataset'}",
@@ -208,7 +208,7 @@ def small_training(network: Sequence[str], folder: Path, seed: int, iterations: 
 
 
 def items(row: Row, generated: Path) -> Iterator[TrainingItem]:
-    """The images of a row: the first ones of dd-generate's folder, and scenes that no other seed has."""
+    """A row's images: the first ones of dd-generate's folder, and scenes that no other seed has."""
     names, _ = read_split(generated / "ImageSets" / "Segmentation" / "train.txt")
     if len(names) < row.generated:
         raise SystemExit(f"{generated}: has {len(names)} images, {row.generated} are needed")
@@ -218,7 +218,7 @@ def items(row: Row, generated: Path) -> Iterator[TrainingItem]:
 
 
 def generated_items(folder: Path, names: Sequence[str]) -> Iterator[TrainingItem]:
-    """Images of a folder that dd-generate made."""
+    """Images from a folder that dd-generate made."""
     num_labels = len(load_vocabulary("voc").label_names)
     for name in names:
         labels = read_label_mask(folder / "SegmentationClass" / f"{name}.png", num_labels)

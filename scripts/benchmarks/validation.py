@@ -1,9 +1,9 @@
-"""What `dd-train`'s check of a dataset folder costs, as a ratio to reading its masks once, in parallel.
+"""The cost of `dd-train`'s check of a dataset folder, as a ratio to reading its masks once, in parallel.
 
     python -m scripts.benchmarks.validation --num 4000
 
-The folder is temporary: rendered scenes at 512 x 512, each with many names. Its files are in the system's cache: the
-disk's speed is not measured.
+The folder is temporary: rendered scenes at 512 x 512, each under many names. Its files are in the system's cache, so
+the disk's speed is not measured.
 """
 
 import argparse
@@ -28,7 +28,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Make the folder, then time both by turns."""
+    """Make the folder, then time both in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, default=4000, help="samples in the folder (default %(default)s)")
     num_samples = parser.parse_args().num
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_samples(folder: VocFolder, num_samples: int) -> list[Path]:
-    """A complete folder; returns the masks' paths."""
+    """Write a complete folder; returns the masks' paths."""
     folder.prepare()
     for number in range(min(NUM_SCENES, num_samples)):
         scene = render_scene(TRAINING_SEEDS[number])
@@ -70,7 +70,7 @@ def write_samples(folder: VocFolder, num_samples: int) -> list[Path]:
 
 
 def fastest_by_turns(*works: Callable[[], None]) -> list[float]:
-    """Seconds of the fastest of each one's rounds; they take turns, so that a machine that drifts favours none."""
+    """The seconds of each one's fastest round; they take turns, so that drift in the machine's speed favours none."""
     rounds = [[seconds(work) for work in works] for _ in range(ROUNDS)]
     return [min(times) for times in zip(*rounds, strict=True)]
 

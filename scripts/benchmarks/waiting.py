@@ -1,8 +1,8 @@
-"""Which share of a training's time is spent waiting for images.
+"""The share of training time that is spent waiting for images.
 
     python -m scripts.benchmarks.waiting --iterations 100 experiment=voc dataset_dir=datasets/voc num_workers=8
 
-Takes the settings of dd-train and trains in a temporary folder. With enough loading processes the share is near 0.
+Takes dd-train's settings and trains in a temporary folder. With enough loader processes, the share is near 0.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def mean_of_last_half(folder: Path, tag: str) -> float:
-    """The mean of a scalar that was logged every few iterations; the beginning is left to the caches."""
+    """The mean of a regularly logged scalar over the last half; the first half lets the caches fill."""
     events = EventAccumulator(str(folder / "vis_data"))
     events.Reload()
     values = [event.value for event in events.Scalars(tag)]

@@ -1,16 +1,16 @@
 """The paper in miniature: its claims and ablations, measured on the toy world.
 
-    python -m scripts.reproduction                 all of it, overnight on two cores
+    python -m scripts.reproduction                 everything, overnight on two cores
     python -m scripts.reproduction --main          masks of all rows, segmentors of the main ones: about an hour
     python -m scripts.reproduction --only power    one table
-    python -m scripts.reproduction --quick         masks alone, on few scenes; exits with 1 where a main claim fails
+    python -m scripts.reproduction --quick         only masks, on few scenes; exits with 1 if a main claim fails
 
-Three metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model; masks of the
-recorded attention are compared with the exact ones. Judged: masks of generated images are compared with the labels of
-a segmentor of rendered scenes. Segmentor: one is trained on generated images and their masks, and tested on rendered
-scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
-resumes where it was stopped. It writes reproduction.json, reproduction.md and plots: all of it, measured with the
-shipped model, to docs/results/, anything else to the work folder.
+There are three metrics. Masks: rendered scenes are noised to the sampler's time steps and passed through the model;
+masks from the recorded attention are compared with the exact ones. Judged: masks of generated images are compared with
+the labels of a segmentor trained on rendered scenes. Segmentor: one is trained on generated images and their masks, and
+tested on rendered scenes. Attention is recorded once, and the masks of all variants are made from it. Started again, it
+resumes where it stopped. It writes reproduction.json, reproduction.md and plots: to docs/results/ if everything was
+measured with the shipped model, otherwise to the work folder.
 """
 
 import argparse
@@ -53,13 +53,13 @@ from scripts.reproduction.workers import default_at_once
 ROOT = Path(__file__).parents[2]
 SHIPPED_MODEL = "toy"
 MAIN_TABLES = ("power", "band")
-"""What --quick measures, by masks alone; what class words tell the model, it measures by the loss."""
+"""The tables that --quick measures, only by masks; it measures by the loss what class words tell the model."""
 MAIN_CLAIMS = ("power 0", "no band")
 """The worse rows of the claims that --quick checks."""
 
 
 def main() -> None:
-    """The command; bad input ends with one line."""
+    """Run the command; bad input ends it with one line."""
     try:
         reproduce(parse_arguments())
     except InputError as error:
@@ -137,7 +137,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def results_folder(args: argparse.Namespace, folder: Path) -> Path:
-    """Where the results go: what is less than all of it, or of another model, does not replace what is published."""
+    """Where the results go: partial results, and those of another model, do not replace the published ones."""
     is_whole = not (args.only or args.quick or args.main)
     has_seeds = args.seeds >= FULL.seeds and args.most_seeds >= FULL.most_seeds
     published = is_whole and has_seeds and args.model == SHIPPED_MODEL
@@ -152,7 +152,7 @@ def positive(text: str) -> int:
 
 
 def reference_settings(model: str) -> GenerateSettings:
-    """Those of the reference of every table: `experiment=toy`, with the paper's mean over all heads and steps."""
+    """The settings of every table's reference: `experiment=toy`, with the paper's mean over all heads and steps."""
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):
         settings = to_settings(GenerateSettings, compose("config"))
     attention = replace(settings.attention, aggregation="mean", steps=None)
@@ -160,7 +160,7 @@ def reference_settings(model: str) -> GenerateSettings:
 
 
 def weights_of(settings: GenerateSettings) -> str:
-    """The digest of a model's weights; raises InputError if it is not of the toy model's shape."""
+    """The digest of a model's weights; raises InputError if the model does not have the toy model's shape."""
     pipe = load_model(settings.model.path, settings.sampler.scheduler)
     sides = {layer.resolution for layer in find_attention_layers(pipe.unet, latent_size(pipe))}
     if not {FINE, COARSE} <= sides:
@@ -172,13 +172,13 @@ def weights_of(settings: GenerateSettings) -> str:
 
 
 def digest(settings: GenerateSettings, weights: str) -> str:
-    """Of all that recordings and images depend on: where it is another, they lie in another folder."""
+    """The digest of everything that recordings and images depend on; if it differs, they are in another folder."""
     groups = (asdict(group) for group in (settings.prompts, settings.sampler, settings.attention))
     return hashlib.sha256(json.dumps([weights, ARCHIVED_TEXTS, settings.batch_size, *groups]).encode()).hexdigest()[:12]
 
 
 def claims_record(found: list[Finding]) -> list[dict[str, object]]:
-    """The claims as they go into reproduction.json; differences in points, half-widths null where there is none."""
+    """The claims as written to reproduction.json: differences in points; half-widths, null if there is none."""
     return [
         {
             "claim": finding.claim.text,

@@ -1,7 +1,7 @@
-"""Attention recorded once, from which the masks of all ablations are made.
+"""Attention that is recorded once; the masks of all ablations are made from it.
 
-Each layer is kept by itself, and so is each quarter of the time steps; the mean over layers and steps is what
-dd-generate records.
+Each layer and each quarter of the time steps is kept separately; the mean over layers and steps is what dd-generate
+records.
 """
 
 import io
@@ -33,8 +33,8 @@ FINE, COARSE = 16, 8
 """The resolutions at which the toy model has attention."""
 QUARTERS = 4
 CLASS_PROMPT, FULL_PROMPT, MORE_WORDS = "class_prompt", "full_prompt", "more_words"
-"""Whose keys the cross-attention is to: the class words alone (the paper's), the class words in the whole prompt, or
-the class words and then NUM_MORE of classes that were not asked for."""
+"""The text that the cross-attention's keys come from: only the class words (the paper's), the class words in the whole
+prompt, or the class words followed by NUM_MORE of classes that were not requested."""
 ARCHIVED_TEXTS = (CLASS_PROMPT, FULL_PROMPT, MORE_WORDS)
 NUM_MORE = 3
 
@@ -46,8 +46,8 @@ class ArchivedAttention:
     """The attention of one image.
 
     `cross[text, resolution]` is [L, Q, K, h, w]: layers, quarters of the time steps, classes (the mean over their
-    tokens; of MORE_WORDS there are K + NUM_MORE); `self_attention[resolution]` is [L, Q, N, N]. float32; kept in files
-    in float16. `quarter_steps` [Q] is the number of time steps in each quarter.
+    tokens; for MORE_WORDS there are K + NUM_MORE); `self_attention[resolution]` is [L, Q, N, N]. All are float32,
+    stored in files as float16. `quarter_steps` [Q] is the number of time steps in each quarter.
     """
 
     cross: Mapping[tuple[str, int], np.ndarray]
@@ -66,7 +66,7 @@ class ArchivedAttention:
         return np.average(values.mean(axis=0), axis=0, weights=weights)
 
     def write(self, path: Path) -> None:
-        """Write one .npz, whole or not at all."""
+        """Write one .npz atomically."""
         arrays = {f"cross {text} {side}": values for (text, side), values in self.cross.items()}
         arrays |= {f"self {side}": values for side, values in self.self_attention.items()}
         content = io.BytesIO()
@@ -76,7 +76,7 @@ class ArchivedAttention:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` wrote, up to the rounding to float16."""
+        """Read what `write` wrote, up to rounding to float16."""
         cross: dict[tuple[str, int], np.ndarray] = {}
         self_attention: dict[int, np.ndarray] = {}
         with np.load(path) as arrays:
@@ -95,7 +95,7 @@ class ArchivedAttention:
 
 @dataclass(frozen=True)
 class ArchivedRecording:
-    """A recording of one layer's attention to one text, and where in it each class is."""
+    """A recording of one layer's attention to one text, and the positions of each class in the text."""
 
     text: str
     recording: Recording
@@ -109,7 +109,7 @@ class ArchivedRecording:
 
 @dataclass(frozen=True)
 class ReadText:
-    """Texts of a batch that class words are read from: encoded [B, T, C], and where in each its words are."""
+    """A batch's texts that class words are read from: encoded, [B, T, C], and the positions of the words in each."""
 
     name: str
     states: Tensor
@@ -123,9 +123,9 @@ def read_texts(
     words: Sequence[Sequence[str]],
     seeds: Sequence[int],
 ) -> list[ReadText]:
-    """The texts that the words of a batch's images are read from, first the class prompt.
+    """The texts that the class words of a batch's images are read from, the class prompt first.
 
-    `prompts` are the whole ones, None if they have no class words. `encode` makes states [B, T, C] of B texts.
+    `prompts` are the whole prompts, None if they have no class words. `encode` turns B texts into states [B, T, C].
     """
     more = [(*of_image, *other_words(of_image, seed)) for of_image, seed in zip(words, seeds, strict=True)]
     texts = []
@@ -139,12 +139,12 @@ def read_texts(
 
 
 def other_words(words: Sequence[str], seed: int) -> list[str]:
-    """NUM_MORE class words that an image was not asked for, drawn by its seed."""
+    """NUM_MORE class words that were not requested for an image, drawn with its seed."""
     return named_rng(seed, "other words").sample([word for word in VOC_WORDS if word not in words], NUM_MORE)
 
 
 def plan_recordings(layers: Sequence[AttentionLayer], texts: Sequence[ReadText]) -> list[ArchivedRecording]:
-    """What is recorded of a batch: each transformer block by itself, and the finest with the other texts, too."""
+    """What to record for a batch: each transformer block separately, and the finest with the other texts too."""
     blocks: dict[str, list[AttentionLayer]] = {}
     for layer in layers:
         if layer.resolution in {FINE, COARSE}:
@@ -158,16 +158,16 @@ def plan_recordings(layers: Sequence[AttentionLayer], texts: Sequence[ReadText])
 
 
 def split_steps(num_steps: int) -> list[range]:
-    """The time steps of each quarter; where four do not divide their number, some quarters have one more."""
+    """The time steps of each quarter; if their number is not divisible by four, some quarters have one more."""
     return [range(num_steps * q // QUARTERS, num_steps * (q + 1) // QUARTERS) for q in range(QUARTERS)]
 
 
 def archive(
     plan: Sequence[ArchivedRecording], quarters: Sequence[Sequence[AttentionMaps]], item: int, num_steps: int
 ) -> ArchivedAttention:
-    """Put together what was recorded of image `item` of the batch in `num_steps` time steps.
+    """Combine the recordings of image `item` of the batch over `num_steps` time steps.
 
-    `quarters[q][r]` are recording r's maps of the image in quarter q.
+    `quarters[q][r]` holds recording r's maps of the image in quarter q.
     """
     cross: dict[tuple[str, int], list[Tensor]] = {}
     self_attention: dict[int, list[Tensor]] = {}
@@ -186,7 +186,7 @@ def archive(
 
 
 def appended_spans(tokenizer: "CLIPTokenizer", prompt: str, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The token positions of class words at the end of a whole prompt: those of the class prompt, further back."""
+    """The token positions of class words at the end of a whole prompt: those in the class prompt, shifted."""
     in_class_prompt = class_prompt(tokenizer, words)
     num_tokens = (len(tokenizer(text)["input_ids"]) for text in (prompt, in_class_prompt.text))
     shift = next(num_tokens) - next(num_tokens)
@@ -194,7 +194,7 @@ def appended_spans(tokenizer: "CLIPTokenizer", prompt: str, words: Sequence[str]
 
 
 def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *, appended: bool) -> ArchivedAttention:
-    """Record a labelled image, noised to the sampler's steps; `appended`: its prompt ends in its words."""
+    """Record a labelled image, noised to the sampler's steps; `appended`: its prompt ends with its words."""
     texts = read_texts(
         recorder.pipe.tokenizer,
         lambda one: recorder.encode_text(one[0]),
@@ -210,7 +210,7 @@ def archive_labelled(recorder: NoisedRecorder, item: LabelledImage, seed: int, *
 
 
 class QuarterlyRecorder:
-    """Within its `with` block, records each quarter of a UNet's `num_calls` calls by itself."""
+    """Within its `with` block, records each quarter of a UNet's `num_calls` calls separately."""
 
     def __init__(self, unet: nn.Module, recordings: Sequence[Recording], num_calls: int) -> None:
         self._unet = unet

@@ -1,4 +1,4 @@
-"""What the figures say: means, differences, and whether a claim is supported."""
+"""Read the figures: means, differences, and whether a claim is supported."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,20 @@ from scripts.reproduction.statistics import (
 from scripts.reproduction.variants import CLAIMS, EXPERIMENTS, Claim, Metric, Variant
 
 EARLY_CONFIDENCE = 0.999
-"""Of an interval that ends a comparison before its last seed: looking often at 95% would find differences where none
-are; with so high a bar until the last look the last one can stay at 95% (Haybittle and Peto)."""
+"""Confidence of an interval that ends a comparison before its last seed. Checking repeatedly at 95% would find
+differences where there are none; with so high a bar before the last check, that check can stay at 95% (Haybittle and
+Peto)."""
 NARROW = 1.2
-"""Half-width, in points, of an interval that more seeds need not make narrower."""
+"""Half-width, in points, at which an interval needs no more seeds."""
 LOW_NOISE: tuple[Metric, ...] = ("masks", "judged")
-"""Metrics without a training: groups of scenes or images decide them, not seeds."""
+"""Metrics without training: groups of scenes or images decide them, not seeds."""
 
 _VARIANTS = {row.name: row for table in EXPERIMENTS for row in (table.reference, *table.variants)}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found of a claim by one metric: the difference in percent points, and of how many groups or seeds."""
+    """One metric's result for a claim: the difference in percentage points, and the number of groups or seeds."""
 
     metric: Metric
     difference: Interval
@@ -36,36 +37,36 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        """What this metric says."""
+        """This metric's verdict."""
         return verdict(self.difference)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a claim by all metrics that it was measured by."""
+    """A claim's outcomes by all metrics that it was measured by."""
 
     claim: Claim
     outcomes: tuple[Outcome, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """What those metrics say whose interval is clear of zero; inconclusive where none is, or they disagree."""
+        """The verdict of the metrics whose interval excludes zero; inconclusive if there are none or they disagree."""
         clear = {outcome.verdict for outcome in self.outcomes} - {"inconclusive"}
         return clear.pop() if len(clear) == 1 else "inconclusive"
 
     def outcome(self, metric: Metric) -> Outcome | None:
-        """What a metric says; None where it was not measured."""
+        """A metric's outcome; None if it was not measured."""
         return next((outcome for outcome in self.outcomes if outcome.metric == metric), None)
 
 
 def findings(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
-    """Of the claims those that anything was measured of."""
+    """The findings for those claims that have any measurements."""
     found = [Finding(claim, tuple(_outcomes(figures, claim))) for claim in claims]
     return [finding for finding in found if finding.outcomes]
 
 
 def needs_more_seeds(figures: Figures, claim: Claim) -> bool:
-    """Whether trainings with more seeds may still decide a claim."""
+    """Whether trainings with more seeds can still decide a claim."""
     measured = difference(figures, claim.better, claim.worse, "segmentor", confidence=EARLY_CONFIDENCE)
     at_the_end = difference(figures, claim.better, claim.worse, "segmentor")
     if "segmentor" not in claim.metrics or measured is None or at_the_end is None:
@@ -87,7 +88,7 @@ def _outcomes(figures: Figures, claim: Claim) -> list[Outcome]:
 
 
 def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> list[float] | None:
-    """A figure of a row in percent, of each group of scenes or of each training; None where it was not measured."""
+    """A row's figure in percent, for each group of scenes or each training; None if it was not measured."""
     if metric == "segmentor":
         measured = figures.segmentor.get(name)
         return None if measured is None else [100 * value for value in measured]
@@ -96,7 +97,7 @@ def values(figures: Figures, name: str, metric: Metric, figure: str = "miou") ->
 
 
 def mean(figures: Figures, name: str, metric: Metric, figure: str = "miou") -> Interval | None:
-    """The mean of a row's figure with its interval; None where it was not measured."""
+    """The mean of a row's figure with its interval; None if it was not measured."""
     measured = values(figures, name, metric, figure)
     if measured is None:
         return None
@@ -111,10 +112,10 @@ def difference(
     figure: str = "miou",
     confidence: float = CONFIDENCE,
 ) -> Interval | None:
-    """The difference of two rows' means with its interval; None where one was not measured.
+    """The difference of two rows' means with its interval; None if either was not measured.
 
-    Of groups of scenes, and of two tests of the same weights, each pair of rows has its own variance; of trainings,
-    which are few, all have the same.
+    For groups of scenes, and for two tests of the same weights, each pair of rows has its own variance; trainings,
+    which are few, all share one.
     """
     pair = values(figures, better, metric, figure), values(figures, worse, metric, figure)
     if pair[0] is None or pair[1] is None:
@@ -127,17 +128,17 @@ def difference(
 
 
 def _same_training(first: str, second: str) -> bool:
-    """Whether two rows are tests of one training, step by step: averaging the weights does not change its steps."""
+    """Whether two rows are tests of the same training steps: averaging the weights does not change them."""
     return _training(first) == _training(second)
 
 
 def _training(name: str) -> Variant | str:
-    """What a row's training is; rows that differ in name or test alone have the same."""
+    """A row's training; rows that differ only in name or test have the same one."""
     variant = _VARIANTS.get(name)
     return name if variant is None else replace(variant, name="", tta=False, ema=True)
 
 
 def _common_variance(figures: Figures) -> CommonVariance:
-    """Of one row for each training."""
+    """The common variance, with one row for each training."""
     rows = {_training(name): row for name, row in reversed(figures.segmentor.items())}
     return CommonVariance.of([[100 * value for value in row] for row in rows.values()])

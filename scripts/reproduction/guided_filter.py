@@ -8,9 +8,9 @@ from torch import Tensor
 from dataset_diffusion.types import ClassScores
 
 EPSILON = 1e-4
-"""Variance of colours in [0, 1] below which an edge is none."""
+"""Variance of colours in [0, 1] below which an edge does not count."""
 POSITIONS = 1.5
-"""The radius of the windows, in positions of the attention map: what lies between two of them is not in the map."""
+"""The radius of the windows, in positions of the attention map: the map has no detail between two positions."""
 
 
 def refine_scores(image: np.ndarray, scores: ClassScores, resolution: int) -> ClassScores:
@@ -24,11 +24,11 @@ def refine_scores(image: np.ndarray, scores: ClassScores, resolution: int) -> Cl
 
 
 def guided_filter(image: Tensor, maps: Tensor, radius: int, epsilon: float = EPSILON) -> Tensor:
-    """In each window, fit the maps linearly to the colours of the image; a pixel gets the mean of its windows' fits.
+    """In each window, fit the maps linearly to the image's colours; a pixel gets the mean of its windows' fits.
 
-    `image` [H, W, 3] uint8, `maps` [K, H, W] float32; returns [K, H, W] float32, which may overshoot their range.
-    Windows have 2 * radius + 1 pixels a side, fewer at the border. It is the filter for colour images of the paper's
-    section 3.5; computed in float64, as variances are differences.
+    `image` [H, W, 3] uint8, `maps` [K, H, W] float32; returns [K, H, W] float32, which can overshoot their range.
+    Windows have 2 * radius + 1 pixels per side, fewer at the border. This is the filter for colour images from the
+    paper's section 3.5, computed in float64 because variances are differences.
     """
     if len(maps) == 0:
         return maps

@@ -1,4 +1,4 @@
-"""The images of the reproduction with their archived attention, each made once and kept in files."""
+"""The images of the reproduction with their archived attention, made once and kept in files."""
 
 import json
 import random
@@ -45,12 +45,12 @@ TEST_SEEDS = HELD_OUT_SEEDS[:5000]
 SCENES_DIR = "scenes"
 
 JOB_SCENES, JOB_BATCHES = 10, 2
-"""What a process records or generates before the next progress is shown."""
+"""Scenes that a process records, or batches that it generates, between progress updates."""
 
 
 @dataclass(frozen=True)
 class SceneJob:
-    """Scenes of `seeds`, given prompts of `mode`, of which the attention is to be recorded."""
+    """Scenes of `seeds`, given prompts of `mode`, whose attention is to be recorded."""
 
     settings: GenerateSettings
     folder: Path
@@ -60,7 +60,7 @@ class SceneJob:
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Images of a mode and a seed that are to be generated, batch by batch."""
+    """Images of one mode and seed that are to be generated, batch by batch."""
 
     settings: GenerateSettings
     images: "GeneratedImages"
@@ -69,13 +69,13 @@ class ImageJob:
 
 @cache
 def load_model(path: str, scheduler: str | None) -> "StableDiffusionPipeline":
-    """The pipeline of these settings, once in each process."""
+    """The pipeline for these settings, loaded once per process."""
     silence_libraries()
     return load_pipeline(ModelSettings(path), SamplerSettings(scheduler=scheduler))
 
 
 def plan_scenes(settings: GenerateSettings, folder: Path, seeds: Sequence[int], mode: str) -> list[SceneJob]:
-    """Jobs for those scenes of which the attention has not been recorded."""
+    """Jobs for the scenes whose attention has not been recorded."""
     missing = [seed for seed in seeds if not _scene_path(folder, mode, seed).exists()]
     parts = [tuple(missing[start : start + JOB_SCENES]) for start in range(0, len(missing), JOB_SCENES)]
     return [SceneJob(settings, folder, mode, part) for part in parts]
@@ -109,7 +109,7 @@ def read_decoded_scene(folder: Path, name: str) -> np.ndarray:
 
 
 def plan_decoding(settings: GenerateSettings, folder: Path, seeds: Sequence[int]) -> list[SceneJob]:
-    """Jobs for those scenes that have not been passed through the autoencoder."""
+    """Jobs for the scenes that have not been passed through the autoencoder."""
     missing = [seed for seed in seeds if not _decoded_path(folder, f"scene_{seed}").exists()]
     parts = [tuple(missing[start : start + JOB_SCENES]) for start in range(0, len(missing), JOB_SCENES)]
     return [SceneJob(settings, folder, "", part) for part in parts]
@@ -141,7 +141,7 @@ def _labelled(seed: int, mode: str) -> LabelledImage:
 
 
 class GeneratedImages:
-    """The images of a seed, a mode of prompts and a guidance scale (None: the settings'), in a separate folder."""
+    """The images for a seed, a prompt mode and a guidance scale (None: the settings'), in a separate folder."""
 
     def __init__(self, folder: Path, mode: str, seed: int, guidance_scale: float | None = None) -> None:
         guided = mode if guidance_scale is None else f"{mode}_guidance{guidance_scale:g}"
@@ -149,7 +149,7 @@ class GeneratedImages:
         self._mode, self._seed, self._guidance_scale = mode, seed, guidance_scale
 
     def plan(self, settings: GenerateSettings, count: int) -> list[ImageJob]:
-        """Jobs for those of the first `count` images that are missing; batches are generated whole."""
+        """Jobs for the missing images among the first `count`; batches are generated completely."""
         if self._guidance_scale is not None:
             settings = replace(settings, sampler=replace(settings.sampler, guidance_scale=self._guidance_scale))
         prompts = plan_dataset(replace(settings, num_images=count, seed=self._seed), load_vocabulary("voc")).prompts
@@ -207,7 +207,7 @@ class GeneratedImages:
 
 
 def generate_images(job: ImageJob) -> None:
-    """Generate the images of a job, in a process of any."""
+    """Generate the images of a job, in any process."""
     job.images.make(job)
 
 

@@ -1,8 +1,8 @@
 """The third metric: masks of generated images against the labels of a judge, a segmentor trained on rendered scenes.
 
-No training is part of it, so it varies far less than the second metric. What the images and the masks have wrong both
-counts: where an object that was asked for is missing, its mask agrees with nothing. The judge errs, too; how well it
-labels scenes whose classes it is told, is measured beside.
+No training is part of it, so it varies far less than the second metric. Errors in the images and in the masks both
+count: if a requested object is missing, its mask agrees with nothing. The judge errs too, so its labels of scenes whose
+classes it is told are measured as well.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from scripts.toy_model.quality import NUM_LABELS
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """The judge of a study: `experiment=toy` on `scenes` rendered ones, without copy-paste."""
+    """The judge of a study: `experiment=toy` on `scenes` rendered scenes, without copy-paste."""
 
     folder: Path
     scenes: int
@@ -42,7 +42,7 @@ class JudgeJob:
 
     @property
     def facts(self) -> dict[str, int]:
-        """What it is trained with."""
+        """What the judge is trained with."""
         return {"scenes": self.scenes, "iterations": self.iterations}
 
 
@@ -53,7 +53,7 @@ def judge_job(folder: Path, scale: Scale) -> JudgeJob:
 
 
 def train_judge(job: JudgeJob) -> None:
-    """Train it, or resume; what the training prints goes to a log."""
+    """Train the judge, or resume; the training's output goes to a log."""
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         scenes = rendered_items(TRAINING_SEEDS[JUDGE_FIRST_SCENE : JUDGE_FIRST_SCENE + job.scenes])
@@ -70,7 +70,7 @@ def train_judge(job: JudgeJob) -> None:
 
 
 def likeliest(probabilities: np.ndarray, class_ids: Iterable[int]) -> np.ndarray:
-    """The likeliest of background and `class_ids` at each pixel [H, W] uint8, of probabilities [C, H, W]."""
+    """The most likely of background and `class_ids` at each pixel, [H, W] uint8, given probabilities [C, H, W]."""
     known = np.array([0, *sorted(set(class_ids))], dtype=np.uint8)
     return known[probabilities[known].argmax(axis=0)]
 
@@ -90,11 +90,11 @@ class Judge:
         return replace(item, labels=self.labels(item.image, item.class_ids))
 
     def labels(self, image: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:
-        """The likeliest of background and `class_ids` at each pixel [H, W] uint8 of an image [H, W, 3] uint8."""
+        """The most likely of background and `class_ids` at each pixel, [H, W] uint8, of an image [H, W, 3] uint8."""
         return likeliest(self._segmentor.predict_probabilities(image).numpy(), class_ids)
 
     def miou_on_scenes(self, count: int) -> float:
-        """How well it labels rendered scenes that it was not trained on, in 0 ... 1."""
+        """The mIoU of its labels on rendered scenes that it was not trained on, in 0 ... 1."""
         confusion = sum(self._confusions(VALIDATION_SEEDS[:count]))
         return segmentation_metrics(np.asarray(confusion)).miou
 

@@ -1,4 +1,4 @@
-"""The first metric: masks of rendered scenes against the exact ones, and the thresholds that it gives."""
+"""The first metric: masks of rendered scenes against exact masks, and the thresholds chosen by it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from scripts.toy_model.quality import NUM_LABELS
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The best `common` threshold of a recipe, and where the recipe asks for it, one for each label [C]."""
+    """A recipe's best `common` threshold and, if the recipe asks for it, one for each label [C]."""
 
     common: float
     by_label: tuple[float, ...] | None = None
 
     def apply(self, scores: ClassScores) -> ClassScores:
-        """The scores of which `common` is the threshold for every class."""
+        """The scores, shifted where needed so that `common` is the threshold for every class."""
         return scores if self.by_label is None else shift_scores(scores, np.array(self.by_label), self.common)
 
 
 @dataclass(frozen=True)
 class MaskFigures:
-    """Of a group of scenes: `miou` without an ignored band; with it, mIoU and accuracy of the pixels that are kept, and
-    the share of those that are not.
+    """Figures for a group of scenes: `miou` without an ignored band; with the band, mIoU and accuracy of the kept
+    pixels, and the share of ignored ones.
     """
 
     miou: float
@@ -38,9 +38,9 @@ class MaskFigures:
 
 
 def choose_thresholds(scenes: Sequence[ArchivedImage], recipe: Recipe) -> Thresholds:
-    """The thresholds without an ignored band that give the highest mIoU, and for each class the highest IoU."""
+    """The thresholds, without an ignored band, that give the highest mIoU and, for each class, the highest IoU."""
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
-    # Of the classes asked for alone: what others win is ignored, and with it a low threshold could hide its mistakes.
+    # Only the requested classes: pixels won by others are ignored, and a low threshold could hide its mistakes there.
     labelled = ((labels, asked_alone(scores)) for labels, scores in _labelled(scenes, recipe))
     qualities = mask_quality(labelled, masks, NUM_LABELS)
     miou = [quality.metrics.miou for quality in qualities]
@@ -53,7 +53,7 @@ def choose_thresholds(scenes: Sequence[ArchivedImage], recipe: Recipe) -> Thresh
 
 
 def measure_masks(scenes: Sequence[ArchivedImage], recipe: Recipe, thresholds: Thresholds, band: float) -> MaskFigures:
-    """The figures of a recipe's masks on a group of scenes."""
+    """The figures for a recipe's masks on a group of scenes."""
     masks = [band_around(thresholds.common, width) for width in (0.0, band)]
     made = (
         (labels, [make_mask(thresholds.apply(scores), recipe, settings).labels for settings in masks])
@@ -70,5 +70,5 @@ def measure_masks(scenes: Sequence[ArchivedImage], recipe: Recipe, thresholds: T
 
 def _labelled(scenes: Sequence[ArchivedImage], recipe: Recipe) -> Iterator[LabelledScores]:
     for item in scenes:
-        assert item.labels is not None  # of a rendered scene
+        assert item.labels is not None  # a rendered scene has them
         yield item.labels, make_scores(item, recipe)

@@ -1,8 +1,8 @@
 """Why a power helps or harms: how much of the self-attention stays on an object, by the object's size.
 
-A power spreads evidence along the self-attention. What leaves the object lies on what the object is not, so that a
-power can only help as long as most of it stays. Real models have 4 to 16 times the toy model's positions, and an object
-as many more of them: objects of several sizes, on two grids, show what that changes.
+A power spreads evidence along the self-attention. Evidence that leaves the object lands on something else, so a power
+can only help as long as most of it stays. Real models have 4 to 16 times the toy model's positions, and so do objects
+in them: objects of several sizes, on two grids, show what that changes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ from scripts.reproduction.recipe import ArchivedImage, Recipe, make_scores
 from scripts.reproduction.statistics import Interval, interval
 
 POWER_ROWS = {1: "reference", 2: "power 2", 4: "power 4", 8: "power 8"}
-"""Powers, and the rows that have them."""
+"""Powers, and the rows that use them."""
 POWERS = tuple(POWER_ROWS)
 SIZE_GROUPS = 4
-"""Groups of objects, of equal numbers, from the smallest to the largest."""
+"""Number of groups of objects, equal in count, from the smallest objects to the largest."""
 POSITION_SHARE = 0.5
-"""Of a position's pixels that are an object's, from which on the position is the object's."""
+"""The share of a position's pixels that must belong to an object for the position to be the object's."""
 
 
 @dataclass(frozen=True)
 class ObjectFigures:
-    """Of a class in a scene. `size` is its area in positions of the fine grid; `fine` and `coarse` are the shares of
-    the self-attention of these grids that stay on it at each of POWERS, in 0 ... 1, empty where it has no position;
-    `iou` is that of its mask at each of them.
+    """The figures of a class in a scene. `size` is its area in positions of the fine grid; `fine` and `coarse` are the
+    shares of these grids' self-attention that stay on it at each of POWERS, in 0 ... 1, empty if it has no position;
+    `iou` is the IoU of its mask at each of POWERS.
     """
 
     size: float
@@ -44,8 +44,8 @@ class ObjectFigures:
 class SizeGroup:
     """Means over objects of about the same size, between `smallest` and `largest` positions of the fine grid.
 
-    `num_coarse` of the `num_objects` have a position of the coarse grid. `chance` is their share of the image: what
-    would stay on them if all positions attended to all alike.
+    `num_coarse` of the `num_objects` have a position of the coarse grid. `chance` is their share of the image: the
+    share that would stay on them if all positions attended equally to all.
     """
 
     smallest: float
@@ -61,9 +61,9 @@ class SizeGroup:
 def staying_shares(self_attention: np.ndarray, object_share: np.ndarray, powers: Sequence[int]) -> list[float]:
     """The share of the self-attention of an object's positions that is still on it after each number of steps.
 
-    `self_attention` [N, N], `object_share` [h, w] the share of each position's pixels that are the object's, N = h * w.
-    Start evenly on the object's positions, walk `power` steps of the matrix whose rows are made to sum to 1, and sum
-    what is on the object: m^T A^power m / m^T m. Empty where no position is the object's.
+    `self_attention` is [N, N]; `object_share` [h, w] is the share of each position's pixels that belong to the object,
+    with N = h * w. Start evenly on the object's positions, walk `power` steps with the matrix whose rows are normalised
+    to sum to 1, and sum what is on the object: m^T A^power m / m^T m. Empty if no position is the object's.
     """
     on_object = torch.from_numpy((object_share.ravel() >= POSITION_SHARE).astype(np.float32))
     if not on_object.any():
@@ -75,7 +75,7 @@ def staying_shares(self_attention: np.ndarray, object_share: np.ndarray, powers:
 
 def object_figures(scene: ArchivedImage, thresholds: Mapping[int, float]) -> Iterator[ObjectFigures]:
     """The figures of each class of a rendered scene; `thresholds` are the reference's at each of POWERS."""
-    assert scene.labels is not None  # of a rendered scene
+    assert scene.labels is not None  # a rendered scene has them
     labels = {
         power: label_mask(make_scores(scene, Recipe(power=power)), thresholds[power], thresholds[power]).labels
         for power in POWERS
@@ -91,7 +91,7 @@ def object_figures(scene: ArchivedImage, thresholds: Mapping[int, float]) -> Ite
 
 
 def group_by_size(objects: Sequence[ObjectFigures]) -> list[SizeGroup]:
-    """The objects in SIZE_GROUPS groups, with 95% intervals of the means; at least as many objects are needed."""
+    """The objects in SIZE_GROUPS groups, with 95% intervals of the means; needs at least SIZE_GROUPS objects."""
     ordered = sorted(objects, key=lambda item: item.size)
     bounds = [len(ordered) * group // SIZE_GROUPS for group in range(SIZE_GROUPS + 1)]
     return [_size_group(ordered[start:end]) for start, end in pairwise(bounds)]
@@ -111,7 +111,7 @@ def _size_group(objects: Sequence[ObjectFigures]) -> SizeGroup:
 
 
 def _means(values: Sequence[Sequence[float]]) -> list[Interval]:
-    """The mean at each power, of the objects that have one."""
+    """The mean at each power, over the objects that have values."""
     return [interval(column) for column in zip(*filter(None, values), strict=True)]
 
 

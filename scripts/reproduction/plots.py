@@ -1,4 +1,4 @@
-"""The reproduction as pictures."""
+"""The reproduction as plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ from scripts.reproduction.variants import REFERENCE, Experiment, Metric
 
 COLOURS: dict[Metric, str] = {"masks": "tab:blue", "judged": "tab:green", "segmentor": "tab:orange"}
 OFFSETS: dict[Metric, float] = {"masks": -0.2, "judged": 0.0, "segmentor": 0.2}
-"""Of the points of a row, so that they do not hide each other."""
+"""Vertical offsets of a row's points, so that they do not hide each other."""
 NUMBERS = {
     "generated": ("generated, half as many", REFERENCE.name, "generated, twice as many"),
     "rendered, exact masks": ("rendered, half as many", "rendered", "rendered, twice as many"),
 }
-"""Rows with half, once and twice the number of images."""
+"""Rows with half, the same and twice the number of images."""
 
 
 def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path) -> None:
-    """A panel for each table: mIoU of each row by both metrics, with 95% intervals."""
+    """A panel for each table: each row's mIoU by each metric, with 95% intervals."""
     heights = [len(table.variants) + 4 for table in tables]  # with room for the title and the axis
     figure = Figure(figsize=(9, 0.27 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(tables), squeeze=False, height_ratios=heights)
@@ -46,7 +46,7 @@ def plot_experiments(figures: Figures, tables: Sequence[Experiment], path: Path)
 
 
 def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
-    """MIoU of the segmentor by the number of images, generated and rendered."""
+    """The segmentor's mIoU by the number of images, generated and rendered."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     panel = figure.subplots()
     for label, names in NUMBERS.items():
@@ -71,7 +71,7 @@ def plot_numbers(figures: Figures, scale: Scale, path: Path) -> None:
 
 
 def plot_claims(found: Sequence[Finding], path: Path) -> None:
-    """The difference that each claim is about, by each metric, with its 95% interval: right of zero it is supported."""
+    """Each claim's difference by each metric, with its 95% interval: right of zero the claim is supported."""
     figure = Figure(figsize=(11, 0.5 * len(found) + 1), layout="constrained")
     panel = figure.subplots()
     panel.axvline(0, color="black", linewidth=0.8)
@@ -90,7 +90,7 @@ def plot_claims(found: Sequence[Finding], path: Path) -> None:
 
 
 def plot_power(groups: Sequence[SizeGroup], path: Path) -> None:
-    """By the power and the size of objects: how much self-attention stays on them, and the IoU of their masks."""
+    """How much self-attention stays on objects, and the IoU of their masks, by power and object size."""
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     staying, iou = figure.subplots(1, 2)
     places = range(len(POWERS))
@@ -124,7 +124,7 @@ def plot_power(groups: Sequence[SizeGroup], path: Path) -> None:
 
 
 def _draw_intervals(panel: Axes, points: Sequence[tuple[int, Interval]], metric: Metric, offset: float) -> None:
-    """A metric's values at their places, a little above or below those of the others."""
+    """Draw a metric's values at their places, slightly above or below those of the other metrics."""
     panel.errorbar(
         [value.mean for _, value in points],
         [place + offset for place, _ in points],

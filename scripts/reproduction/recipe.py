@@ -1,4 +1,4 @@
-"""How the masks of a variant are made from archived attention."""
+"""How a variant's masks are made from archived attention."""
 
 from dataclasses import dataclass, replace
 
@@ -17,12 +17,12 @@ from scripts.reproduction.guided_filter import refine_scores
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which of the attention is averaged, and what is made of it. The defaults are the reference's.
+    """Which attention is averaged, and how masks are made from it. The defaults are the reference's.
 
-    `self_resolutions`: of several, each spreads the evidence, and the results are averaged. `layers` and `quarters` are
-    those that are averaged (indices; None: all). `refined`: the scores follow the image's edges. `class_thresholds`:
-    each class has its threshold. With the text MORE_WORDS, pixels that a class not asked for wins are ignored; so are
-    connected regions of a class of less than `least_region`, a share of the image.
+    `self_resolutions`: if there are several, each spreads the evidence, and the results are averaged. `layers` and
+    `quarters` select what is averaged (indices; None: all). `refined`: the scores follow the image's edges.
+    `class_thresholds`: each class has its own threshold. With the text MORE_WORDS, pixels won by a class that was not
+    requested are ignored; so are a class's connected regions smaller than `least_region`, a share of the image.
     """
 
     text: str = CLASS_PROMPT
@@ -47,15 +47,15 @@ class ArchivedImage:
 
 
 def make_scores(item: ArchivedImage, recipe: Recipe) -> ClassScores:
-    """The scores of an image's classes, by the functions that dd-generate uses."""
+    """The scores of an image's classes, computed with the functions that dd-generate uses."""
     size = item.image.shape[:2]
 
     def mean(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(item.attention.mean(values, recipe.layers, recipe.quarters))
 
     cross = mean(item.attention.cross[recipe.text, recipe.cross_resolution])
-    spans = [(row,) for row in range(len(cross))]  # Archived cross-attention is that of whole classes.
-    # What a class that was not asked for wins is labelled IGNORE_INDEX.
+    spans = [(row,) for row in range(len(cross))]  # Archived cross-attention is for whole classes.
+    # Pixels won by a class that was not requested are labelled IGNORE_INDEX.
     class_ids = (*item.class_ids, *[IGNORE_INDEX] * (len(cross) - len(item.class_ids)))
     evidence = [
         class_evidence(AttentionMaps(cross, mean(item.attention.self_attention[side])), spans, recipe.power)
@@ -71,19 +71,19 @@ def make_scores(item: ArchivedImage, recipe: Recipe) -> ClassScores:
 
 
 def asked_alone(scores: ClassScores) -> ClassScores:
-    """The scores without those of classes that were not asked for."""
+    """Only the scores of the requested classes."""
     num_asked = sum(class_id != IGNORE_INDEX for class_id in scores.class_ids)
     return ClassScores(scores.scores[:num_asked], scores.class_ids[:num_asked])
 
 
 def make_mask(scores: ClassScores, recipe: Recipe, settings: MaskSettings) -> LabelMask:
-    """The label mask of an image's scores, by the function that dd-generate uses."""
+    """The label mask for an image's scores, made with the function that dd-generate uses."""
     mask = label_mask(scores, settings.threshold, settings.uncertainty_threshold)
     return replace(mask, labels=ignore_small_regions(mask.labels, recipe.least_region))
 
 
 def ignore_small_regions(labels: np.ndarray, least_share: float) -> np.ndarray:
-    """Labels [H, W] uint8 in which connected regions of a class of less than a share of the image are ignored."""
+    """Labels [H, W] uint8 in which a class's connected regions below `least_share` of the image are ignored."""
     kept = labels.copy()
     for class_id in set(np.unique(labels).tolist()) - {BACKGROUND, IGNORE_INDEX}:
         regions, _ = ndimage.label(labels == class_id)
@@ -93,6 +93,6 @@ def ignore_small_regions(labels: np.ndarray, least_share: float) -> np.ndarray:
 
 
 def shift_scores(scores: ClassScores, thresholds: np.ndarray, common: float) -> ClassScores:
-    """Scores of which `common` is the threshold, where class k's was `thresholds[k]` (indexed by label)."""
+    """Scores shifted so that `common` is the threshold where class k's was `thresholds[k]` (indexed by label)."""
     own = torch.tensor([float(thresholds[class_id]) for class_id in scores.class_ids])
     return ClassScores((scores.scores + (common - own)[:, None, None]).clamp(0, 1), scores.class_ids)

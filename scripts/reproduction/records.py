@@ -1,4 +1,4 @@
-"""Figures in files, each with what it was made by: made by anything else, they are measured anew."""
+"""Figures in files, stored with what they were made by; if that differs, they are measured again."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from dataset_diffusion.files import write_atomically
 
 
 def write_record(path: Path, made_by: Mapping[str, Any], figures: Any) -> None:
-    """Write one JSON file, whole or not at all."""
+    """Write one JSON file atomically."""
     write_atomically(path, json.dumps({"made_by": made_by, "figures": figures}, indent=1).encode())
 
 
 def read_record(path: Path, made_by: Mapping[str, Any]) -> Any:
-    """The figures of a file, or None where it is not there or its figures were made by something else."""
+    """The figures in a file, or None if the file is missing or its figures were made by something else."""
     if not path.exists():
         return None
     record = json.loads(path.read_bytes())

@@ -1,14 +1,14 @@
-"""How large the reproduction is."""
+"""The size of the reproduction."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Scale:
-    """`seeds` of generated images and trainings, up to `most_seeds` where a claim needs them; `groups` of `scenes`
-    rendered ones for the masks' quality, and `calibration` others to choose thresholds on. A training has `images`
-    images and `iterations` iterations, and is tested on `validation` scenes. The judge is trained on `judge_scenes` in
-    `judge_iterations`. Without seeds nothing is trained.
+    """Images are generated and segmentors trained with `seeds` seeds, up to `most_seeds` where a claim needs them. Mask
+    quality is measured on `groups` groups of `scenes` rendered scenes; thresholds are chosen on `calibration` others. A
+    training has `images` images and `iterations` iterations, and is tested on `validation` scenes. The judge is trained
+    on `judge_scenes` scenes for `judge_iterations` iterations. Without seeds, nothing is trained.
     """
 
     seeds: int
@@ -36,4 +36,4 @@ FULL = Scale(
     most_seeds=9,
 )
 QUICK = Scale(seeds=0, groups=3, scenes=8, calibration=8)
-"""The masks' quality alone, on few scenes."""
+"""Only the masks' quality, on few scenes."""

@@ -32,7 +32,7 @@ from scripts.reproduction.training_sets import SMALL_SIDE, TrainingItem, rendere
 from scripts.reproduction.variants import Variant
 
 SOFT_STEP = 0.1
-"""Between the thresholds of the three masks that make a soft label."""
+"""Step between the thresholds of the three masks that make a soft label."""
 NO_EMA_HORIZON = 1e-9
 SMALL_SEGMENTOR = (
     f"crop_size={SMALL_SIDE}",
@@ -41,12 +41,12 @@ SMALL_SEGMENTOR = (
     "lr=6e-3",
     "copy_paste=0",
 )
-"""What a training has otherwise than `experiment=toy`: it takes a minute on two cores. The paper has no copy-paste."""
+"""Changes to `experiment=toy`: a training takes a minute on two cores. The paper has no copy-paste."""
 
 
 @dataclass(frozen=True)
 class SegmentorJob:
-    """A training and its test. `variants` share all but how they are tested: what is different is their `tta`."""
+    """A training and its tests. `variants` share everything except for how they are tested: their `tta` differs."""
 
     folder: Path
     variants: tuple[Variant, ...]
@@ -59,18 +59,18 @@ class SegmentorJob:
         return read_record(self._path(variant), self._made_by(variant))
 
     def write_result(self, variant: Variant, figures: dict[str, Any]) -> None:
-        """Keep the figures of a variant's test."""
+        """Write the figures of a variant's test."""
         write_record(self._path(variant), self._made_by(variant), figures)
 
     def is_finished(self) -> bool:
-        """Whether all its tests are."""
+        """Whether all tests are finished."""
         return all(self.result(variant) is not None for variant in self.variants)
 
     def _path(self, variant: Variant) -> Path:
         return self.folder / "segmentors" / f"{file_name(variant)}_seed{self.seed}.json"
 
     def _made_by(self, variant: Variant) -> dict[str, Any]:
-        """All that figures depend on, other than the model and how images are made, which the folder is for."""
+        """Everything that figures depend on, except the model and how images are made, which determine the folder."""
         facts: dict[str, Any] = {
             "variant": asdict(replace(variant, name="")),
             "thresholds": asdict(self.thresholds),
@@ -85,12 +85,12 @@ class SegmentorJob:
 
 
 def file_name(variant: Variant) -> str:
-    """The variant's name without what has no place in a file's name."""
+    """The variant's name without characters that do not belong in a file name."""
     return "_".join("".join(c if c.isalnum() or c == "." else " " for c in variant.name).split())
 
 
 def run_job(job: SegmentorJob) -> None:
-    """Train, test, and write the results; what the training prints goes to a log. For a separate process."""
+    """Train, test, and write the results; the training's output goes to a log. For a separate process."""
     work = job.folder / "trainings" / f"{file_name(job.variants[0])}_seed{job.seed}"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -109,7 +109,7 @@ def run_job(job: SegmentorJob) -> None:
 
 
 def validation_folder(folder: Path, count: int) -> Path:
-    """The folder of the first validation scenes, made unless it is there."""
+    """The folder of the first validation scenes, made if it does not exist."""
     root = folder / f"validation_{count}_{SMALL_SIDE}"
     if not (root / "ImageSets" / "Segmentation" / "val.txt").exists():
         write_folder(root, rendered_items(VALIDATION_SEEDS[:count]), "val", SMALL_SIDE)
@@ -117,7 +117,7 @@ def validation_folder(folder: Path, count: int) -> Path:
 
 
 def training_settings(job: SegmentorJob, work: Path) -> TrainSettings:
-    """Those of `experiment=toy` with a smaller network and fewer iterations."""
+    """The settings of `experiment=toy`, with a smaller network and fewer iterations."""
     variant, iterations = job.variants[0], job.scale.iterations
     overrides = [
         f"dataset_dir={work / 'dataset'}",
@@ -157,12 +157,12 @@ def training_items(job: SegmentorJob) -> list[TrainingItem]:
 
 
 def generated_images(folder: Path, variant: Variant, seed: int) -> GeneratedImages:
-    """Those that a variant's masks are made of, in a study's folder."""
+    """The images that a variant's masks are made from, in a study's folder."""
     return GeneratedImages(folder / "generated", variant.mode, seed, variant.guidance_scale)
 
 
 def attention_items(job: SegmentorJob, images: Iterable[tuple[str, ArchivedImage]]) -> list[TrainingItem]:
-    """Images, each with its name, and the masks of the variant's recipe."""
+    """Training items from images and their names, with the masks of the variant's recipe."""
     variant, common = job.variants[0], job.thresholds.common
     masks = {"": band_around(common, variant.band)}
     if variant.soft:
@@ -179,7 +179,7 @@ def attention_items(job: SegmentorJob, images: Iterable[tuple[str, ArchivedImage
 
 
 def most_confident(items: list[TrainingItem], kept_share: float) -> list[TrainingItem]:
-    """Of the items of each class (their first), the share with the highest confidence, in their order."""
+    """The share of each class's items (by their first class) with the highest confidence, in their order."""
     kept: set[str] = set()
     for class_id in {item.class_ids[0] for item in items}:
         of_class = sorted((item for item in items if item.class_ids[0] == class_id), key=lambda item: -item.confidence)

@@ -1,4 +1,4 @@
-"""Means with their 95% intervals, and what a difference says."""
+"""Means with their 95% intervals, and how to read a difference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half-width of its 95% interval (Student's t; nan of fewer than two values)."""
+    """A mean and the half-width of its 95% interval (Student's t; nan for fewer than two values)."""
 
     mean: float
     half_width: float
 
     @property
     def is_positive(self) -> bool:
-        """The whole interval lies above zero."""
+        """Whether the whole interval lies above zero."""
         return self.mean - self.half_width > 0
 
     @property
     def is_negative(self) -> bool:
-        """The whole interval lies below zero."""
+        """Whether the whole interval lies below zero."""
         return self.mean + self.half_width < 0
 
 
@@ -39,17 +39,17 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
 
 
 def paired_difference(better: Sequence[float], worse: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The interval of the mean difference, seed by seed: the two have the same images and the same random numbers."""
+    """The interval of the mean difference, paired by seed: both have the same images and the same random numbers."""
     return interval([a - b for a, b in zip(better, worse, strict=True)], confidence)
 
 
 @dataclass(frozen=True)
 class CommonVariance:
-    """What the rows of a table have in common: all vary alike from seed to seed. Some may have more seeds than others.
+    """The variance that a table's rows have in common: all vary alike from seed to seed. Rows can differ in seed count.
 
-    Of a row's two or three values alone its variance is hardly known, and its interval as wide as that makes it; of all
-    rows together it is. `within` is the standard deviation of a row's values around their mean; `residual` that of what
-    neither the row nor the seed explains (two-way analysis of variance without interaction). For two rows a
+    Two or three values of a single row hardly determine its variance, so its interval would be wide; all rows together
+    do. `within` is the standard deviation of a row's values around their mean; `residual` is the standard deviation of
+    what neither the row nor the seed explains (two-way analysis of variance without interaction). With two rows, a
     difference's interval is that of `paired_difference`.
     """
 
@@ -60,7 +60,7 @@ class CommonVariance:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[float]]) -> "CommonVariance":
-        """Of rows whose values are those of the seeds 0, 1, 2, ..."""
+        """The common variance of rows whose values are for the seeds 0, 1, 2, ..."""
         cells = [(row, seed) for row, values in enumerate(rows) for seed in range(len(values))]
         values = np.array([rows[row][seed] for row, seed in cells])
         row_of, seed_of = np.array(cells).T
@@ -82,7 +82,7 @@ class CommonVariance:
 
 
 def _quantile(freedom: int, confidence: float) -> float:
-    """Of Student's t, two-sided."""
+    """The two-sided quantile of Student's t."""
     return float(student.ppf((1 + confidence) / 2, freedom)) if freedom else float("nan")
 
 
@@ -94,7 +94,7 @@ def _left_over(values: np.ndarray, by: np.ndarray) -> tuple[float, int]:
 
 
 def verdict(difference: Interval) -> Verdict:
-    """What a difference says of the claim that it is positive."""
+    """What a difference says about the claim that it is positive."""
     if difference.is_positive:
         return "supported"
     return "contradicted" if difference.is_negative else "inconclusive"

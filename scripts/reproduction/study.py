@@ -1,4 +1,4 @@
-"""Measure every variant by its metrics; whatever was measured already is read."""
+"""Measure every variant by its metrics; existing results are read."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -41,18 +41,18 @@ from scripts.reproduction.workers import run_in_processes
 from scripts.toy_model.quality import class_word_gain
 
 GROUPS_A_SEED = 3
-"""Groups of a seed's generated images that the judge's labels are compared with."""
+"""Groups of a seed's generated images whose masks are compared with the judge's labels."""
 MORE_SEEDS = 3
-"""Between two looks at the claims that are not decided."""
+"""Seeds added before undecided claims are checked again."""
 MODEL_JOBS, TRAINING_JOBS = 100, 20
-"""Jobs of a process that has loaded the model, and of one that has imported what trainings need."""
+"""Jobs per process, for processes that load the model and for those that import what trainings need."""
 
 
 class Study:
     """Measures variants in a work folder."""
 
     def __init__(self, settings: GenerateSettings, folder: Path, scale: Scale, at_once: int) -> None:
-        """`settings` are those of the reference; `at_once` processes share the cores."""
+        """`settings` are the reference's; `at_once` processes share the cores."""
         self._settings, self._folder, self._scale, self._at_once = settings, folder, scale, at_once
         self._calibration: dict[str, list[ArchivedImage]] = {}
         self._thresholds: dict[tuple[str, Recipe], Thresholds] = {}
@@ -60,7 +60,7 @@ class Study:
             folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, experiments: Iterable[Experiment], segmentor_rows: Collection[str] | None = None) -> Figures:
-        """All rows of the tables; by the second metric only `segmentor_rows`, if given."""
+        """Measure all rows of the tables; by the second metric only `segmentor_rows`, if given."""
         rows = [(table, variant) for table in experiments for variant in (table.reference, *table.variants)]
         by_masks = list(dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "masks")))
         by_segmentor = dict.fromkeys(
@@ -86,7 +86,7 @@ class Study:
         return figures
 
     def _decide_claims(self, variants: Sequence[Variant], figures: Figures) -> None:
-        """Train the rows of claims that are not decided with more seeds, a few at a time."""
+        """Train the rows of undecided claims with more seeds, a few at a time."""
         for seeds in range(self._scale.seeds + MORE_SEEDS, self._scale.most_seeds + 1, MORE_SEEDS):
             names = {
                 name for claim in CLAIMS if needs_more_seeds(figures, claim) for name in (claim.better, claim.worse)
@@ -146,7 +146,7 @@ class Study:
             if measured is None:
                 key = (variant.mode, variant.guidance_scale, count)
                 if key not in labelled:
-                    labelled.clear()  # One at a time in memory.
+                    labelled.clear()  # Only one in memory at a time.
                     labelled[key] = list(self._labelled_groups(variant, count, judge))
                 groups = (measure_masks(group, variant.recipe, thresholds, variant.band) for group in labelled[key])
                 measured = [asdict(group) for group in groups]
@@ -154,14 +154,14 @@ class Study:
             figures.judged[variant.name] = [MaskFigures(**group) for group in measured]
 
     def _judge(self) -> Judge:
-        """The judge, trained unless it is there."""
+        """The judge, which is trained if it does not exist."""
         job = judge_job(self._folder, self._scale)
         if not job.path.exists():
             run_in_processes(train_judge, [job], self._at_once, "judge", "training", TRAINING_JOBS)
         return Judge(job.path)
 
     def _labelled_groups(self, variant: Variant, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
-        """Each seed's generated images with the judge's labels, in groups; what is missing is generated."""
+        """Each seed's generated images with the judge's labels, in groups; missing images are generated."""
         for seed in range(self._scale.seeds):
             images = [judge.label(image) for _, image in self._generated(variant, seed, count)]
             size = -(-len(images) // GROUPS_A_SEED)
@@ -195,7 +195,7 @@ class Study:
         return self._scenes(self._test_seeds, mode)
 
     def _scenes(self, seeds: Sequence[int], mode: str) -> list[ArchivedImage]:
-        """Rendered scenes with the attention on them; what is missing is recorded."""
+        """Rendered scenes with the attention on them; missing attention is recorded."""
         self._record(seeds, mode)
         return read_scenes(self._folder / SCENES_DIR, seeds, mode)
 
@@ -204,7 +204,7 @@ class Study:
         run_in_processes(record_scenes, jobs, self._at_once, f"scenes, {mode}", "job", MODEL_JOBS)
 
     def _choose(self, variant: Variant) -> Thresholds:
-        """A variant's thresholds, chosen on scenes that nothing is measured on, with prompts of its mode."""
+        """A variant's thresholds, chosen with prompts of its mode on scenes that no measurement uses."""
         key = (variant.mode, variant.recipe)
         if key not in self._thresholds:
             if variant.mode not in self._calibration:
@@ -214,7 +214,7 @@ class Study:
         return self._thresholds[key]
 
     def _measure_segmentors(self, seeds: Mapping[Variant, int], figures: Figures) -> None:
-        """Train each variant with the seeds 0, 1, ... up to its number of them, and test it."""
+        """Train and test each variant with the seeds 0, 1, ...; `seeds` holds each variant's number of them."""
         jobs = list(self._plan_jobs(seeds))
         if not jobs:
             return
@@ -232,7 +232,7 @@ class Study:
                 figures.segmentor[variant.name].append(result["miou"])
 
     def _prepare(self, job: SegmentorJob) -> None:
-        """Make what a training's images and masks are read from, unless it is there."""
+        """Make the files that a training's images and masks are read from, if they do not exist."""
         variant = job.variants[0]
         count = round(self._scale.images * variant.images)
         if variant.labels == "judge":
@@ -246,7 +246,7 @@ class Study:
             self._generated(variant, job.seed, count)
 
     def _plan_jobs(self, seeds: Mapping[Variant, int]) -> Iterable[SegmentorJob]:
-        """One training for all variants that differ in their test alone; all of one seed before the next."""
+        """One training for all variants that differ only in their test; all jobs of one seed before the next."""
         by_training: dict[Variant, dict[str, Variant]] = {}
         for variant in seeds:
             by_training.setdefault(replace(variant, name="", tta=False), {})[variant.name] = variant

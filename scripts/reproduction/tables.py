@@ -1,4 +1,4 @@
-"""The reproduction as Markdown: a table for each experiment, one of the claims, one of the new ideas."""
+"""The reproduction as Markdown: a table for each experiment, one for the claims, one for the new ideas."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def judge_line(figures: Figures) -> str:
 
 
 def claims_table(found: Sequence[Finding]) -> str:
-    """Of each claim the difference by each metric, in points, and whether they support it."""
+    """For each claim, the difference by each metric, in points, and whether the metrics support it."""
     rows = [
         [
             finding.claim.text,
@@ -63,14 +63,14 @@ def claims_table(found: Sequence[Finding]) -> str:
 
 
 def claims_line(found: Sequence[Finding]) -> str:
-    """How many claims were decided."""
+    """How many claims were decided, and how."""
     verdicts = [finding.verdict for finding in found]
     counts = [f"{verdicts.count(name)} {name}" for name in ("supported", "contradicted", "inconclusive")]
     return f"Of {len(found)} claims, {', '.join(counts)}.\n"
 
 
 def new_ideas_table(figures: Figures) -> str:
-    """Of each idea beyond the paper what it gains by each metric; it is kept if all intervals are above zero."""
+    """What each idea beyond the paper gains by each metric; an idea is kept if all intervals are above zero."""
     rows = []
     for name in NEW_IDEAS:
         for finding in findings(figures, [Claim(name, better=name, worse=REFERENCE.name)]):
@@ -81,7 +81,7 @@ def new_ideas_table(figures: Figures) -> str:
 
 
 def power_table(groups: Sequence[SizeGroup]) -> str:
-    """What powers of the self-attention do to objects of several sizes, in percent."""
+    """The effect of powers of the self-attention on objects of several sizes, in percent."""
     header = ["area in positions of 16 x 16 (objects)", "share of the image", ""]
     header += [f"power {power}" for power in POWERS]
     rows = []

@@ -1,4 +1,4 @@
-"""Images with their masks as training sets have them, and the folders that dd-train reads."""
+"""Images with masks for training sets, and the folders that dd-train reads."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from dataset_diffusion.toy.scenes import TRAINING_SEEDS, render_scene
 from dataset_diffusion.vocabulary import load_vocabulary
 
 RENDERED_STRIDE = 100_000
-"""Between the scenes of two seeds. The shipped model was trained on fewer, the first ones."""
+"""Distance between the first scenes of two seeds. The shipped model was trained on fewer, the first ones."""
 JUDGE_FIRST_SCENE = 900_000
-"""The judge's scenes begin there, and end before the next multiple of the stride."""
+"""The judge's scenes start here, and end before the next multiple of the stride."""
 FULL_SIDE, SMALL_SIDE = 128, 64
-"""Of the images that are trained and tested on: as the toy world has them; half of that, a quarter of the work."""
+"""Sides of the images for training and testing: the toy world's, and half of that, for a quarter of the work."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainingItem:
 
 
 def rendered_seeds(seed: int, count: int) -> range:
-    """The scenes that trainings of a seed have, none of which the model or the judge was trained on."""
+    """The scenes for a seed's trainings; neither the model nor the judge was trained on any of them."""
     first = (seed + 1) * RENDERED_STRIDE
     if first >= JUDGE_FIRST_SCENE:
         first += RENDERED_STRIDE
@@ -49,7 +49,7 @@ def rendered_items(seeds: Sequence[int]) -> Iterator[TrainingItem]:
 
 
 def write_folder(folder: Path, items: Iterable[TrainingItem], split: str, side: int) -> None:
-    """A folder as dd-train and dd-eval read it, with images and masks reduced to `side`; its split comes last."""
+    """Write a folder as dd-train and dd-eval read it, with images and masks reduced to `side`; its split comes last."""
     names = []
     for item in items:
         image, labels = shrink(item.image, item.labels, side)

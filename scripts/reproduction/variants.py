@@ -1,4 +1,4 @@
-"""What is compared: every row of the reproduction, and the claims that the rows decide."""
+"""The comparisons: every row of the reproduction, and the claims that the rows decide."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,13 +18,13 @@ DEFAULT_RECIPE = Recipe()
 class Variant:
     """A way to make a training set, and to train and test on it.
 
-    `mode` is the text of the prompts; `recipe` and `band` (the distance of the two thresholds) make the masks. There
-    are `images` times the scale's number of images, from `source`: generated, rendered with exact masks, as many of
-    both, the rendered ones with masks from the attention recorded on them, or the rendered ones passed through the
-    autoencoder. With the `labels` of the judge the masks are those, whatever the source. Of each class's images the
-    `kept_share` with the highest confidence is trained on. `soft`: each image comes three times, with a lower
-    threshold, the usual one, and a higher one: in the mean, a soft label. `guidance_scale`: that of the images; None:
-    the usual one.
+    `mode` is the text of the prompts; `recipe` and `band` (the distance between the two thresholds) make the masks.
+    There are `images` times the scale's number of images, from `source`: generated, rendered with exact masks, that
+    many of each, rendered with masks from the attention recorded on them, or rendered and passed through the
+    autoencoder. With the judge's `labels`, these are the masks, whatever the source. Of each class's images, the
+    `kept_share` with the highest confidence is used for training. `soft`: each image occurs three times, with a lower
+    threshold, the usual one, and a higher one: on average, a soft label. `guidance_scale` is the images' guidance
+    scale; None: the usual one.
     """
 
     name: str
@@ -48,7 +48,7 @@ REFERENCE = Variant("reference")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: its rows, and by which metrics they are measured; its first row is `reference`."""
+    """A table: its rows and the metrics that they are measured by; its first row is `reference`."""
 
     name: str
     title: str
@@ -56,20 +56,20 @@ class Experiment:
     reference: Variant = REFERENCE
     metrics: tuple[Metric, ...] = ("masks", "judged", "segmentor")
     masks_only: tuple[str, ...] = ()
-    """Rows of which no segmentor is trained."""
+    """Rows for which no segmentor is trained."""
 
     def is_measured(self, variant: Variant, metric: Metric) -> bool:
-        """Whether a row of this table has a figure of a metric."""
+        """Whether a row of this table has a figure for a metric."""
         if metric != "segmentor" and (variant.soft or variant.kept_share < 1):
-            return False  # the masks are the reference's, only fewer of them or more
+            return False  # the masks are the reference's, only fewer or more of them
         if metric == "masks" and variant.guidance_scale is not None:
-            return False  # nothing is sampled of rendered scenes
+            return False  # rendered scenes are not sampled
         return metric in self.metrics and not (metric == "segmentor" and variant.name in self.masks_only)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`better` (a row's name) is better than `worse` by a figure of a metric; `source` says whose claim it is."""
+    """`better` (a row's name) is better than `worse` by each metric's `figure`; `source` says whose claim it is."""
 
     text: str
     better: str
@@ -80,7 +80,7 @@ class Claim:
 
 
 CAPTION = "caption"
-"""The mode of prompts that are captions alone."""
+"""The mode of prompts that are only captions."""
 LATE = (2, 3)
 """The quarters of the time steps with the least noise."""
 
@@ -268,7 +268,7 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 MAIN_ROWS: tuple[str, ...] = ("reference", "rendered", "power 0", "late steps, edges", "by labelled pixels")
-"""Rows of which a segmentor is trained where there is an hour, not a night."""
+"""Rows for which a segmentor is trained if there is an hour, not a night."""
 
 NEW_IDEAS: tuple[str, ...] = tuple(
     variant.name for experiment in EXPERIMENTS if experiment.name == "beyond" for variant in experiment.variants
@@ -276,5 +276,5 @@ NEW_IDEAS: tuple[str, ...] = tuple(
 
 
 def experiment(name: str) -> Experiment:
-    """The table of a name."""
+    """The table called `name`."""
     return next(table for table in EXPERIMENTS if table.name == name)

@@ -1,1 +1,1 @@
-"""The recipe of the toy world's Stable Diffusion: tokenizer, autoencoder, text encoder and UNet, from nothing."""
+"""The recipe for the toy world's Stable Diffusion: tokenizer, autoencoder, text encoder and UNet, from scratch."""

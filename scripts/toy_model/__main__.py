@@ -1,11 +1,11 @@
-"""Train the toy world's Stable Diffusion from nothing: tokenizer, autoencoder, then text encoder and UNet.
+"""Train the toy world's Stable Diffusion from scratch: tokenizer, autoencoder, then text encoder and UNet.
 
     python -m scripts.toy_model --work-dir runs/toy_model
     OMP_NUM_THREADS=1 torchrun --nproc-per-node=2 -m scripts.toy_model      on two cores, or two GPUs
 
-One command, on a CPU or a GPU. Started again it resumes where it was stopped (SIGTERM saves the state first). Every so
-many minutes it saves its state, prints how much the model reads its prompts and how good its attention's masks are,
-adds these figures to curve.jsonl, and writes samples.png and the pipeline folder model/ as good as the training so far.
+One command, on a CPU or a GPU. Started again, it resumes where it stopped (SIGTERM saves the state first). At regular
+intervals it saves its state, prints how much the model reads its prompts and how good the masks from its attention are,
+adds these figures to curve.jsonl, and writes samples.png and the pipeline folder model/ from the weights so far.
 
 To end a run whose learning rate is still high, stop after N samples and resume with --samples 1.25N --decay-from 0.8.
 """
@@ -49,7 +49,7 @@ THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55)
 
 
 def main() -> None:
-    """Train stage by stage, report now and then, and export."""
+    """Train stage by stage, report at intervals, and export."""
     args = parse_arguments()
     silence_libraries()
     keep_freed_memory()
@@ -102,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe with what the command line changes."""
+    """The recipe with the changes from the command line."""
     recipe = Recipe()
     stages = recipe.stages[-len(args.samples) :]
     stages = tuple(replace(stage, num_samples=count) for stage, count in zip(stages, args.samples, strict=True))
@@ -111,7 +111,7 @@ def make_recipe(args: argparse.Namespace) -> Recipe:
 
 
 def prepare(args: argparse.Namespace, recipe: Recipe, scenes: SceneStore, device: torch.device) -> None:
-    """Make what is made once: the scenes, the tokenizer, the autoencoder, and the latents of the scenes."""
+    """Make everything that is made once: the scenes, the tokenizer, the autoencoder, and the scenes' latents."""
     tokenizer_dir, vae_dir = args.work_dir / "tokenizer", args.work_dir / "autoencoder"
     if not tokenizer_dir.exists() and not args.init_from:
         rng = random.Random(recipe.seed)
@@ -125,7 +125,7 @@ def prepare(args: argparse.Namespace, recipe: Recipe, scenes: SceneStore, device
 
 
 def start_networks(args: argparse.Namespace, recipe: Recipe, device: torch.device) -> tuple[AutoencoderKL, Denoiser]:
-    """The trained autoencoder, and the networks that the training is about."""
+    """The trained autoencoder, and the networks to train."""
     if args.init_from:
         pipe = StableDiffusionPipeline.from_pretrained(args.init_from, safety_checker=None, dtype=torch.float32)
         denoiser = new_denoiser(pipe.tokenizer, recipe.seed)
@@ -139,12 +139,12 @@ def start_networks(args: argparse.Namespace, recipe: Recipe, device: torch.devic
 
 @dataclass(frozen=True)
 class Figures:
-    """How good the averaged weights are after so many samples."""
+    """How good the averaged weights are after `num_samples` samples."""
 
     num_samples: int
     losses: CaptionLosses
     miou: dict[int, dict[float, float]]
-    """Of the masks, by power and threshold, without an ignored band."""
+    """mIoU of the masks, by power and threshold, without an ignored band."""
 
     def __str__(self) -> str:
         lines = [f"{self.num_samples} samples, {self.losses}"]
@@ -155,7 +155,7 @@ class Figures:
 
 
 def mask_figures(pipe: StableDiffusionPipeline) -> dict[int, dict[float, float]]:
-    """The mIoU of masks from attention on a few held-out scenes, by power and threshold."""
+    """The mIoU of attention masks on a few held-out scenes, by power and threshold."""
     recorded = list(record_scenes(pipe, FIGURE_SEEDS, NUM_STEPS, AttentionSettings()))
     masks = [MaskSettings(threshold, threshold) for threshold in THRESHOLDS]
     qualities = {power: mask_quality(score(recorded, power), masks, NUM_LABELS) for power in POWERS}
@@ -167,7 +167,7 @@ def mask_figures(pipe: StableDiffusionPipeline) -> dict[int, dict[float, float]]
 
 @dataclass
 class Reporter:
-    """Saves, measures and shows how far the training is."""
+    """Saves the training state, measures its quality and reports its progress."""
 
     training: DenoiserTraining
     vae: AutoencoderKL
@@ -183,8 +183,8 @@ class Reporter:
         self._stop = True
 
     def report_when_due(self) -> None:
-        """Report if the last one is `minutes` ago; if asked to stop, save and end."""
-        if any_process(self._stop):  # all in the same step: none is left waiting for the others' gradients
+        """Report if the last report was `minutes` ago; if asked to stop, save and exit."""
+        if any_process(self._stop):  # all stop in the same step, so that none is left waiting for the others' gradients
             if process_rank() == 0:
                 self.training.save()
             sys.exit(0)
@@ -207,7 +207,7 @@ class Reporter:
 
 
 def draw_samples(pipe: StableDiffusionPipeline, columns: int = 10) -> Image.Image:
-    """A sheet with an image of each class, always from the same noise."""
+    """A sheet with one image per class, always from the same noise."""
     images = []
     for start in range(0, len(VOC_WORDS), columns):
         words = VOC_WORDS[start : start + columns]

@@ -1,11 +1,11 @@
-"""Other architectures of the toy model's UNet: what a training step of each costs, and what a short training gives.
+"""Other architectures for the toy model's UNet: what a training step of each costs, and what a short training gains.
 
     python -m scripts.toy_model.alternatives
     python -m scripts.toy_model.alternatives --train "attention on the way down" --work-dir runs/down --samples 16000
 
-A training goes on from the shipped weights (layers that they lack begin as if they were not there) and writes a
-pipeline folder for `scripts.toy_model.measure_masks model.path=...`. Compare it with one of "shipped" of the same
-length, which sees the same scenes, captions and noise. Runs on the CPU.
+Training starts from the shipped weights (layers that they lack have no effect at first) and writes a pipeline folder
+for `scripts.toy_model.measure_masks model.path=...`. Compare it with a training of "shipped" of the same length, which
+sees the same scenes, captions and noise. Runs on the CPU.
 """
 
 import argparse
@@ -43,17 +43,17 @@ ALTERNATIVES: Mapping[str, Mapping[str, Any]] = {
         "block_out_channels": UNET_CONFIG["block_out_channels"][1:],
     },
 }
-"""What each changes of UNET_CONFIG. The one of factor 8 has no level of 32 x 32; its autoencoder does not exist."""
+"""What each changes in UNET_CONFIG. The one with factor 8 has no 32 x 32 level; its autoencoder does not exist."""
 TRAINABLE = tuple(name for name in ALTERNATIVES if name != "autoencoder of factor 8")
 WARMUP_STEPS = 50
 DECAY_FROM = 0.5
 REPEATS = 5
 SAVE_EVERY = 20
-"""Steps between two saved states: a training that is stopped loses no more."""
+"""Steps between two saved states: an interrupted training loses no more than this."""
 
 
 def main() -> None:
-    """Time all of them, or train one."""
+    """Time all alternatives, or train one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", choices=TRAINABLE, help="train this one; without it, all are timed")
     parser.add_argument("--work-dir", type=Path, help="of the training, another for each")
@@ -72,7 +72,7 @@ def print_costs() -> None:
     """Print how many parameters each has, and the CPU time of its steps as a ratio to the shipped one's."""
     unets = {name: new_unet(changes) for name, changes in ALTERNATIVES.items()}
     rounds = [[step_seconds(unet) for unet in unets.values()] for _ in trange(REPEATS, unit="round")]
-    # The least of the rounds, each of which takes all in turn: what else the machine does only adds.
+    # The minimum over rounds, each of which times all in turn: other work on the machine only adds time.
     seconds = dict(zip(unets, np.array(rounds).min(axis=0), strict=True))
     print("| UNet | parameters | time of a training step | of a sampler's step |\n|---|---|---|---|")
     for name, unet in unets.items():
@@ -81,7 +81,7 @@ def print_costs() -> None:
 
 
 def new_unet(changes: Mapping[str, Any]) -> UNet2DConditionModel:
-    """A UNet of random weights, with the attention that is fastest to train on a CPU."""
+    """A UNet with random weights and the attention that is fastest to train on a CPU."""
     unet = UNet2DConditionModel(**{**UNET_CONFIG, **changes})
     unet.set_attn_processor(AttnProcessor())
     return unet
@@ -101,7 +101,7 @@ def step_seconds(unet: UNet2DConditionModel) -> tuple[float, float]:
 
 
 def train(name: str, work_dir: Path, num_samples: int, num_scenes: int) -> None:
-    """Train an alternative on from the shipped weights; stopped, the same call resumes."""
+    """Train an alternative, starting from the shipped weights; after an interruption, the same call resumes."""
     join_processes()
     work_dir.mkdir(parents=True, exist_ok=True)
     recipe = replace(Recipe(), warmup_steps=WARMUP_STEPS)
@@ -124,9 +124,9 @@ def train(name: str, work_dir: Path, num_samples: int, num_scenes: int) -> None:
 
 
 def with_more_attention(unet: UNet2DConditionModel, changes: Mapping[str, Any]) -> UNet2DConditionModel:
-    """A UNet of a changed configuration that predicts what `unet` does: what is new adds nothing at first.
+    """A UNet with a changed configuration that predicts what `unet` does: new layers add nothing at first.
 
-    Raises RuntimeError if the change is more than further attention layers.
+    Raises RuntimeError if the change is anything but additional attention layers.
     """
     torch.manual_seed(0)
     changed = UNet2DConditionModel.from_config({**unet.config, **changes})

@@ -16,7 +16,7 @@ from scripts.toy_model.scenes import encode_images
 CROP_SIZE = 64
 CROP_BATCH, WHOLE_BATCH = 16, 4
 WHOLE_EVERY = 10
-"""Crops are four times cheaper; every tenth batch is of whole scenes, whose middle attention block sees them all."""
+"""Crops are four times cheaper; every tenth batch has whole scenes, so that the middle attention block sees them."""
 LEARNING_RATE = 2e-3
 KL_WEIGHT = 3e-3
 EDGE_WEIGHT = 0.3
@@ -25,7 +25,7 @@ EDGE_WEIGHT = 0.3
 def train_autoencoder(
     images: np.ndarray, recipe: Recipe, device: torch.device, config: Mapping[str, Any] = AUTOENCODER_CONFIG
 ) -> AutoencoderKL:
-    """Train on [scenes, 128, 128, 3] uint8 images; the latents come out with mean 0 and deviation 1 in each channel."""
+    """Train on [scenes, 128, 128, 3] uint8 images; the latents have mean 0 and standard deviation 1 in each channel."""
     vae = AutoencoderKL(**config).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / recipe.autoencoder_steps))
@@ -50,7 +50,7 @@ def train_autoencoder(
 
 
 def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
-    """L1 of the pixels, of their vertical differences (edges blur otherwise) and of the mean colour of the image."""
+    """L1 of the pixels, of their vertical differences (otherwise edges blur) and of the image's mean colour."""
     pixel_loss = (decoded - pixels).abs().mean()
     edge_loss = (decoded.diff(dim=2) - pixels.diff(dim=2)).abs().mean()
     colour_loss = (decoded - pixels).mean(dim=(2, 3)).abs().mean()
@@ -59,10 +59,10 @@ def reconstruction_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def standardise_latents(vae: AutoencoderKL, images: np.ndarray) -> None:
-    """Fold each latent channel's mean and deviation over `images` into the 1 x 1 convolutions at the latents.
+    """Fold each latent channel's mean and standard deviation over `images` into the 1 x 1 convolutions at the latents.
 
-    The channels differ in scale by a factor of two, and a pipeline has one scaling factor for all of them: with this it
-    is 1, and any loader is right.
+    The channels differ in scale by a factor of two, but a pipeline has one scaling factor for all of them. This makes
+    that factor 1, so any loader gets it right.
     """
     latents = torch.cat([encode_images(vae, images[start : start + 16]) for start in range(0, len(images), 16)])
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
@@ -76,7 +76,7 @@ def standardise_latents(vae: AutoencoderKL, images: np.ndarray) -> None:
 
 
 def _batch(images: np.ndarray, generator: np.random.Generator, whole: bool) -> Tensor:
-    """[B, 3, H, W] float32 in [-1, 1]: whole scenes, or crops at one random place."""
+    """[B, 3, H, W] float32 in [-1, 1]: whole scenes, or crops at one random position."""
     chosen = np.sort(generator.integers(len(images), size=WHOLE_BATCH if whole else CROP_BATCH))
     top, left = (0, 0) if whole else generator.integers(IMAGE_SIZE - CROP_SIZE + 1, size=2)
     side = IMAGE_SIZE if whole else CROP_SIZE
@@ -86,5 +86,5 @@ def _batch(images: np.ndarray, generator: np.random.Generator, whole: bool) -> T
 
 
 def _rate(progress: float) -> float:
-    """Warm up over the first hundredth, hold for half of the run, then fall linearly to 2%."""
+    """Warm up over the first hundredth, hold until half of the run, then decay linearly to 2%."""
     return min(1.0, 100 * progress + 0.02) * min(1.0, max(0.02, 2 * (1 - progress)))

@@ -1,9 +1,9 @@
-"""Autoencoders of factor 4 (the shipped one's) and of factor 8: how close their images come after a short training.
+"""Autoencoders of factor 4 (as shipped) and factor 8: how close their images come after a short training.
 
     python -m scripts.toy_model.compare_autoencoders --work-dir runs/autoencoders
 
-Both are trained from nothing on the same scenes, in the same order. Their latents have as many numbers: 4 channels at
-32 x 32, 16 channels at 16 x 16.
+Both are trained from scratch on the same scenes, in the same order. Their latents have equally many numbers: 4 channels
+at 32 x 32, 16 channels at 16 x 16.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NUM_TEST_SCENES = 100
 
 
 def main() -> None:
-    """Train and measure each; one that is trained already is only measured."""
+    """Train and measure each; one that is already trained is only measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, required=True, help="holds the scenes and the autoencoders")
     parser.add_argument("--steps", type=int, default=600, help="of each training (default %(default)s)")

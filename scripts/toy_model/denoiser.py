@@ -21,14 +21,14 @@ from scripts.toy_model.scenes import Description
 from scripts.toy_model.text import tokenise, training_captions, training_states
 
 NOISE_EXPONENT = 0.6
-"""Time steps are 1000 u^0.6 for uniform u: layout and classes are decided under much noise."""
+"""Time steps are 1000 u^0.6 for uniform u: layout and classes are decided at high noise."""
 EMA_EVERY = 4
 LEAST_RATE = 0.02
 
 
 @dataclass
 class Denoiser:
-    """The networks that learn together, float32."""
+    """The networks that are trained together, in float32."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -54,7 +54,7 @@ def new_denoiser(tokenizer: CLIPTokenizer, seed: int) -> Denoiser:
 
 
 class DenoiserTraining:
-    """Trains a Denoiser stage by stage. Where it is stopped, the same calls resume from its last saved state."""
+    """Trains a Denoiser stage by stage. After an interruption, the same calls resume from the last saved state."""
 
     def __init__(self, denoiser: Denoiser, recipe: Recipe, state_path: Path, device: torch.device) -> None:
         self._denoiser, self._recipe, self._state_path, self._device = denoiser, recipe, state_path, device
@@ -68,7 +68,7 @@ class DenoiserTraining:
         dtype = torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
         self._working = WorkingCopy(denoiser.unet, dtype)
         if device.type == "cpu":
-            # Backwards, torch's fused attention is slow on a CPU with small heads.
+            # The backward pass of torch's fused attention is slow on a CPU with small heads.
             self._working.module.set_attn_processor(AttnProcessor())
         self._noise = DDPMScheduler(**NOISE_SCHEDULE)
         self.num_samples = 0
@@ -79,9 +79,9 @@ class DenoiserTraining:
     def run(
         self, stage: Stage, start: int, latents: Tensor, descriptions: Sequence[Description], pause: Callable[[], None]
     ) -> None:
-        """See the samples `start` ... `start + stage.num_samples`, as far as they have not been seen.
+        """Train on the samples `start` ... `start + stage.num_samples`, except for those already seen.
 
-        `latents` [scenes, 4, h, w] float16 with their `descriptions`; `pause` is called after every step and may
+        `latents` [scenes, 4, h, w] float16 come with their `descriptions`; `pause` is called after every step and can
         measure or save.
         """
         end = start + stage.num_samples
@@ -102,7 +102,7 @@ class DenoiserTraining:
                 pause()
 
     def averaged(self) -> Denoiser:
-        """A copy with the averaged weights, for use."""
+        """A copy with the averaged weights, ready for use."""
         trained = self._denoiser
         averaged = Denoiser(
             UNet2DConditionModel.from_config(trained.unet.config).to(self._device),
@@ -115,7 +115,7 @@ class DenoiserTraining:
         return averaged
 
     def save(self) -> None:
-        """Write the state to its file, whole or not at all."""
+        """Write the state to its file atomically."""
         state = {
             "modules": [module.state_dict() for module in self._denoiser.modules],
             "optimizer": self._optimizer.state_dict(),
@@ -136,7 +136,7 @@ class DenoiserTraining:
         self._working.follow_master()
 
     def _step(self, latents: Tensor, descriptions: Sequence[Description], weights: Tensor, rate: float) -> float:
-        # A step's draws are a function of the seed and of where it stands: a resumed run sees what it would have seen.
+        # A step's draws depend only on the seed and the step's position, so a resumed run sees what it would have seen.
         rng = random.Random(f"{self._recipe.seed} {self.num_samples} {process_rank()}")
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         chosen = torch.multinomial(weights, self._recipe.batch_size, replacement=True, generator=generator)
@@ -173,12 +173,12 @@ class DenoiserTraining:
 
 
 def scene_weights(descriptions: Sequence[Description], shares: Sequence[float]) -> Tensor:
-    """How often each scene is drawn [scenes], so that `shares[n - 1]` of the samples show n objects."""
+    """How often to draw each scene, [scenes], so that `shares[n - 1]` of the samples show n objects."""
     counts = torch.tensor([len(objects) for objects, _ in descriptions])
     return (torch.tensor(shares) / counts.bincount(minlength=len(shares) + 1)[1:].clamp(min=1))[counts - 1]
 
 
 def draw_times(count: int, generator: torch.Generator) -> Tensor:
-    """Time steps [count] int64 in 0 ... 999, more of them with much noise than with little."""
+    """Time steps [count] int64 in 0 ... 999, more of them at high noise than at low noise."""
     uniform = torch.rand(count, generator=generator)
     return (uniform**NOISE_EXPONENT * NOISE_SCHEDULE["num_train_timesteps"]).long()

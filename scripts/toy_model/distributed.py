@@ -1,6 +1,7 @@
-"""Data parallelism by torchrun: each process computes the gradients of its batch, and all take their mean.
+"""Data parallelism with torchrun: each process computes the gradients of its batch, and all use their mean.
 
-On a CPU, too, this is worth it: one process of one thread for each core sees more samples than one of several threads.
+This pays off on a CPU too: one single-threaded process per core sees more samples than one process with several
+threads.
 """
 
 import os
@@ -12,7 +13,7 @@ from torch import Tensor
 
 
 def join_processes() -> None:
-    """Join the processes that torchrun started; alone, there is nothing to join."""
+    """Join the processes that torchrun started; a single process has nothing to join."""
     if "RANK" in os.environ:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
@@ -28,7 +29,7 @@ def num_processes() -> int:
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Return when every process has reached this call."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -49,7 +50,7 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     if not dist.is_initialized():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message, not one for each of them
+    flat = torch.cat([gradient.flatten() for gradient in gradients])  # one message instead of one per gradient
     dist.all_reduce(flat)
     flat /= num_processes()
     parts = flat.split([gradient.numel() for gradient in gradients])

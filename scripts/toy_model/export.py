@@ -15,7 +15,7 @@ PREFIX = "text_model."
 
 
 def assemble(denoiser: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:
-    """The stock pipeline of trained networks (shared, not copied), with DDIM as its scheduler."""
+    """The stock pipeline with the trained networks (shared, not copied) and DDIM as its scheduler."""
     scheduler = DDIMScheduler(**NOISE_SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     pipe = StableDiffusionPipeline(
         vae=vae,
@@ -32,7 +32,7 @@ def assemble(denoiser: Denoiser, vae: AutoencoderKL) -> StableDiffusionPipeline:
 
 
 def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
-    """Save the pipeline in float16 in place of `folder`, which stays as it is until the new one is whole."""
+    """Save the pipeline in float16, replacing `folder`, which stays unchanged until the new one is complete."""
     unfinished = folder.with_name(f"unfinished_{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     pipe.to(dtype=torch.float16)
@@ -47,10 +47,10 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
 
 
 def _make_portable(config: Path) -> None:
-    """Take out the folder that a network was once loaded from, which says nothing elsewhere, and the files' float16.
+    """Remove the folder that a network was loaded from, which means nothing elsewhere, and replace the files' float16.
 
-    transformers would load the text encoder in the dtype of its config, diffusers the rest in float32: a pipeline that
-    is loaded without a dtype could not run. The published checkpoints say float32, whatever their files hold.
+    transformers would load the text encoder in the dtype of its config but diffusers the rest in float32, and a
+    pipeline loaded without a dtype could not run. The published checkpoints say float32, whatever their files hold.
     """
     content = json.loads(config.read_text())
     content.pop("_name_or_path", None)
@@ -60,10 +60,10 @@ def _make_portable(config: Path) -> None:
 
 
 def write_for_older_tools(folder: Path) -> None:
-    """Add what transformers before 5 reads, and newer versions read too: it is how the published checkpoints are.
+    """Add what transformers before version 5 reads; newer versions read it too. The published checkpoints have it.
 
-    The tokenizer's vocab.json and merges.txt beside its tokenizer.json, and `text_model.` before the names of the text
-    encoder's weights. Without that prefix an older version would leave them random, and only log it.
+    This is the tokenizer's vocab.json and merges.txt next to its tokenizer.json, and the prefix `text_model.` in the
+    names of the text encoder's weights. Without the prefix, an older version would leave them random and only log it.
     """
     tokenizer = folder / "tokenizer"
     model = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["model"]

@@ -1,9 +1,9 @@
-"""Measure the toy model's masks against exact ones, on rendered scenes that it was not trained on.
+"""Measure the toy model's masks against exact masks, on rendered scenes that it was not trained on.
 
     python -m scripts.toy_model.measure_masks
     python -m scripts.toy_model.measure_masks model.path=runs/toy_model/model attention.power=2
 
-Settings are those of dd-generate. The scenes' latents are noised to the sampler's time steps; see
+It takes dd-generate's settings. The scenes' latents are noised to the sampler's time steps; see
 dataset_diffusion/toy/quality.py.
 """
 
@@ -17,7 +17,7 @@ THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 
 def work(settings: GenerateSettings) -> None:
-    """Record the held-out scenes once, then compare settings of the masks."""
+    """Record the held-out scenes once, then compare mask settings."""
     from tqdm import tqdm
 
     from dataset_diffusion.calibration.quality import attention_on_objects, mask_quality, score

@@ -1,10 +1,10 @@
-"""How many of the classes asked for are in the generated images, as a segmentor trained on rendered scenes sees it.
+"""How many of the requested classes are in the generated images, according to a segmentor trained on rendered scenes.
 
     python -m scripts.toy_model.render_dataset datasets/toy_real --num 2000
     dd-train dataset_dir=datasets/toy_real work_dir=runs/judge
     python -m scripts.toy_model.measure_presence datasets/toy runs/judge/segmentor.pth
 
-The judge errs too: its own share on rendered scenes, whose classes are known, is printed beside.
+The judge errs too, so its share on rendered scenes, whose classes are known, is printed as well.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dataset_diffusion.segmentation.segmentor import Segmentor, load_segmentor
 from dataset_diffusion.toy.scenes import HELD_OUT_SEEDS, render_scene
 
 LEAST_SHARE = 0.01
-"""A class is present if the judge gives it this share of the pixels; the smallest objects of the scenes have twice."""
+"""A class is present if the judge gives it this share of the pixels; the scenes' smallest objects have twice that."""
 NUM_SCENES = 300
 
 
@@ -37,14 +37,14 @@ def main() -> None:
 
 
 def generated_images(dataset: Path) -> Iterator[tuple[np.ndarray, set[int]]]:
-    """Each image of a dataset folder with the labels of the classes asked for."""
+    """Each image of a dataset folder with the labels of its requested classes."""
     for record in Manifest(dataset).read().values():
         image = read_image(dataset / "JPEGImages" / f"{record.id}.jpg")
         yield image, {entry.label for entry in record.classes}
 
 
 def print_presence(what: str, judge: Segmentor, images: Iterable[tuple[np.ndarray, set[int]]]) -> None:
-    """Print the share of asked classes that are present, in all, by their number in an image, and by class."""
+    """Print the share of requested classes that are present: overall, by their number in an image, and by class."""
     asked: Counter[int] = Counter()
     found: Counter[int] = Counter()
     asked_together: Counter[int] = Counter()

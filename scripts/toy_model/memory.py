@@ -1,17 +1,17 @@
-"""How glibc handles memory that is freed."""
+"""How glibc handles freed memory."""
 
 import ctypes
 import platform
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
-"""Parameters of mallopt, as malloc.h numbers them."""
+"""Parameters of mallopt, numbered as in malloc.h."""
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for the next allocation; elsewhere this does nothing.
+    """Make glibc keep freed memory for the next allocation; with other C libraries this does nothing.
 
-    By default it gives large blocks back to the system. Every step of a training on the CPU would then ask for the same
-    100,000 pages again, and the system would clear each of them. To be called before threads allocate.
+    By default it returns large blocks to the system. Every training step on the CPU would then request the same 100,000
+    pages again, and the system would clear each of them. Call this before threads allocate.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""Train a copy of the UNet in the fastest precision against float32 master weights, with Muon for matrices."""
+"""Train a copy of the UNet in the fastest precision, with float32 master weights and Muon for matrices."""
 
 import copy
 import math
@@ -22,9 +22,9 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 class MixedOptimizer:
-    """Steps the master weights of several modules.
+    """Updates the master weights of several modules.
 
-    Muon takes convolutions as matrices [out, in * height * width]. torch.optim.Muon would do the same in a loop over
+    Muon treats convolutions as matrices [out, in * height * width]. torch.optim.Muon would do the same in a loop over
     the matrices and in bfloat16; on a CPU that took a fifth of a training step.
     """
 
@@ -70,7 +70,7 @@ class MixedOptimizer:
         return {"momenta": self._momenta, "adamw": self._adamw.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what state_dict() gave."""
+        """Restore what state_dict() returned."""
         torch._foreach_copy_(self._momenta, state["momenta"])
         self._adamw.load_state_dict(state["adamw"])
 
@@ -78,8 +78,8 @@ class MixedOptimizer:
 def orthogonalise(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Each matrix [m, n] float32 with its singular values brought near 1: most end between 0.7 and 1.2.
 
-    Newton-Schulz' iteration multiplies a matrix by polynomials of its Gram matrix. So it is followed on the Gram
-    matrices alone, which are small, and the matrices are multiplied once, at the end. Those of equal shape go together.
+    The Newton-Schulz iteration multiplies a matrix by polynomials of its Gram matrix. So it runs on the Gram matrices
+    only, which are small, and the matrices are multiplied once, at the end. Matrices of equal shape are batched.
     """
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, matrix in enumerate(matrices):
@@ -96,7 +96,7 @@ def orthogonalise(matrices: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _newton_schulz_factor(gram: Tensor) -> Tensor:
-    """The matrices [B, m, m] whose product with x is the end of the iteration, from the Gram matrices x x^T."""
+    """The matrices [B, m, m] whose product with x is the iteration's result, from the Gram matrices x x^T."""
     a, b, c = NEWTON_SCHULZ
     factor = torch.eye(gram.shape[-1], device=gram.device).expand_as(gram)
     for step in range(NEWTON_SCHULZ_STEPS):
@@ -111,7 +111,7 @@ def _newton_schulz_factor(gram: Tensor) -> Tensor:
 class WorkingCopy:
     """A copy of a float32 module in `dtype`, channels-last.
 
-    In bfloat16 it is faster than autocast, which casts weights at every use.
+    In bfloat16 this is faster than autocast, which casts weights at every use.
     """
 
     def __init__(self, master: nn.Module, dtype: torch.dtype) -> None:
@@ -123,7 +123,7 @@ class WorkingCopy:
 
     @torch.no_grad()
     def gradients_to_master(self) -> None:
-        """Hand the copy's gradients over to the master weights, in float32."""
+        """Move the copy's gradients to the master weights, in float32."""
         for master, working in zip(self._master, self._copies, strict=True):
             if working.grad is not None:
                 master.grad = torch.empty_like(master).copy_(working.grad)
@@ -131,6 +131,6 @@ class WorkingCopy:
 
     @torch.no_grad()
     def follow_master(self) -> None:
-        """Take over the master weights."""
+        """Copy the master weights into the copy."""
         masters: list[Tensor] = [master.data for master in self._master]
         torch._foreach_copy_([working.data for working in self._copies], masters)

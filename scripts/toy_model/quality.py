@@ -1,4 +1,4 @@
-"""How well the toy model has learned: whether it reads its prompts, and how good the masks of its attention are.
+"""How well the toy model has learned: whether it reads its prompts, and how good the masks from its attention are.
 
 Images can look right while the attention of their class words localises nothing, and then the masks are worthless.
 """
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 NUM_LABELS = len(VOC_WORDS) + 1
 GAIN_TIMES = (50, 150, 250, 400, 500, 600, 700, 800, 900)
-"""Three time steps of each third."""
+"""Three time steps from each third."""
 
 
 @dataclass(frozen=True)
 class CaptionLosses:
-    """The denoising loss with the caption and without, by thirds of the time steps (little noise first)."""
+    """The denoising loss with and without the caption, by thirds of the time steps (lowest noise first)."""
 
     with_caption: list[float]
     without: list[float]
 
     def __str__(self) -> str:
         loss = ", ".join(f"{value:.4f}" for value in self.with_caption)
-        # Near zero, the model does not read its prompt, whatever its loss and its pictures.
+        # If this is near zero, the model does not read its prompt, whatever its loss and its images.
         pairs = zip(self.without, self.with_caption, strict=True)
         gain = ", ".join(f"{without - with_caption:.4f}" for without, with_caption in pairs)
         return f"by thirds of the time steps: loss {loss}; loss without the caption minus that with it {gain}"
 
 
 def labelled_scene(scene: Scene, prompt: str) -> LabelledImage:
-    """A rendered scene as an image whose mask is known; its classes are in the order of its objects."""
+    """A rendered scene as an image with a known mask; the classes are in the order of its objects."""
     class_ids = tuple(dict.fromkeys(item.class_id for item in scene.objects))
     words = tuple(VOC_WORDS[class_id - 1] for class_id in class_ids)
     return LabelledImage(scene.image, scene.label_mask, class_ids, words, prompt)
@@ -51,9 +51,9 @@ def labelled_scene(scene: Scene, prompt: str) -> LabelledImage:
 def record_scenes(
     pipe: "StableDiffusionPipeline", seeds: Iterable[int], num_inference_steps: int, attention: AttentionSettings
 ) -> Iterator[RecordedImage]:
-    """The attention of `pipe` on the scenes of `seeds`, given captions with class words, at the sampler's time steps.
+    """Record the attention of `pipe` on the scenes of `seeds`, given captions with class words, at the sampler's steps.
 
-    Caption and noise of a scene are functions of its seed.
+    A scene's caption and noise depend only on its seed.
     """
     recorder = NoisedRecorder(pipe, num_inference_steps, attention)
     for seed in seeds:
@@ -63,16 +63,16 @@ def record_scenes(
 
 
 def caption_losses(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> CaptionLosses:
-    """Denoise scenes of `seeds` with their captions and with the empty prompt."""
+    """Denoise the scenes of `seeds` with their captions and with the empty prompt."""
     losses = [_denoising_losses(pipe, seed, (_caption(seed, "appended"), "")) for seed in seeds]
     with_caption, without = torch.stack(losses).mean(dim=0).tolist()
     return CaptionLosses(with_caption, without)
 
 
 def class_word_gain(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> float:
-    """How much the class words behind captions tell the model of the scenes whose captions leave a class word out.
+    """How much appended class words tell the model about scenes whose captions leave out a class word.
 
-    The mean of the denoising loss given the captions alone, minus that given captions and class words, in the third of
+    The mean denoising loss given only the captions, minus the loss given captions and class words, over the third of
     the time steps with the most noise; 0 if no caption leaves one out.
     """
     gains = []
@@ -90,7 +90,7 @@ def class_word_gain(pipe: "StableDiffusionPipeline", seeds: Iterable[int]) -> fl
 def reconstruction_psnr(vae: AutoencoderKL, images: np.ndarray) -> float:
     """The peak signal-to-noise ratio, in dB, of images [N, H, W, 3] uint8 that are encoded and decoded again.
 
-    Of the squared error over all images; what is decoded is clipped to the range of an image, but not rounded.
+    It uses the squared error over all images. The decoded images are clipped to the value range, but not rounded.
     """
     errors = []
     for image in images:
@@ -107,7 +107,7 @@ def _caption(seed: int, style: CaptionStyle) -> str:
 
 @torch.no_grad()
 def _denoising_losses(pipe: "StableDiffusionPipeline", seed: int, texts: Sequence[str]) -> torch.Tensor:
-    """The loss on a scene given each of the texts [texts, 3], by thirds of the time steps (little noise first)."""
+    """The loss on a scene given each of the texts, [texts, 3]: by thirds of the time steps (lowest noise first)."""
     noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
     times = torch.tensor(GAIN_TIMES, device=pipe.device)
     latents = encode_images(pipe.vae, render_scene(seed).image[None]).expand(len(times), -1, -1, -1)

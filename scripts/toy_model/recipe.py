@@ -1,4 +1,4 @@
-"""What the model is and how it is trained: every number of the recipe, in one place."""
+"""The model's architecture and training: every number of the recipe, in one place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 IMAGE_SIZE = 128
 LATENT_CHANNELS = 4
 AUTOENCODER_FACTOR = 4
-"""Pixels a latent position stands for, along a side."""
+"""Pixels per latent position, along a side."""
 
 TEXT_LENGTH = 40
 NUM_MERGES = 238
 """Merges of the tokenizer: enough for every word of the captions."""
 SPLIT_WORDS = ("aeroplane", "motorbike")
-"""Words that stay two tokens, as CLIP's "aeroplane" does, so that a wrong token position is seen on this model too."""
+"""Words that stay two tokens, as CLIP's "aeroplane" does, so that this model reveals wrong token positions too."""
 
 AUTOENCODER_CONFIG: Mapping[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 3,
@@ -39,7 +39,7 @@ UNET_CONFIG: Mapping[str, Any] = {
     "in_channels": LATENT_CHANNELS,
     "out_channels": LATENT_CHANNELS,
     # No attention on the way down: there the text has not yet met the image, and its 16 x 16 maps localise nothing
-    # (mIoU of that layer's masks 0.20, of the two on the way up 0.48 each).
+    # (that layer's masks have mIoU 0.20, those of the two layers on the way up 0.48 each).
     "down_block_types": ("DownBlock2D", "DownBlock2D", "DownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "block_out_channels": (32, 128, 192),
@@ -59,10 +59,10 @@ NOISE_SCHEDULE: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training on scenes of `image_size` pixels.
+    """A stage of training on scenes of `image_size` pixels.
 
-    `num_samples` is how many (scene, caption, noise) triples are seen. The learning rate is constant until
-    `decay_from` of them and then falls linearly to 2% of itself.
+    `num_samples` is how many (scene, caption, noise) triples are seen. The learning rate is constant for the share
+    `decay_from` of them and then decays linearly to 2% of its value.
     """
 
     image_size: int
@@ -82,12 +82,12 @@ class Recipe:
     autoencoder_steps: int = 6_000
     stages: tuple[Stage, ...] = (Stage(64, 400_000, decay_from=1.0), Stage(128, 1_000_000, decay_from=0.3))
     object_count_shares: tuple[float, ...] = (0.4, 0.4, 0.2)
-    """How much of what is seen shows one, two and three objects; of the scenes 0.6, 0.3 and 0.1 do."""
+    """The shares of samples that show one, two and three objects; among the scenes they are 0.6, 0.3 and 0.1."""
     batch_size: int = 32
     matrix_learning_rate: float = 2e-3
-    """Of Muon, for all matrices and convolutions."""
+    """Learning rate of Muon, for all matrices and convolutions."""
     vector_learning_rate: float = 1e-3
-    """Of AdamW, for biases, norms and embeddings."""
+    """Learning rate of AdamW, for biases, norms and embeddings."""
     warmup_steps: int = 300
     ema_share: float = 0.1
     """The averaged weights look back on about this share of the samples seen so far."""

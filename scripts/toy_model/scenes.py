@@ -1,4 +1,4 @@
-"""The rendered training scenes, and their latents, each made once and kept in the work folder."""
+"""The rendered training scenes and their latents, made once and kept in the work folder."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ from dataset_diffusion.toy.scenes import TRAINING_SEEDS, Scene, SceneObject, ren
 from scripts.toy_model.recipe import IMAGE_SIZE
 
 Description = tuple[tuple[SceneObject, ...], str]
-"""What a caption is written from: a scene's objects and its background."""
+"""The input for writing a caption: a scene's objects and its background."""
 
 
 def describe(scene: Scene) -> Description:
-    """The part of a scene that captions speak of."""
+    """The parts of a scene that captions describe."""
     return scene.objects, scene.background
 
 
@@ -32,7 +32,7 @@ class SceneStore:
         self._seeds = TRAINING_SEEDS[:num_scenes]
 
     def images(self) -> np.ndarray:
-        """[scenes, 128, 128, 3] uint8, mapped from its file."""
+        """[scenes, 128, 128, 3] uint8, memory-mapped from its file."""
         return np.load(self._rendered("images.npy"), mmap_mode="r")
 
     def descriptions(self) -> list[Description]:
@@ -47,7 +47,7 @@ class SceneStore:
         return folder / file_name
 
     def latents(self, size: int, vae: AutoencoderKL) -> Tensor:
-        """[scenes, 4, size / 4, size / 4] float16: what the autoencoder makes of the images, reduced to `size`."""
+        """[scenes, 4, size / 4, size / 4] float16: the autoencoder's latents of the images, reduced to `size`."""
         path = self._folder / f"latents_{size}_{len(self._seeds)}.pt"
         if not path.exists():
             latents = torch.cat(list(_encode(vae, self.images(), size)))
@@ -56,7 +56,7 @@ class SceneStore:
 
 
 def encode_images(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
-    """Images [B, H, W, 3] uint8 to latents [B, 4, h, w] float32, the mean of the autoencoder's distribution."""
+    """Encode images [B, H, W, 3] uint8 to latents [B, 4, h, w] float32, the mean of the autoencoder's distribution."""
     pixels = torch.tensor(images).to(vae.device).permute(0, 3, 1, 2) / 127.5 - 1
     return vae.encode(pixels).latent_dist.mean
 
@@ -86,7 +86,7 @@ def _render(seeds: range, folder: Path) -> None:
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """What exists under its name is complete: a run that is killed leaves only an unfinished one behind."""
+    """Whatever exists at `path` is complete: a killed run leaves only an unfinished file or folder behind."""
     unfinished = path.with_name(f"unfinished_{path.name}")
     write(unfinished)
     unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""What the text encoder gives the UNet in training."""
+"""The text encoder's output for the UNet in training."""
 
 import random
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def tokenise(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
 
 
 def training_captions(descriptions: Sequence[Description], rng: random.Random) -> list[str]:
-    """A caption for each scene in a style drawn for it, or the empty prompt."""
+    """A caption for each scene, in a randomly drawn style, or the empty prompt."""
     return [
         ""
         if rng.random() < EMPTY_CHANCE
@@ -37,9 +37,9 @@ def training_states(
 ) -> Tensor:
     """Encode captions [B, T] to [B, T, C], without their content in the end and padding tokens.
 
-    A causal text encoder puts the whole sentence into the end and padding tokens. Given that, the UNet reads it there
-    and the words' own attention localises nothing. So in training these states are the empty prompt's, or for one
-    sample in five another caption's, from its end token on.
+    A causal text encoder puts the whole sentence into the end and padding tokens. The UNet would then read it there,
+    and the words' own attention would localise nothing. So in training these states come from the empty prompt or, for
+    one sample in five, from another caption, from its end token on.
     """
     states = encoder(token_ids)[0]
     is_padding = token_ids == end_token

@@ -1,4 +1,4 @@
-"""A small tokenizer in the layout of CLIP's, so that every Stable Diffusion tool reads it."""
+"""A small tokenizer with CLIP's layout, so that every Stable Diffusion tool can read it."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ END_OF_WORD = "</w>"
 
 
 def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
-    """Learn byte-pair merges from captions; any other text tokenises too, byte by byte where need be."""
+    """Learn byte-pair merges from captions; any other text can be tokenised too, byte by byte if need be."""
     trainer_tokenizer = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
     trainer_tokenizer.normalizer = normalizers.Lowercase()
     trainer_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -21,7 +21,7 @@ def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        # Each byte may come twice, inside a word and at its end. What the split words leave out is made up for.
+        # Each byte can occur twice, inside a word and at its end. The last term makes up for the split words' merges.
         vocab_size=2 * len(alphabet) + NUM_MERGES + len(SPLIT_WORDS),
         initial_alphabet=alphabet,
         end_of_word_suffix=END_OF_WORD,
