@@ -5,12 +5,12 @@ REQUIREMENTS := pyproject.toml constraints.txt
 
 .PHONY: demo test clean
 
-# A labelled dataset from nothing: installs, then runs dd-generate with its defaults.
+# A labelled dataset from scratch: installs the package, then runs dd-generate with its defaults.
 demo: $(VENV)/.installed
 	$(BIN)/dd-generate
 
-# What a change must pass. The files of tests run in the order of their names: xdist would otherwise put those with few,
-# long tests last, and one core would idle.
+# A change must pass this. Test files run in the order of their names: otherwise xdist would put files with few, long
+# tests last, and one core would idle.
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -24,7 +24,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps are newer than the requirements once these are installed: nothing is reinstalled until they change.
+# The stamps are newer than the requirements once these are installed, so nothing is reinstalled until they change.
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/python
 	$(BIN)/pip install --constraint constraints.txt --editable .
 	touch $@
