@@ -28,7 +28,7 @@ def make_folder(
     writer: str = "voc",
     sample_ids: Sequence[str] | None = None,
 ) -> list[SampleRecord]:
-    """A folder of `count` samples, each with two classes (one can hide the other), ignored pixels and an odd caption."""
+    """A folder of `count` samples with two classes each (one can hide the other), ignored pixels and odd captions."""
     chosen = choose_vocabulary(VocabularySettings(vocabulary))
     settings = GenerateSettings(
         str(path),

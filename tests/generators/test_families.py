@@ -270,7 +270,7 @@ def test_the_last_mention_counts_if_words_are_not_appended() -> None:
 
 @pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "z_image"])
 def test_head_weights_equal_those_of_contributions_computed_one_by_one(pipes, family: str) -> None:
-    """Each head's contribution is the layer's output with that head alone; its dot product with the full output counts."""
+    """A head's weight is the dot product of the layer's output with that head alone and its full output."""
     made_by = generator(pipes, family, aggregation="weighted")
     plain = generator(pipes, family)
     name = next(layer.name for layer in made_by._layers if not layer.is_cross)

@@ -1,9 +1,9 @@
-"""Whole pipelines with the real models' widths, heads and text lengths, but random weights and one block of each kind.
+"""Whole pipelines with real models' widths, heads and text lengths, but random weights and one block of each kind.
 
     RUN_SLOW=1 pytest -s tests/generators/test_real_widths.py
 
-Each takes up to 6 GiB of memory and a few minutes on one CPU core. Vocabularies are small, and each text encoder has one
-layer, or two if the pipeline uses the last but one.
+Each takes up to 6 GiB of memory and a few minutes on one CPU core. Vocabularies are small, and each text encoder has
+one layer, or two if the pipeline uses the last but one.
 """
 
 import time
