@@ -97,7 +97,7 @@ def test_masks_equal_those_drawn_by_hand(coco):
     first[0:10, 0:10] = 255
     first[8:18, 4:24] = 60
     first[5:15, 8:12] = 1
-    assert np.array_equal(found["000000000139"], first), "the crowd must lie below single objects, and the person on the bed"
+    assert np.array_equal(found["000000000139"], first), "the crowd must lie below objects, the person on the bed"
 
     second = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     second[1:4, 1:4] = 12

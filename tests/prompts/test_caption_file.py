@@ -92,7 +92,7 @@ def test_appended_classes_are_removed(write, caption: str, class_prompt: str, ke
         ("dog", "dog", None),
     ],
 )
-def test_without_a_class_prompt_the_ending_gives_the_classes(write, caption: str, kept: str, mentions: tuple | None) -> None:
+def test_without_a_class_prompt_the_ending_is_read(write, caption: str, kept: str, mentions: tuple | None) -> None:
     (entry,) = read_caption_file(write([{"caption": caption}]), VOC)
     assert (entry.caption, entry.mentions or entry.class_ids) == (kept, mentions and ids(*mentions))
 
