@@ -83,7 +83,7 @@ def test_each_name_word_and_synonym_means_its_class(vocabulary: Vocabulary) -> N
         ("voc", "", [], None),
     ],
 )
-def test_a_class_prompt_gives_its_classes(vocabulary: str, class_prompt: str, found: list[str], unknown: str | None) -> None:
+def test_class_prompts_are_parsed(vocabulary: str, class_prompt: str, found: list[str], unknown: str | None) -> None:
     vocabulary = VOCABULARIES[vocabulary]
     class_ids, first_unknown = ClassFinder(vocabulary).parse(class_prompt)
     assert names(vocabulary, class_ids) == found

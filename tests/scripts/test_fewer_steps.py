@@ -38,7 +38,7 @@ def test_miou_is_computed_over_the_pixels_of_all_images() -> None:
 def test_the_interval_of_a_difference_is_paired() -> None:
     first = np.array([[1, index % 2, 0] for index in range(40)])
     assert difference_interval(first, first, present_share) == (0, 0)
-    # Every tenth image loses a class.
+    # Every tenth image loses its class.
     worse = first * [1, 1, 1]
     worse[1::10, 1] = 0
     low, high = difference_interval(worse, first, present_share)

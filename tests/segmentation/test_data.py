@@ -57,9 +57,7 @@ def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("copy_paste", [0.0, 0.5])
-def test_a_draw_depends_only_on_its_seed_and_number(
-    data: ImagesWithMasks, copy_paste: float
-) -> None:
+def test_a_draw_depends_only_on_its_seed_and_number(data: ImagesWithMasks, copy_paste: float) -> None:
     drawn = batches(data, 4, copy_paste=copy_paste)
     np.random.seed(5)
     assert equal(batches(data, 4, copy_paste=copy_paste), drawn)
@@ -157,7 +155,7 @@ def test_each_source_is_drawn_in_permutations() -> None:
         ([None, None, 0.2], [0.6, 0.2, 0.2]),
     ],
 )
-def test_folders_without_a_weight_share_the_remainder_by_size(weights: list[float | None], expected: list[float]) -> None:
+def test_folders_without_a_weight_share_the_rest_by_size(weights: list[float | None], expected: list[float]) -> None:
     np.testing.assert_allclose(shares([300, 100, 5][: len(weights)], weights), expected)
 
 

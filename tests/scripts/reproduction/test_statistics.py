@@ -11,7 +11,7 @@ from scripts.reproduction.statistics import CommonVariance, interval, paired_dif
 def test_the_interval_of_three_values_uses_students_t() -> None:
     result = interval([1.0, 2.0, 3.0])
     assert result.mean == 2.0
-    assert result.half_width == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)  # t with 2 degrees of freedom, deviation 1
+    assert result.half_width == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)  # t for 2 degrees of freedom, deviation 1
 
 
 def test_one_value_has_no_interval_and_is_inconclusive() -> None:
@@ -49,7 +49,7 @@ def test_a_common_variance_excludes_row_and_seed_effects() -> None:
     assert common.residual == pytest.approx(math.sqrt(8 / 6))
     difference = common.difference(board[1].tolist(), board[0].tolist())
     assert difference.mean == pytest.approx(10)
-    assert difference.half_width == pytest.approx(2.447 * math.sqrt(8 / 6 * 2 / 3), rel=1e-3)  # t with 6 degrees of freedom
+    assert difference.half_width == pytest.approx(2.447 * math.sqrt(8 / 6 * 2 / 3), rel=1e-3)  # t for 6
 
 
 def test_a_common_variance_covers_the_true_difference_in_95_of_100_tables() -> None:

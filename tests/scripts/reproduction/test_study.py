@@ -43,9 +43,7 @@ def settings() -> GenerateSettings:
     )
 
 
-def test_a_stopped_study_resumes_and_a_finished_one_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_study_resumes_and_a_finished_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
     stop_after = 2  # scenes to choose thresholds on and scenes to measure; the judge, images and trainings follow
 
