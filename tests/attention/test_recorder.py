@@ -341,7 +341,7 @@ def test_scores_beyond_float16_are_handled():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (18, 10), (9, 13)])
-def test_map_sizes_are_those_of_a_real_run(size):
+def test_map_sizes_equal_those_of_a_real_run(size):
     unet = tiny_unet()
     observed = {}
     for name, module in unet.named_modules():

@@ -57,7 +57,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return (f"model.path={model}", "sampler.num_inference_steps=2", "prompts.template=generic")
 
 
-def test_it_proposes_settings_that_dd_generate_takes(
+def test_the_proposed_settings_can_be_given_to_dd_generate(
     tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate
 ) -> None:
     folder = write_folder(tmp_path / "labelled", label=2)
@@ -77,7 +77,7 @@ def test_it_proposes_settings_that_dd_generate_takes(
     ("family", "options"),
     [("sdxl", []), ("sd3", ["attention.class_prompt=own"]), ("flux", ["attention.blocks=[0]"]), ("z_image", [])],
 )
-def test_it_takes_models_of_other_families(
+def test_models_of_other_families_can_be_calibrated(
     tmp_path: Path, calibrate: Calibrate, family: str, options: list[str]
 ) -> None:
     """On toy scenes, some with a single class and therefore no other word in their class prompt."""

@@ -44,7 +44,7 @@ def test_a_window_without_a_step_is_refused(pipe) -> None:
         NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
 
 
-def test_noise_times_are_those_of_the_pipelines_sampling(pipe) -> None:
+def test_noise_times_equal_those_of_the_pipelines_sampling(pipe) -> None:
     """The denoiser gets the same times for noised images as in the pipeline's own sampling."""
     family = family_of(pipe)
     calls = []

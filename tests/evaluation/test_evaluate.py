@@ -165,7 +165,7 @@ def own_folder(tmp_path, make_voc) -> Path:
     return make_voc(tmp_path / "own", samples)
 
 
-def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions(tmp_path, own_folder, capsys):
+def test_figures_equal_mmsegs_for_the_written_predictions(tmp_path, own_folder, capsys):
     from mmseg.evaluation import IoUMetric
 
     names = ("background", "crop", "weed", "stone")
