@@ -1,4 +1,4 @@
-"""From the command line to the dataset folder with every kind of prompt, using a small random Stable Diffusion."""
+"""From the command line to the dataset folder with every kind of prompt, with a small random model."""
 
 import json
 import shutil
@@ -326,7 +326,7 @@ def test_language_model_captions_are_planned_by_one_process(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = build_tiny_language_model(tmp_path / "writer")
-    capsys.readouterr()  # What writing the model printed.
+    capsys.readouterr()  # Discards what writing the model printed.
     arguments = (
         "prompts=llm",
         f"prompts.writer.path={writer}",
@@ -364,7 +364,7 @@ def test_an_unusable_language_model_gives_one_line(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = build_tiny_language_model(tmp_path / "base", chat_template=None)
-    capsys.readouterr()  # What writing the model printed.
+    capsys.readouterr()  # Discards what writing the model printed.
     cache = "prompts.writer.cache_dir=cache"
     refused(dd_generate, capsys, "has no chat template", "prompts=llm", f"prompts.writer.path={base}", cache)
     absent = f"prompts.writer.path={tmp_path / 'absent'}"

@@ -1,4 +1,4 @@
-"""A Stable Diffusion with random weights, small enough to sample an image in a tenth of a second."""
+"""A Stable Diffusion model with random weights, small enough to sample an image in a tenth of a second."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -71,7 +71,7 @@ def test_panoptic_pictures_agree_with_their_segments(folder: Path, split: str) -
     for annotation in content["annotations"]:
         labels = true_labels(folder, annotation["file_name"])
         picture = np.asarray(Image.open(folder / f"annotations/panoptic_{split}" / annotation["file_name"]))
-        # As panopticapi's rgb2id.
+        # Like panopticapi's rgb2id.
         numbers = picture.astype(int) @ [1, 256, 256 * 256]
         rebuilt = np.full_like(labels, 255)
         for segment in annotation["segments_info"]:

@@ -15,7 +15,7 @@ def window(array: np.ndarray, row: int, column: int, radius: int) -> np.ndarray:
 
 
 def fits_one_by_one(image: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """One ridge regression per window; as in the paper, the slope penalty is times the window's size."""
+    """One ridge regression per window; as in the paper, the slope penalty is multiplied by the window's size."""
     height, width = values.shape
     guide = image / 255
     slopes, offsets = np.zeros((height, width, 3)), np.zeros((height, width, 1))
