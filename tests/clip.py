@@ -12,5 +12,5 @@ CLIP_BPE = Path(__file__).parent / "data" / "clip_bpe" / "bpe_simple_vocab_16e6.
 
 @cache
 def real_clip_tokenizer() -> CLIPTokenizer:
-    """The tokenizer of Stable Diffusion 1.x; the same object at each call (do not change it)."""
+    """The tokenizer of Stable Diffusion 1.x; every call returns the same object, so do not change it."""
     return clip_tokenizer(CLIP_BPE)

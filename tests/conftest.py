@@ -1,8 +1,8 @@
-"""What holds for every test: no network, one thread, fixed seeds, and the markers `gpu` and `slow`."""
+"""Applies to every test: no network, one thread, fixed seeds, and the markers `gpu` and `slow`."""
 
 import os
 
-# Read when these libraries are first imported, here and in the processes that tests start.
+# The libraries read these when first imported, here and in the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.labelled_folders import make_coco, make_voc  # noqa: F401  (fixtures of several folders of tests)
+from tests.labelled_folders import make_coco, make_voc  # noqa: F401  (fixtures for several test folders)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

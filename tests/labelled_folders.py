@@ -1,4 +1,4 @@
-"""Small datasets of the real layouts, and a segmentor whose answers are known."""
+"""Small datasets in the real layouts, and a segmentor whose answers are known."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ COCO_IDS = [category_id for category_id in range(1, 91) if category_id not in UN
 
 
 class GreyReader:
-    """A segmentor that reads its answer off the image: the label is the grey value / 3. See `answer_image`."""
+    """A segmentor that reads its answer from the image: the label is the grey value / 3. See `answer_image`."""
 
     def __init__(self, label_names: tuple[str, ...]) -> None:
         self.label_names = label_names
@@ -57,7 +57,7 @@ def save_palette_png(path: Path, labels: np.ndarray) -> None:
 
 @pytest.fixture
 def make_voc() -> Callable[..., Path]:
-    """Writes a folder of VOC's layout from `{id: (image, labels)}`, and returns it."""
+    """Writes a folder in VOC's layout from `{id: (image, labels)}` and returns it."""
 
     def make(root: Path, samples: Mapping[str, tuple[np.ndarray, np.ndarray]], split: str = "val") -> Path:
         for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -74,9 +74,9 @@ def make_voc() -> Callable[..., Path]:
 
 @pytest.fixture
 def make_coco() -> Callable[..., Path]:
-    """Writes a folder of COCO 2017's layout from `{file name: image}` and a list of annotations, and returns it.
+    """Writes a folder in COCO 2017's layout from `{file name: image}` and a list of annotations, and returns it.
 
-    Image ids are 7, 14, ... in the order of the names; annotations name their image by `file_name`.
+    Image ids are 7, 14, ... in name order; annotations refer to their image by `file_name`.
     """
 
     def make(root: Path, images: Mapping[str, np.ndarray], annotations: list[dict[str, Any]]) -> Path:

@@ -44,7 +44,7 @@ def voc(tmp_path) -> Path:
 
 @pytest.fixture
 def dd_eval(monkeypatch, tmp_path, capsys):
-    """Runs `dd-eval` with these arguments in an empty folder; returns its status, its stdout and its stderr."""
+    """Runs `dd-eval` with the given arguments in an empty folder; returns its status, stdout and stderr."""
     working_dir = tmp_path / "working_dir"
     working_dir.mkdir()
     monkeypatch.chdir(working_dir)
@@ -62,7 +62,7 @@ def dd_eval(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_evaluates_and_writes_beside_the_checkpoint(dd_eval, checkpoints, voc):
+def test_results_are_written_next_to_the_checkpoint(dd_eval, checkpoints, voc):
     status, out, _ = dd_eval(f"checkpoint={checkpoints['voc']}", "dataset=voc", f"data_root={voc}", "device=cpu")
 
     assert status == 0
@@ -71,10 +71,10 @@ def test_evaluates_and_writes_beside_the_checkpoint(dd_eval, checkpoints, voc):
     assert record["num_images"] == 1
     assert record["num_pixels"] == 40 * 48
     assert record["settings"]["data_root"] == str(voc)
-    assert list(Path.cwd().iterdir()) == [], "nothing else is written"
+    assert list(Path.cwd().iterdir()) == [], "something else was written"
 
 
-def test_tta_is_kept_apart(dd_eval, checkpoints, voc):
+def test_tta_results_have_their_own_folder(dd_eval, checkpoints, voc):
     arguments = (f"checkpoint={checkpoints['voc']}", "dataset=voc", f"data_root={voc}", "device=cpu")
     status, _, _ = dd_eval(*arguments, "tta=true", "save_predictions=true")
     assert status == 0
@@ -106,7 +106,7 @@ def test_help_shows_the_settings(dd_eval):
         (("checkpoint={coco}", "dataset=voc", "data_root={root}"), "coco.pth has 81 labels, dataset=voc has 21"),
         (("checkpoint={junk}", "dataset=voc", "data_root={root}"), "junk.pth: "),
         (("checkpoint={voc}", "dataset=voc", "data_root={root}", "device=tpu9"), "device=tpu9"),
-        # Before the first image is predicted, not after the last: no progress bar is seen.
+        # Refused before the first image is predicted, not after the last, so no progress bar is shown.
         (
             ("checkpoint={voc}", "dataset=voc", "data_root={root}", "output_dir={junk}"),
             "junk.pth: is a file; name a folder",
@@ -114,7 +114,7 @@ def test_help_shows_the_settings(dd_eval):
         (("checkpoint={voc}", "dataset=voc", "data_root={root}", "output_dir={junk}/a"), "a: cannot be written: Not a"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(dd_eval, checkpoints, voc, arguments, fault):
+def test_errors_take_one_line(dd_eval, checkpoints, voc, arguments, fault):
     junk = voc / "junk.pth"
     junk.write_bytes(b"no checkpoint")
     places = {**checkpoints, "root": voc, "junk": junk}

@@ -1,4 +1,4 @@
-"""The command line of `dd-generate`, and what all commands share of it."""
+"""The command line of `dd-generate`, and the parts that all commands share."""
 
 import errno
 import shlex
@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs in an empty directory, in which no test may leave more than it says."""
+    """Runs each test in an empty directory, in which it may leave only the two folders named here."""
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     yield
@@ -29,7 +29,7 @@ def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[GenerateSettings]:
-    """The settings with which `dd-generate` would work; it ends as the command does."""
+    """The settings with which `dd-generate` would work; exits like the command."""
     worked: list[GenerateSettings] = []
     monkeypatch.setattr(sys, "argv", ["dd-generate", *arguments])
     run_command("dd-generate", "generate", GenerateSettings, worked.append, cli.ABOUT)
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[GenerateSettin
 
 
 def failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line on stderr with which the real command refuses its arguments, without "dd-generate: error: "."""
+    """The single stderr line of the real command's refusal, without "dd-generate: error: "."""
     monkeypatch.setattr(sys, "argv", ["dd-generate", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -49,12 +49,12 @@ def failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return captured.err.removeprefix("dd-generate: error: ").rstrip("\n")
 
 
-def test_overrides_come_on_top_of_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_take_precedence_over_the_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     (config,) = run(monkeypatch, "experiment=voc", "num_images=5", "mask.threshold=0.7")
     assert (config.num_images, config.mask.threshold, config.sampler.num_inference_steps) == (5, 0.7, 100)
 
 
-def test_flags_and_overrides_may_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_and_overrides_can_be_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("experiment").mkdir()
     Path("experiment/mine.yaml").write_text("# @package _global_\ndefaults: [toy]\nseed: 7\n")
     (config,) = run(monkeypatch, "num_images=5", "--config-dir", ".", "experiment=mine")
@@ -81,7 +81,7 @@ def test_the_vocabulary_can_be_chosen_in_every_experiment(monkeypatch: pytest.Mo
     assert config.vocabulary.classes == ["cat", "hot air balloon", "zebra"]
 
 
-def test_each_source_of_captions_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_caption_source_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     fills = {
         "template": "template",
         "llm": "template",
@@ -109,7 +109,7 @@ def test_the_settings_can_be_printed(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert (printed.seed, printed.num_images) == (4, 500)
 
 
-def test_help_shows_the_values_of_this_command_line(
+def test_help_shows_the_values_from_the_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("experiment").mkdir()
@@ -124,7 +124,7 @@ def test_help_shows_the_values_of_this_command_line(
     assert max(map(len, text.splitlines())) <= 120
 
 
-def test_the_reader_of_a_help_may_stop_early() -> None:
+def test_help_can_be_piped_to_a_reader_that_stops_early() -> None:
     command = [sys.executable, "-m", "dataset_diffusion.cli.generate", "--help"]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -133,7 +133,7 @@ def test_the_reader_of_a_help_may_stop_early() -> None:
         assert process.stderr.read() == b""
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, dataset_diffusion.cli.generate as cli; sys.argv = ['dd-generate', '--help']\n"
     code += "try: cli.main()\nfinally: print(sorted({'torch', 'diffusers', 'transformers'} & sys.modules.keys()))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
@@ -220,15 +220,13 @@ def test_a_wrong_command_line_ends_with_one_line(
         (["--config-dir", "nowhere"], "config directory"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_things_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], part: str
 ) -> None:
     assert part in failure(monkeypatch, capsys, *arguments)
 
 
-def test_a_broken_config_of_ones_own_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_broken_user_config_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Path("experiment").mkdir()
     Path("experiment/broken.yaml").write_text("seed: [1,\n")
     line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=broken")
@@ -248,14 +246,14 @@ def test_a_config_with_the_name_of_a_shipped_one_is_refused(
     assert line.endswith("experiment/toy.yaml would be used in its place; give it another name")
 
 
-def test_a_folder_of_configs_may_have_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_config_folder_can_have_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "my 'own' configs (1)"
     (folder / "experiment").mkdir(parents=True)
     (folder / "experiment/mine.yaml").write_text("# @package _global_\ndefaults: [toy]\nseed: 7\n")
     assert run(monkeypatch, "--help", "--config-dir", str(folder), "experiment=mine") == []
 
 
-def test_what_a_library_cannot_write_is_one_line(
+def test_a_librarys_write_error_takes_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(_: GenerateSettings) -> None:
@@ -268,7 +266,7 @@ def test_what_a_library_cannot_write_is_one_line(
     assert capsys.readouterr().err == ("dd-generate: error: runs/events: cannot be written: No space left on device\n")
 
 
-def test_an_error_of_many_lines_is_one_line(
+def test_a_multi_line_error_is_printed_as_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(settings: GenerateSettings) -> None:
@@ -297,7 +295,7 @@ def test_ctrl_c_ends_with_the_command_that_resumes(
     assert capsys.readouterr().err == f"\ndd-generate: interrupted; this resumes it: {command}\n"
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(settings: GenerateSettings) -> None:
         raise ZeroDivisionError
 

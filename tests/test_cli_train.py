@@ -31,8 +31,7 @@ def settings(*overrides: str) -> TrainSettings:
 def test_experiments_are_complete_and_valid(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     to_settings(TrainSettings, config)
-    # What is not in the files could not be given on the command line.
-    # But for those of other segmentors.
+    # Settings missing from the files could not be given on the command line. Other segmentors' settings are exempt.
     names = [name for name in setting_names(TrainSettings) if not name.startswith("segmentor.")]
     missing = [name for name in names if OmegaConf.select(config, name, default="?") == "?"]
     assert missing == []
@@ -51,7 +50,7 @@ def test_the_commands_find_each_others_files() -> None:
 
 
 @pytest.mark.parametrize(("experiment", "iterations"), [("voc", 20_000), ("coco", 40_000)])
-def test_experiments_of_the_paper_have_its_schedule(experiment: str, iterations: int) -> None:
+def test_the_papers_experiments_have_its_schedule(experiment: str, iterations: int) -> None:
     paper = settings(f"experiment={experiment}")
     assert paper.iterations == iterations
     assert (paper.lr, paper.backbone_lr_mult, paper.weight_decay, paper.clip_norm) == (1e-4, 0.1, 1e-4, 0.01)
@@ -118,7 +117,7 @@ def test_wrong_settings_are_named(override: str, complaint: str) -> None:
 
 @pytest.fixture
 def dd_train(monkeypatch, tmp_path, capsys) -> Callable[..., tuple[int, str]]:
-    """Runs `dd-train` with these arguments in an empty folder; returns its status and its stderr."""
+    """Runs `dd-train` with the given arguments in an empty folder; returns its status and stderr."""
     working_dir = tmp_path / "working_dir"
     working_dir.mkdir()
     monkeypatch.chdir(working_dir)
@@ -153,7 +152,7 @@ def test_wrong_input_ends_with_one_line(dd_train, tmp_path: Path) -> None:
     )
 
 
-def test_all_faults_of_the_data_are_listed(dd_train, tmp_path: Path) -> None:
+def test_all_faults_in_the_data_are_listed(dd_train, tmp_path: Path) -> None:
     data = write_tiny_voc(tmp_path / "voc", num_images=3)
     for number in (0, 2):
         (data / f"SegmentationClass/image_{number}.png").unlink()
@@ -164,7 +163,7 @@ def test_all_faults_of_the_data_are_listed(dd_train, tmp_path: Path) -> None:
     assert last.startswith(f"dd-train: error: {data}: 2 faults")
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys, dataset_diffusion.cli.train as t; sys.argv = ['dd-train', '--help']; t.main()"
     check = "; assert not {'torch', 'mmengine', 'mmseg'} & set(sys.modules)"
     result = subprocess.run([sys.executable, "-c", f"{code}{check}"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, their commands are right, and those marked `<!-- run -->` run."""
+"""The documents: links lead to files, commands have valid settings, and commands marked `<!-- run -->` run."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ SMALL = {
     "dd-generate": ["num_images=4", "sampler.num_inference_steps=1", "batch_size=2"],
     "dd-train": ["iterations=1", "batch_size=2", "crop_size=32"],
 }
-"""What is added to the commands that are run, so that they take seconds; of four samples one is in val."""
+"""Arguments added to the commands that are run, so that they take seconds; one of the four samples is in val."""
 
 
 @cache
@@ -34,14 +34,14 @@ def text_of(page: Path) -> str:
 
 
 def shell_lines(page: Path, marked_only: bool = False) -> Iterator[str]:
-    """The lines of the page's `sh` blocks, without comments, continued lines joined."""
+    """The lines of the page's `sh` blocks, with continued lines joined."""
     for mark, block in re.findall(r"(<!-- run -->\n)?```sh\n(.*?)```", text_of(page), re.DOTALL):
         if mark or not marked_only:
             yield from (line for line in block.replace("\\\n", " ").splitlines() if line.strip())
 
 
 def commands(page: Path, marked_only: bool = False) -> Iterator[list[str]]:
-    """Each dd-... command of the page as its words."""
+    """Each dd-... command on the page, split into words."""
     for line in shell_lines(page, marked_only):
         words = shlex.split(line.replace("&& ", "; "), comments=True)
         starts = [position for position, word in enumerate(words) if word in COMMANDS]
@@ -58,14 +58,14 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_settings_of_the_commands_exist(
+def test_settings_in_the_commands_exist(
     page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for command in commands(page):
         if "--config-dir" in command:
             continue
-        # --help composes and checks all settings, and does no work.
+        # --help composes and checks all settings but does no work.
         monkeypatch.setattr(sys, "argv", [*command, "--help"])
         with contextlib.suppress(SystemExit):
             main_of(command[0])()

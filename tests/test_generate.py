@@ -45,7 +45,7 @@ REVISION = {"id": "fake", "revision": "1"}
 
 
 class FakeGenerator:
-    """Makes noise of the prompt's seed, with attention to match, and no model; `calls` are the ids of each batch."""
+    """Makes noise from the prompt's seed and matching attention, without a model; `calls` has each batch's ids."""
 
     calls: list[list[str]]
     device = torch.device("cpu")
@@ -82,7 +82,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeGenerator]
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """All files below a folder, hidden ones too, and their SHA-256."""
+    """All files below a folder, including hidden ones, with their SHA-256."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -94,7 +94,7 @@ def lines(path: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_folder_is_as_promised(fake: type[FakeGenerator]) -> None:
+def test_the_folder_has_all_promised_files(fake: type[FakeGenerator]) -> None:
     summary = generate(SETTINGS, progress=False)
     ids = [f"{index:06d}" for index in range(7)]
     assert sorted(tree(Path("data"))) == sorted(
@@ -111,7 +111,7 @@ def test_the_folder_is_as_promised(fake: type[FakeGenerator]) -> None:
     assert str(summary).startswith("7 images and masks in data (7 new, ")
 
 
-def test_the_manifest_tells_what_the_files_hold(fake: type[FakeGenerator]) -> None:
+def test_the_manifest_describes_the_files(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     plan, manifest = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
     for planned, made in zip(plan, manifest, strict=True):
@@ -128,7 +128,7 @@ def test_the_manifest_tells_what_the_files_hold(fake: type[FakeGenerator]) -> No
             assert 0 <= entry["confidence"] <= 1
 
 
-def test_the_description_tells_how_the_folder_was_made(fake: type[FakeGenerator]) -> None:
+def test_the_description_records_how_the_folder_was_made(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     description = json.loads(Path("data/dataset.json").read_text())
     assert description["settings"]["mask"] == {"threshold": 0.6, "uncertainty_threshold": 0.5}
@@ -155,11 +155,11 @@ def test_a_finished_folder_is_left_alone(fake: type[FakeGenerator]) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing that runs after it writes."""
+    """Simulates the end of the process: no code that runs afterwards writes."""
 
 
 def killing_at(write: int, before_rename: bool) -> Callable[[str, str], None]:
-    """An os.replace that ends the run at its `write`-th call, before or after it."""
+    """An os.replace that ends the run at its `write`-th call, before or after renaming."""
     rename, count = os.replace, 0
 
     def replace_or_die(source: str, target: str) -> None:
@@ -175,10 +175,10 @@ def killing_at(write: int, before_rename: bool) -> Callable[[str, str], None]:
 
 
 @pytest.mark.parametrize(("before_rename", "writer"), [(True, "voc"), (False, "voc"), (True, "coco")])
-def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
+def test_a_run_killed_at_any_write_resumes_to_the_same_folder(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, before_rename: bool, writer: str
 ) -> None:
-    # Drawing takes most of the time, and is not what is tested.
+    # Drawing takes most of the time and is not tested here.
     monkeypatch.setattr(generate_module, "draw_contact_sheet", lambda folder, records, *_: repr(list(records)).encode())
     monkeypatch.setattr(report_module, "draw_thumbnail", lambda *_: "")
     number = 3 if writer == "voc" else 1
@@ -201,11 +201,11 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_folder(
         generate(settings, progress=False)
         assert tree(Path("data")) == whole
         assert len(fake.calls) <= 2
-    # Both files of each sample, and those of the folder; COCO's two masks of each, and its three JSON files.
+    # Two files per sample and the folder's own; with COCO also two masks per sample and three JSON files.
     assert num_writes > 2 * number + 8 + (5 if writer == "coco" else 0)
 
 
-def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fake: type[FakeGenerator]) -> None:
+def test_missing_samples_are_regenerated_in_the_batches_of_an_uninterrupted_run(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     whole = tree(Path("data"))
     Path("data/JPEGImages/000004.jpg").unlink()
@@ -218,7 +218,7 @@ def test_only_what_is_missing_is_made_in_the_batches_of_an_uninterrupted_run(fak
     assert Path("data/JPEGImages/000003.jpg").stat().st_mtime_ns == untouched
 
 
-def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[FakeGenerator]) -> None:
+def test_a_sample_without_its_manifest_line_is_not_finished(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     whole = tree(Path("data"))
     manifest = Path("data/manifest.jsonl")
@@ -228,7 +228,7 @@ def test_a_file_without_its_line_in_the_manifest_is_not_finished(fake: type[Fake
     assert tree(Path("data")) == whole
 
 
-def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeGenerator]) -> None:
+def test_a_folder_grows_as_if_made_in_one_run(fake: type[FakeGenerator]) -> None:
     generate(replace(SETTINGS, output_dir="data", num_images=12), progress=False)
     at_once = tree(Path("data"))
     shutil.rmtree("data")
@@ -239,9 +239,7 @@ def test_a_larger_number_grows_the_folder_as_if_made_at_once(fake: type[FakeGene
     assert "000000" not in {sample_id for batch in fake.calls for sample_id in batch}
 
 
-def test_a_folder_that_grows_is_not_complete_meanwhile(
-    fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_growing_folder_is_not_marked_complete(fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch) -> None:
     generate(SETTINGS, progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(files_module.os, "replace", killing_at(1, before_rename=True))
@@ -250,7 +248,7 @@ def test_a_folder_that_grows_is_not_complete_meanwhile(
     assert not Path("data/ImageSets/Segmentation/train.txt").exists()
 
 
-def test_where_and_how_it_is_computed_makes_no_other_folder(fake: type[FakeGenerator]) -> None:
+def test_location_batch_size_and_device_can_change(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     Path("data").rename("moved")
     elsewhere = replace(
@@ -288,7 +286,7 @@ OWN_VOCABULARY = "classes: [cat, dog]\n"
         ({"output_dir": "foreign/file"}, "output_dir=foreign/file: is a file; name a folder"),
     ],
 )
-def test_a_folder_of_other_settings_is_refused_untouched(
+def test_a_folder_with_other_settings_is_refused_unchanged(
     fake: type[FakeGenerator], changes: dict[str, object], message: str
 ) -> None:
     generate(SETTINGS, progress=False)
@@ -321,7 +319,7 @@ def test_another_model_is_refused_before_the_folder_changes(
     assert generate(larger, progress=False).num_new == 1
 
 
-def test_captions_that_changed_are_refused(fake: type[FakeGenerator]) -> None:
+def test_changed_captions_are_refused(fake: type[FakeGenerator]) -> None:
     settings = replace(SETTINGS, num_images=2, prompts=PromptSettings(source="file", fill="none", path="captions.json"))
     captions = [{"caption": "a cat", "class_prompt": "cat"}, {"caption": "a dog"}, {"caption": "nothing"}]
     Path("captions.json").write_text(json.dumps(captions))
@@ -346,7 +344,7 @@ def test_a_model_that_cannot_be_loaded_leaves_no_folder(
     assert not Path("data").exists()
 
 
-def test_a_full_device_is_explained_and_the_work_kept(
+def test_running_out_of_device_memory_is_explained_and_keeps_finished_samples(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = FakeGenerator.sample
@@ -362,13 +360,13 @@ def test_a_full_device_is_explained_and_the_work_kept(
         generate(settings, progress=False)
     (part,) = Path("data/manifest.parts").glob("*.jsonl")
     assert len(lines(str(part))) == 4
-    # One by one there is another remedy, which the begun folder takes.
+    # With batch_size=1 the remedy is another one, which the started folder accepts.
     with pytest.raises(InputError, match=r"the device is out of memory; give model\.cpu_offload=true"):
         generate(replace(settings, batch_size=1), progress=False)
 
 
 class UnluckyGenerator(FakeGenerator):
-    """Its images are not finite for some seeds."""
+    """A generator whose images are not finite for some seeds."""
 
     bad_seeds: frozenset[int] = frozenset()
 
@@ -382,7 +380,7 @@ def seeds_of(settings: GenerateSettings, number: int, attempts: int) -> list[int
 
 
 @pytest.mark.parametrize("failures", [1, 3])
-def test_an_image_that_is_not_finite_is_drawn_again_with_the_next_seed(
+def test_a_non_finite_image_is_regenerated_with_the_next_seed(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     generate(replace(SETTINGS, output_dir="lucky"), progress=False)
@@ -396,7 +394,7 @@ def test_an_image_that_is_not_finite_is_drawn_again_with_the_next_seed(
     assert [record == other for record, other in zip(records, lucky, strict=True)] == [i != 4 for i in range(7)]
     whole = tree(Path("data"))
     assert "failed.jsonl" not in whole
-    # A function of the id and the attempt: made again it is the same.
+    # The seed depends only on the id and the attempt, so a regenerated image is the same.
     Path("data/JPEGImages/000004.jpg").unlink()
     generate(SETTINGS, progress=False)
     assert tree(Path("data")) == whole
@@ -415,7 +413,7 @@ def test_a_sample_that_is_never_finite_is_left_out_and_reported(
     assert [record["id"] for record in lines("data/manifest.jsonl")] == kept
     assert [record["id"] for record in lines("data/failed.jsonl")] == ["000004"]
     assert find_faults(Path("data"), "train", num_labels=21) == []
-    # It is not tried at every start.
+    # The sample is not tried again at every start.
     whole = tree(Path("data"))
     fake.calls.clear()
     assert generate(SETTINGS, progress=False).num_failed == 1
@@ -424,7 +422,7 @@ def test_a_sample_that_is_never_finite_is_left_out_and_reported(
 
 
 @pytest.mark.parametrize(("numbers", "what"), [((0, 1, 2), "the first batch"), ((3, 6), "2 samples of 7")])
-def test_many_images_that_are_not_finite_are_a_wrong_setting(
+def test_many_non_finite_images_are_reported_as_a_wrong_setting(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], what: str
 ) -> None:
     monkeypatch.setattr(generate_module, "Generator", UnluckyGenerator)
@@ -434,7 +432,7 @@ def test_many_images_that_are_not_finite_are_a_wrong_setting(
         generate(SETTINGS, progress=False)
 
 
-def test_other_versions_are_a_warning_and_recorded(
+def test_other_versions_give_a_warning_and_are_recorded(
     fake: type[FakeGenerator], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate(SETTINGS, progress=False)
@@ -471,13 +469,13 @@ def test_a_signal_stops_after_the_batch_in_flight(
     assert len(lines(str(part))) == 3
 
 
-def test_the_first_batch_tells_what_is_to_come(fake: type[FakeGenerator], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_batch_gives_a_time_estimate(fake: type[FakeGenerator], capsys: pytest.CaptureFixture[str]) -> None:
     generate(SETTINGS)
     assert re.search(r"first batch: [\d.]+ s an image; the other 4 take about 0\.0 hours", capsys.readouterr().err)
 
 
-def test_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command itself, with a real pipeline, killed twice, ends in the folder of an uninterrupted run."""
+def test_a_twice_killed_command_ends_with_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real command with a real pipeline, ended by SIGKILL."""
     model = build_tiny_pipeline(tmp_path / "model")
     settings = replace(
         SETTINGS,

@@ -1,4 +1,4 @@
-"""What a dataset folder needs nothing else for: to be continued, to grow, to be verified and repaired."""
+"""A dataset folder alone is enough to resume, grow, verify and repair it."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dd_generate(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command; `make` stands for settings that are not the defaults, and write the folder `data`."""
+    """The command; the argument `make` stands for non-default settings that write the folder `data`."""
     monkeypatch.chdir(tmp_path)
     make = [
         f"model.path={model}",
@@ -59,7 +59,7 @@ def test_a_folder_grows_with_its_own_settings(dd_generate: Run) -> None:
     assert tree(Path("data")) == whole
 
 
-def test_other_settings_beside_the_folder_are_not_taken_from_it(
+def test_if_other_settings_are_given_none_are_taken_from_the_folder(
     dd_generate: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dd_generate("make", "num_images=2")
@@ -68,9 +68,7 @@ def test_other_settings_beside_the_folder_are_not_taken_from_it(
     assert "the folder data was made with" in capsys.readouterr().err
 
 
-def test_verify_lists_what_is_wrong_and_repair_makes_it_again(
-    dd_generate: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_lists_faults_and_repair_fixes_them(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     dd_generate("make", "num_images=5")
     whole = tree(Path("data"))
     capsys.readouterr()
@@ -107,7 +105,7 @@ def test_verify_lists_what_is_wrong_and_repair_makes_it_again(
 def test_a_mask_with_labels_beyond_the_vocabulary_is_damaged(
     dd_generate: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also where its record was written with it."""
+    """Even if its record has the hash of that mask."""
     dd_generate("make", "num_images=2")
     path, manifest = Path("data/SegmentationClass/000001.png"), Path("data/manifest.jsonl")
     with Image.open(path) as mask:
@@ -139,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_damaged(dd_generate: Run, capsys: pytest.
 
 
 def test_samples_are_verified_a_few_at_a_time(dd_generate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not all are read before the first is checked: a million records do not fit into memory."""
+    """Records are not all read before the first check, because a million of them would not fit in memory."""
     dd_generate("make", "num_images=5")
     events, read = [], Ledger.record
     monkeypatch.setattr(verify_module, "AT_ONCE", 2)
@@ -150,7 +148,7 @@ def test_samples_are_verified_a_few_at_a_time(dd_generate: Run, monkeypatch: pyt
     assert all(events[:end].count("read") - events[:end].count("checked") <= 2 for end in range(len(events)))
 
 
-def test_a_damaged_image_ends_a_run_with_what_makes_it_again(
+def test_a_damaged_image_ends_a_run_with_the_repair_command(
     dd_generate: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dd_generate("make", "num_images=2")
@@ -167,9 +165,7 @@ def test_a_damaged_image_ends_a_run_with_what_makes_it_again(
     assert tree(Path("data")) == whole
 
 
-def test_a_folder_without_its_list_of_samples_is_not_sound(
-    dd_generate: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_without_its_sample_list_is_not_sound(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     dd_generate("make", "num_images=2")
     split = Path("data/ImageSets/Segmentation/train.txt")
     content = split.read_bytes()
@@ -189,17 +185,17 @@ def test_a_refused_command_leaves_a_complete_folder_complete(dd_generate: Run) -
     assert tree(Path("data")) == whole
 
 
-def test_what_is_no_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_dataset_cannot_be_verified(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         dd_generate("output_dir=nowhere", "verify=true")
     assert "output_dir=nowhere: holds no dataset with these settings" in capsys.readouterr().err
     assert not Path("nowhere").exists()
 
 
-def test_masks_of_other_settings_need_no_model(
+def test_masks_with_other_settings_need_no_model(
     dd_generate: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are those that a run with these settings makes, but for the rounding of the kept evidence."""
+    """They equal the masks of a run with these settings, except for the rounding of the kept evidence."""
     dd_generate("make", "num_images=4", "mask.threshold=0.7", "attention.power=4")
     dd_generate("make", "num_images=4", "mask.threshold=0.5", "attention.power=1", "output_dir=sampled")
     with monkeypatch.context() as patch:
@@ -224,7 +220,7 @@ def test_masks_of_other_settings_need_no_model(
     assert (settings["mask"]["threshold"], settings["attention"]["power"], settings["seed"]) == (0.5, 1, 5)
 
 
-def test_a_folder_of_other_images_is_not_masked_again(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_masks_of_other_images_are_not_mixed(dd_generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for name, captions in (("data", ["a cat", "a dog"]), ("unlike", ["a dog", "a cat"])):
         Path(f"{name}.json").write_text(json.dumps([{"caption": caption} for caption in captions]))
         dd_generate("make", "num_images=2", f"output_dir={name}", "prompts=file", f"prompts.path={name}.json")
@@ -241,7 +237,7 @@ def test_a_folder_of_other_images_is_not_masked_again(dd_generate: Run, capsys: 
         assert tree(Path()) == before
 
 
-def test_masks_of_a_folder_that_has_grown_are_not_complete_meanwhile(
+def test_masks_of_a_grown_folder_are_not_marked_complete_too_early(
     dd_generate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dd_generate("make", "num_images=2")
@@ -257,14 +253,14 @@ def test_masks_of_a_folder_that_has_grown_are_not_complete_meanwhile(
     assert split.read_text().split() == [f"{index:06d}" for index in range(4)]
 
 
-def test_a_link_replaces_a_file_in_one_step(tmp_path: Path) -> None:
+def test_a_link_replaces_a_file_atomically(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     target.write_bytes(b"old")
     with pytest.raises(InputError, match="source: cannot be read"):
         generate_module._link(source, target)
     assert target.read_bytes() == b"old"
     source.write_bytes(b"new")
-    for _ in range(2):  # The second time both are one file already.
+    for _ in range(2):  # The second time both names are the same file already.
         generate_module._link(source, target)
         assert target.samefile(source)
     assert sorted(tmp_path.iterdir()) == [source, target]
@@ -279,7 +275,7 @@ def test_a_link_replaces_a_file_in_one_step(tmp_path: Path) -> None:
         (["remask=nowhere", "output_dir=new"], "remask=nowhere: holds no dataset"),
     ],
 )
-def test_what_cannot_be_masked_again_is_refused(
+def test_impossible_remasking_is_refused(
     dd_generate: Run, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
 ) -> None:
     dd_generate("make", "num_images=1")

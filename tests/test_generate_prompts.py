@@ -1,4 +1,4 @@
-"""From the command line through every kind of prompt to the dataset folder, with a small random Stable Diffusion."""
+"""From the command line to the dataset folder with every kind of prompt, with a small random model."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dd_generate(model: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs the command on the small model; the later of two values counts, and "SETTING=default" leaves it out."""
+    """Runs the command on the small model; later values win, and "SETTING=default" omits a setting."""
 
     def run(*overrides: str) -> None:
         defaults = {
@@ -73,8 +73,8 @@ REPEATED = ("JPEGImages/", "SegmentationClass/", "ImageSets/", "prompts.jsonl", 
 
 
 @pytest.mark.parametrize(("fill", "num_images"), [("template", 26), ("none", 7)])
-def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: int) -> None:
-    """All of it, though an experiment has another number of images: template captions, the file's, repeated ones."""
+def test_a_plan_reproduces_its_run_bit_for_bit(dd_generate, fill: str, num_images: int) -> None:
+    """With all its template, file and repeated captions, although the experiment has another number of images."""
     Path("captions.json").write_text(json.dumps(CAPTIONS))
     dd_generate(
         "prompts=file", "prompts.path=captions.json", f"prompts.fill={fill}", f"num_images={num_images}", "seed=3"
@@ -91,8 +91,8 @@ def test_a_plan_repeats_its_run_bit_by_bit(dd_generate, fill: str, num_images: i
     assert [name for name in same if first[name] != again[name]] == []
 
 
-def test_a_plan_is_used_whole_and_with_its_own_seeds(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is longer than the experiment's 500; one shorter than the number that is given is refused."""
+def test_a_plan_is_used_completely_and_with_its_own_seeds(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is longer than the experiment's 500; a plan shorter than the given number is refused."""
     plan = "".join(f'{{"id": "{index}", "caption": "a cat", "seed": {index}}}\n' for index in range(501))
     Path("plan.jsonl").write_text(plan)
     arguments = ("prompts=file", "prompts.path=plan.jsonl")
@@ -111,7 +111,7 @@ def test_a_plan_is_used_whole_and_with_its_own_seeds(dd_generate, capsys: pytest
 
 
 @pytest.mark.parametrize("mode", ["simple", "caption", "classes", "caption_and_classes"])
-def test_the_image_is_made_from_the_text_of_the_mode(dd_generate, model: Path, mode: str) -> None:
+def test_the_image_is_generated_from_the_modes_text(dd_generate, model: Path, mode: str) -> None:
     Path("captions.json").write_text(json.dumps(CAPTIONS[1:2]))
     dd_generate("prompts=file", "prompts.path=captions.json", "num_images=1", "batch_size=1", f"prompts.mode={mode}")
     text = {
@@ -128,7 +128,7 @@ def test_the_image_is_made_from_the_text_of_the_mode(dd_generate, model: Path, m
     assert json.loads(Path("data/dataset.json").read_text())["settings"]["prompts"]["mode"] == mode
 
 
-def test_another_mode_is_another_dataset(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_mode_is_refused_in_an_existing_folder(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
     dd_generate()
     with pytest.raises(SystemExit):
         dd_generate("prompts.mode=simple")
@@ -144,7 +144,7 @@ def test_shortened_captions_are_reported_once(dd_generate, capfd: pytest.Capture
     assert "captions left out, because they have no class: 1\n" in printed
 
 
-def test_masks_can_be_traced_to_captions_of_blip(dd_generate, tmp_path: Path) -> None:
+def test_masks_can_be_traced_to_blips_captions(dd_generate, tmp_path: Path) -> None:
     blip = build_tiny_blip(tmp_path / "blip")
     Path("photos/deep").mkdir(parents=True)
     for number, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (9, 90, 200))):
@@ -155,7 +155,7 @@ def test_masks_can_be_traced_to_captions_of_blip(dd_generate, tmp_path: Path) ->
         "prompts.captioner.batch_size=2",
         "prompts.captioner.cache_dir=cache",
     )
-    # Classes that the random model speaks of.
+    # Classes that the random model mentions.
     vocabulary = "vocabulary.classes=[dog,cat,man,puppy,{name: sofa, synonyms: [street, and]}]"
     dd_generate(*arguments, *captioner, vocabulary)
     (cache,) = Path("cache").iterdir()
@@ -172,7 +172,7 @@ def test_masks_can_be_traced_to_captions_of_blip(dd_generate, tmp_path: Path) ->
 PLAN = {"prompts.jsonl", "prompts_report.txt", "dataset.json"}
 
 
-def test_a_dry_run_writes_the_plan_and_its_report_alone(
+def test_a_dry_run_writes_only_the_plan_and_its_report(
     dd_generate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -184,7 +184,7 @@ def test_a_dry_run_writes_the_plan_and_its_report_alone(
         assert "7 prompts, 7 of them with a template caption\n" in printed
         dd_generate("dry_run=true", "num_images=4")
         planned = files("data")
-    # What was planned is what is made.
+    # Generating images keeps the plan.
     dd_generate("num_images=4")
     made = files("data")
     same = PLAN - {"dataset.json"}
@@ -192,7 +192,7 @@ def test_a_dry_run_writes_the_plan_and_its_report_alone(
     assert "ImageSets/Segmentation/train.txt" in made
 
 
-def test_a_dry_run_leaves_a_dataset_alone(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_does_not_change_a_dataset(dd_generate, capsys: pytest.CaptureFixture[str]) -> None:
     dd_generate("num_images=2")
     before = files("data")
     with pytest.raises(SystemExit) as end:
@@ -286,7 +286,7 @@ def test_bad_settings_end_with_one_line(
 
 
 def refused(dd_generate, capsys: pytest.CaptureFixture[str], message: str, *overrides: str) -> None:
-    """One line, exit status 2, no traceback, and nothing half-written."""
+    """Assert one line of error, exit status 2, no traceback and nothing half-written."""
     with pytest.raises(SystemExit) as end:
         dd_generate(*overrides)
     captured = capsys.readouterr()
@@ -298,21 +298,21 @@ def refused(dd_generate, capsys: pytest.CaptureFixture[str], message: str, *over
     assert not Path("data").exists()
 
 
-def test_own_classes_in_one_line(dd_generate) -> None:
+def test_custom_classes_can_be_given_on_the_command_line(dd_generate) -> None:
     words = ("cat", "hot air balloon", "zebra")
     dd_generate("vocabulary.classes=[cat,hot air balloon,zebra]", "num_images=3", "dry_run=true")
     orders = (order for count in (1, 2, 3) for order in permutations(words, count))
     assert {line["class_prompt"] for line in lines("data/prompts.jsonl")} <= {" ".join(order) for order in orders}
 
 
-def test_captions_of_a_file_need_no_words_of_the_toy_model(dd_generate) -> None:
+def test_captions_from_a_file_do_not_need_the_toy_models_words(dd_generate) -> None:
     Path("c.jsonl").write_text('{"caption": "a zebra"}\n')
     settings = ("prompts.template=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=c.jsonl")
     dd_generate(*settings, "dry_run=true")
     assert {line["class_prompt"] for line in lines("data/prompts.jsonl")} == {"zebra"}
 
 
-def test_other_words_for_a_class(dd_generate) -> None:
+def test_a_class_can_be_given_another_word(dd_generate) -> None:
     dd_generate("vocabulary.words={aeroplane: airplane}", "num_images=60", "dry_run=true")
     plan = [line for line in lines("data/prompts.jsonl") if 1 in line["class_ids"]]
     assert plan
@@ -322,11 +322,11 @@ def test_other_words_for_a_class(dd_generate) -> None:
         assert "aeroplane" not in line["caption"] + line["class_prompt"]
 
 
-def test_captions_of_a_language_model_are_planned_by_one_process(
+def test_language_model_captions_are_planned_by_one_process(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = build_tiny_language_model(tmp_path / "writer")
-    capsys.readouterr()  # What writing the model printed.
+    capsys.readouterr()  # Discards what writing the model printed.
     arguments = (
         "prompts=llm",
         f"prompts.writer.path={writer}",
@@ -341,7 +341,7 @@ def test_captions_of_a_language_model_are_planned_by_one_process(
     assert "captions by writer: " in capsys.readouterr().out
     plan = Path("data/prompts.jsonl").read_bytes()
     assert b"caption by writer" in plan
-    # Nobody needs the model any more.
+    # The model is no longer needed.
     shutil.rmtree(writer)
     dd_generate(*arguments, "shard=0/2")
     dd_generate(*arguments, "shard=1/2")
@@ -349,7 +349,7 @@ def test_captions_of_a_language_model_are_planned_by_one_process(
     assert Path("data/ImageSets/Segmentation/train.txt").is_file()
 
 
-def test_a_class_that_is_appended_twice_has_one_mask(dd_generate) -> None:
+def test_a_class_appended_twice_has_one_mask(dd_generate) -> None:
     entries = [{"id": "a", "caption": "two dogs and a cat; dog cat dog", "class_prompt": "dog cat dog"}]
     Path("captions.json").write_text(json.dumps(entries))
     dd_generate("prompts=file", "prompts.path=captions.json", "num_images=1")
@@ -360,11 +360,11 @@ def test_a_class_that_is_appended_twice_has_one_mask(dd_generate) -> None:
     assert files("again")["SegmentationClass/a.png"] == files("data")["SegmentationClass/a.png"]
 
 
-def test_a_language_model_that_does_not_do_is_one_line(
+def test_an_unusable_language_model_gives_one_line(
     dd_generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = build_tiny_language_model(tmp_path / "base", chat_template=None)
-    capsys.readouterr()  # What writing the model printed.
+    capsys.readouterr()  # Discards what writing the model printed.
     cache = "prompts.writer.cache_dir=cache"
     refused(dd_generate, capsys, "has no chat template", "prompts=llm", f"prompts.writer.path={base}", cache)
     absent = f"prompts.writer.path={tmp_path / 'absent'}"

@@ -14,11 +14,11 @@ def test_bfloat16_must_be_clearly_faster_on_a_cpu(monkeypatch, half_time: float,
     asked: list[int] = []
     monkeypatch.setattr("dataset_diffusion.hardware._product_time", product_time)
     assert bfloat16_is_fast(torch.device("cpu")) is fast
-    # Emulated, the large product takes seconds.
+    # The large product would take seconds if bfloat16 is emulated.
     assert (max(asked) < 1000) is (half_time > 10)
 
 
-def test_auto_is_the_first_kind_that_there_is(monkeypatch) -> None:
+def test_auto_is_the_first_available_kind(monkeypatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert find_device("auto") == torch.device("cpu")
@@ -35,6 +35,6 @@ def test_unknown_devices_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "cpu:1"])
-def test_devices_that_are_not_there_are_refused(name: str) -> None:
+def test_missing_devices_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=rf"^device={name}: this machine, .* has no such device; try auto"):
         find_device(name)

@@ -10,14 +10,14 @@ from dataset_diffusion.images import read_image, read_label_mask, write_label_ma
 from dataset_diffusion.vocabulary import voc_colour
 
 
-def test_images_are_rgb_whatever_their_file_holds(tmp_path):
+def test_images_are_rgb_whatever_their_files_mode(tmp_path):
     Image.fromarray(np.full((4, 6), 77, dtype=np.uint8)).save(tmp_path / "grey.jpg")
     image = read_image(tmp_path / "grey.jpg")
     assert image.tolist() == np.full((4, 6, 3), 77).tolist()
     assert image.dtype == np.uint8
 
 
-def test_grey_masks_are_read_as_they_are(tmp_path):
+def test_grey_masks_are_read_unchanged(tmp_path):
     labels = np.arange(21, dtype=np.uint8).reshape(3, 7)
     Image.fromarray(labels).save(tmp_path / "mask.png")
     assert np.array_equal(read_label_mask(tmp_path / "mask.png", 21), labels)
@@ -26,7 +26,7 @@ def test_grey_masks_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.bool_])
-def test_masks_of_other_depths_are_refused(tmp_path, dtype):
+def test_masks_of_other_bit_depths_are_refused(tmp_path, dtype):
     Image.fromarray(np.zeros((24, 16), dtype=dtype)).save(tmp_path / "mask.png")
     with pytest.raises(InputError, match=r"mask\.png: has mode"):
         read_label_mask(tmp_path / "mask.png", 21)
@@ -37,7 +37,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_file_cut_off_anywhere_is_named(tmp_path, suffix):
+def test_a_file_truncated_anywhere_is_named(tmp_path, suffix):
     path = tmp_path / f"file.{suffix}"
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 21, (24, 16)).astype(np.uint8)).save(path)
@@ -47,7 +47,7 @@ def test_a_file_cut_off_anywhere_is_named(tmp_path, suffix):
         path.write_bytes(content[:length])
         for read, expected in zip((read_image, read_mask), whole, strict=True):
             try:
-                # What is missing may be no pixel, but the end marker.
+                # Perhaps no pixel is missing, only the end marker.
                 assert np.array_equal(read(path), expected)
             except InputError as error:
                 assert str(error).startswith(f"{path}: cannot be read as ")  # noqa: PT017
@@ -65,7 +65,7 @@ def test_written_masks_are_palette_pngs_in_vocs_colours(tmp_path):
         colours = np.asarray(file.convert("RGB"))
     assert tuple(colours[0, 2]) == voc_colour(15) == (192, 128, 128)
     assert tuple(colours[1, 2]) == voc_colour(255) == (224, 224, 192)
-    assert [file.name for file in path.parent.iterdir()] == ["mask.png"], "nothing unfinished is left"
+    assert [file.name for file in path.parent.iterdir()] == ["mask.png"], "an unfinished file was left"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""What importing the package does, and what it must not."""
+"""What importing the package does and must not do."""
 
 import ast
 import json
@@ -42,18 +42,18 @@ print(json.dumps({"before": before, "after": state()}))
 
 @pytest.fixture(scope="module")
 def imported() -> dict:
-    """The state of the interpreter before and after all modules of the package were imported, in a fresh process."""
+    """The state of a fresh interpreter before and after importing all modules of the package."""
     ended = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     return json.loads(ended.stdout.splitlines()[-1]) | {"printed": ended.stdout.splitlines()[:-1]}
 
 
-def test_importing_the_package_changes_nothing_global(imported: dict) -> None:
+def test_importing_the_package_changes_no_global_state(imported: dict) -> None:
     assert imported["after"] == imported["before"]
     assert imported["printed"] == []
 
 
-def test_the_product_imports_no_library_of_the_study() -> None:
-    # Third parties import some of these where they are installed: the sources are read, not the loaded modules.
+def test_the_package_does_not_import_the_studys_libraries() -> None:
+    # Reads the sources, not the loaded modules, because third parties import some of these if they are installed.
     for path in (CHECKOUT / "dataset_diffusion").rglob("*.py"):
         statements = [
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)

@@ -1,4 +1,4 @@
-"""One folder by several processes, stopped and killed at random, against the folder of one uninterrupted process."""
+"""One folder made by several processes, stopped or killed at random, against that of one uninterrupted process."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.tiny_pipeline import build_tiny_pipeline
 
 NUM_IMAGES = 26
 
-# Each child serves one "rank/count" after another, so that torch is imported once for many starts; a fork is killed.
+# Each child serves one "rank/count" after another, so torch is imported once for many starts; forks are killed.
 SERVER = """
 import os, sys
 from dataclasses import replace
@@ -63,7 +63,7 @@ def settings_of(model: str) -> GenerateSettings:
 
 
 class Worker:
-    """A process that starts, one after another, processes which make a share of a folder."""
+    """A process that starts share-making processes, one after another."""
 
     def __init__(self, model: Path) -> None:
         checkout = str(Path(__file__).parents[1])
@@ -74,7 +74,7 @@ class Worker:
         self.server = subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
 
     def start(self, folder: Path, shard: str) -> int:
-        """Begin a share; returns the process id."""
+        """Start a share and return the process id."""
         self.server.stdin.write(f"{self.model} {folder} {shard}\n")
         self.server.stdin.flush()
         return int(self.server.stdout.readline())
@@ -91,7 +91,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of one uninterrupted process."""
+    """The files that one uninterrupted process makes."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -113,7 +113,7 @@ def make_share(model: Path, shard: str | None) -> generate_module.Summary:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_at_once_make_the_folder_of_one(
+def test_concurrent_processes_make_the_same_folder_as_one(
     workers: list[Worker], whole: dict[str, str], tmp_path: Path, count: int
 ) -> None:
     for rank, worker in enumerate(workers[:count]):
@@ -122,7 +122,7 @@ def test_processes_at_once_make_the_folder_of_one(
     assert tree(tmp_path / "data") == whole
 
 
-def test_shards_one_after_another_make_the_folder_of_one(
+def test_consecutive_shards_make_the_same_folder_as_one_process(
     model: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -131,7 +131,7 @@ def test_shards_one_after_another_make_the_folder_of_one(
     assert "share 1/2 is done" in str(first)
     assert "12 of 26 images" in str(first)
     assert not Path("data/ImageSets/Segmentation/train.txt").exists()
-    # Begun with two, ended with three; of these one finds nothing left to do.
+    # Started with two shares, finished with three.
     assert [make_share(model, f"{rank}/3").num_new for rank in (2, 0, 1)] == [4, 6, 4]
     assert tree(Path("data")) == whole
     assert make_share(model, None).num_new == 0
@@ -153,7 +153,7 @@ def test_25_kills_lose_nothing(workers: list[Worker], whole: dict[str, str], tmp
         statuses = [worker.wait() for worker in workers[:2]]
         assert set(statuses) <= {0, -signal.SIGKILL}
         if (tmp_path / "data/ImageSets/Segmentation/train.txt").exists():
-            # Kills go on in a folder that misses something again.
+            # Later kills hit a folder with missing files again.
             if not (tmp_path / "data/manifest.parts").exists():
                 assert tree(tmp_path / "data").keys() >= whole.keys()
             for sample in ("000003", "000010", "000025"):
@@ -167,7 +167,7 @@ def test_25_kills_lose_nothing(workers: list[Worker], whole: dict[str, str], tmp
 def test_without_locks_two_processes_lose_nothing(
     model: Path, whole: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the file system would answer: flock is patched away, in two forks."""
+    """In two forks, flock fails as on a file system without locks."""
 
     def no_locks(*_: object) -> None:
         raise OSError(38, "Function not implemented")
@@ -187,7 +187,7 @@ def test_without_locks_two_processes_lose_nothing(
     assert tree(Path("data")) == whole
 
 
-def test_the_same_share_twice_is_refused(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_cannot_make_the_same_share(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_plan(settings_of(str(model)), progress=False)
     part = ledger_module.Part(Path("data"), Share(0, 2))
@@ -213,7 +213,7 @@ def test_a_process_that_cannot_write_the_plan_asks_for_a_dry_run(
 def test_the_plan_of_a_dry_run_is_used(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_plan(settings_of(str(model)), progress=False)
-    # A caption that only this plan has.
+    # A caption that occurs only in this plan.
     plan = Path("data/prompts.jsonl")
     plan.write_text(plan.read_text().replace('"caption":"', '"caption":"very ', 1))
     make_share(model, "0/13")
@@ -221,7 +221,7 @@ def test_the_plan_of_a_dry_run_is_used(model: Path, tmp_path: Path, monkeypatch:
     assert json.loads(part.read_text().splitlines()[0])["caption"].startswith("very ")
 
 
-def test_settings_bind_only_from_the_first_sample_on(
+def test_settings_can_change_until_the_first_sample_exists(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -250,7 +250,7 @@ def test_a_source_is_read_again_only_if_it_changed(
         generate(settings, progress=False)
 
 
-def test_who_this_process_is() -> None:
+def test_shares_are_read_from_the_environment_and_the_setting() -> None:
     torchrun = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
     srun = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}
     assert find_share(None, {}) == Share(0, 1, None, shows_progress=True)
@@ -267,24 +267,22 @@ def test_who_this_process_is() -> None:
             find_share(wrong, {})
 
 
-def test_each_process_has_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_uses_the_gpu_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     assert Share(5, 8, local_rank=1).device_name("auto") == "cuda:1"
     assert Share(5, 8, local_rank=1).device_name("cpu") == "cpu"
     assert Share(5, 8).device_name("auto") == "auto"
-    # A launcher that shows each process one GPU alone.
+    # A launcher can show each process only one GPU.
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert Share(5, 8, local_rank=1).device_name("cuda") == "cuda:0"
 
 
-def test_every_batch_is_one_process_s() -> None:
+def test_every_batch_belongs_to_one_process() -> None:
     shares = [Share(rank, 3) for rank in range(3)]
     assert all(sum(share.owns(number) for share in shares) == 1 for number in range(10))
 
 
-def test_records_are_found_in_the_order_of_the_plan(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_are_found_in_plan_order(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_share(model, "1/2")
     from dataset_diffusion.dataset.folder import VocFolder
@@ -292,7 +290,7 @@ def test_records_are_found_in_the_order_of_the_plan(
 
     Path("data/SegmentationClass/000003.png").unlink()
     with next(Path("data/manifest.parts").glob("*.jsonl")).open("ab") as stream:
-        stream.write(b'{"position": 4, "id": "000004", "se')  # killed while it was written
+        stream.write(b'{"position": 4, "id": "000004", "se')  # killed while writing this line
     ledger = Ledger(VocFolder(Path("data"), ()), StoredPlan(Path("data")))
     assert [record.id for record in ledger.records()][:4] == ["000002", "000006", "000007", "000010"]
     assert ledger.num_finished == 11

@@ -27,7 +27,7 @@ def test_scores_do_not_depend_on_the_scale_of_the_evidence():
 
 
 def test_normalisation_comes_before_resizing():
-    # One bright cell: bicubic resizing overshoots 0 and 1 around it: 0 is clamped, 1 is not.
+    # One bright cell: bicubic resizing overshoots 0 and 1 around it; 0 is clamped but 1 is not.
     evidence = torch.zeros(1, 8, 8)
     evidence[0, 2:6, 2:6] = 1
     scores = class_scores(evidence, [1], (64, 64)).scores
@@ -50,12 +50,12 @@ def test_a_flat_map_scores_zero_everywhere(value: float):
     assert torch.equal(scores, torch.zeros(1, 16, 16))
 
 
-def test_rounding_noise_of_a_flat_map_is_not_blown_up():
+def test_rounding_noise_of_a_flat_map_is_not_amplified():
     evidence = torch.full((1, 8, 8), 0.01) * (1 + 1e-7 * torch.randn(1, 8, 8))
     assert class_scores(evidence, [1], (16, 16)).scores.max() == 0
 
 
-def test_a_flat_map_leaves_the_other_classes_alone():
+def test_a_flat_map_does_not_affect_other_classes():
     evidence = torch.rand(2, 8, 8)
     alone = class_scores(evidence[1:], [2], (16, 16)).scores
     evidence[0] = 0.3
@@ -86,7 +86,7 @@ def test_equal_thresholds_ignore_nothing():
     assert ((labels != 0) == (scores.scores.amax(0).numpy() >= 0.7)).all()
 
 
-def test_of_equal_scores_the_earlier_class_wins():
+def test_the_earlier_class_wins_if_scores_are_equal():
     rows = torch.full((4, 50, 50), 0.8)
     assert set(np.unique(label_mask(ClassScores(rows, (9, 4, 1, 7)), 0.6, 0.5).labels)) == {9}
 
@@ -99,9 +99,9 @@ def test_threshold_zero_makes_everything_a_class():
     assert label_mask(scores_of([0.0, 0.0]), 0.0, 0.0).labels.tolist() == [[3, 3]]
 
 
-def test_classes_that_overshoot_are_compared_before_they_are_clamped():
+def test_overshooting_scores_are_compared_before_clamping():
     evidence = torch.zeros(2, 8, 8)
-    evidence[0] = 0.2  # Both overshoot in the middle: the first, which rises from 0.2 to 1, by less.
+    evidence[0] = 0.2  # Both overshoot in the middle; the first one less, because it rises only from 0.2 to 1.
     evidence[0, 0, 0] = 0
     evidence[:, 2:6, 2:6] = 1
     scores = class_scores(evidence, [1, 2], (64, 64))

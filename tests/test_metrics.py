@@ -11,9 +11,9 @@ NUM_LABELS = 21
 
 @pytest.fixture
 def image_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
-    """True labels and predictions of 12 images of different sizes; 255 is in the truth.
+    """True labels and predictions for 12 images of different sizes; only the true labels contain 255.
 
-    Label 7 is nowhere, 8 is never predicted, 9 is predicted only, 10 is in ignored regions alone.
+    Label 7 does not occur, 8 is never predicted, 9 is only predicted, 10 occurs only in ignored regions.
     """
     rng = np.random.default_rng(0)
     pairs = []
@@ -35,7 +35,7 @@ def total(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     )
 
 
-def test_equals_iou_metric_of_mmseg(image_pairs):
+def test_metrics_equal_mmsegs_iou_metric(image_pairs):
     from dataset_diffusion.segmentation.mmseg_modules import import_mmseg
 
     import_mmseg()
@@ -47,7 +47,7 @@ def test_equals_iou_metric_of_mmseg(image_pairs):
         )
         for labels, prediction in image_pairs
     ]
-    # mmseg's own counts are float32; summed and divided as float64 they lose nothing.
+    # mmseg's own counts are float32; summing and dividing in float64 loses nothing.
     totals = [sum(area.double() for area in column) for column in zip(*areas, strict=True)]
     theirs = IoUMetric.total_area_to_metrics(*totals, ["mIoU"])
 
@@ -58,13 +58,13 @@ def test_equals_iou_metric_of_mmseg(image_pairs):
     assert abs(ours.pixel_accuracy - theirs["aAcc"]) < 1e-9
     assert abs(ours.miou - np.nanmean(theirs["IoU"])) < 1e-9
     assert abs(ours.mean_accuracy - np.nanmean(theirs["Acc"])) < 1e-9
-    assert np.isnan(ours.iou).nonzero()[0].tolist() == [7, 10], "7 is nowhere, 10 under 255 alone"
+    assert np.isnan(ours.iou).nonzero()[0].tolist() == [7, 10], "7 does not occur, 10 only under 255"
     assert np.isnan(ours.accuracy).nonzero()[0].tolist() == [7, 9, 10]
     assert ours.iou[8] == 0
     assert ours.iou[9] == 0
 
 
-def test_counts_are_those_of_the_pixels():
+def test_counts_are_pixel_counts():
     labels = np.array([[0, 0, 1], [1, 255, 2]], dtype=np.uint8)
     prediction = np.array([[0, 1, 1], [0, 2, 2]], dtype=np.uint8)
 
@@ -79,7 +79,7 @@ def test_counts_are_those_of_the_pixels():
     assert metrics.pixel_accuracy == 3 / 5
 
 
-def test_sums_do_not_depend_on_order_or_on_how_the_images_are_dealt_out(image_pairs):
+def test_sums_do_not_depend_on_image_order_or_distribution(image_pairs):
     expected = total(image_pairs)
     rng = np.random.default_rng(1)
     shuffled = [image_pairs[i] for i in rng.permutation(len(image_pairs))]
@@ -89,13 +89,13 @@ def test_sums_do_not_depend_on_order_or_on_how_the_images_are_dealt_out(image_pa
 
 
 def test_large_counts_are_exact():
-    # Above 2 ** 53 a float would lose the last pixel.
+    # Above 2 ** 53, a float would lose the last pixel.
     confusion = np.array([[2**54, 1], [0, 2**54 + 1]], dtype=np.int64)
     assert (confusion + confusion)[1, 1] == 2**55 + 2
     assert segmentation_metrics(confusion).iou == pytest.approx([1, 1])
 
 
-def test_without_a_pixel_to_count_everything_is_absent():
+def test_without_a_pixel_to_count_all_metrics_are_nan():
     ignored = np.full((3, 3), 255, dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -110,7 +110,7 @@ def test_worst_confusions_are_shares_of_the_true_label():
         Confusion(3, 1, 0.5),
         Confusion(1, 0, 0.25),
     ]
-    assert len(worst_confusions(confusion, 100)) == 4, "what never occurs is no confusion"
+    assert len(worst_confusions(confusion, 100)) == 4, "a pair that never occurs is not a confusion"
     assert worst_confusions(np.diag([3, 4]), 5) == []
     ties = worst_confusions(np.ones((NUM_LABELS, NUM_LABELS), np.int64), 20)
     assert [(entry.true_label, entry.predicted_label) for entry in ties] == [(0, label) for label in range(1, 21)]

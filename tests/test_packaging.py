@@ -1,4 +1,4 @@
-"""What is built and installed: the wheel, the source distribution, the commands, the declared dependencies."""
+"""The wheel, the source distribution, the installed commands and the declared dependencies."""
 
 import ast
 import importlib.metadata
@@ -40,14 +40,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module")
 def site(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the unpacked wheel, as site-packages does."""
+    """A folder with the unpacked wheel, like site-packages."""
     folder = tmp_path_factory.mktemp("site")
     wheel.extractall(folder)
     return folder
 
 
 def run_python(code: str, *arguments: str, cwd: Path, path: Path = ROOT) -> str:
-    """What `code` prints when `path` comes first in the import path."""
+    """The output of `code` if `path` comes first in the import path."""
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {code}", *arguments]
     finished = subprocess.run(command, cwd=cwd, text=True, capture_output=True)
     assert finished.returncode == 0, finished.stderr
@@ -63,7 +63,7 @@ def test_wheel_holds_the_package_its_model_and_the_configs(wheel: zipfile.ZipFil
     assert {name.rpartition("/")[2] for name in wheel.namelist() if ".dist-info/licenses/" in name} == {"LICENSE"}
 
 
-def test_wheel_names_no_path_of_a_machine(wheel: zipfile.ZipFile) -> None:
+def test_wheel_contains_no_local_paths(wheel: zipfile.ZipFile) -> None:
     path_of_a_machine = re.compile(rb"(?<![\w./-])/(?:home|root|Users|work|mnt|opt|tmp)/\w[\w./-]*")
     contents = {name: wheel.read(name) for name in wheel.namelist() if not name.endswith(".safetensors")}
     found = {name: path_of_a_machine.findall(content) for name, content in contents.items()}
@@ -98,7 +98,7 @@ def test_installed_command_composes_its_settings(command: str, site: Path, tmp_p
 
 
 @pytest.mark.parametrize("command", sorted(PROJECT["scripts"]))
-def test_help_comes_before_the_heavy_imports(command: str, tmp_path: Path) -> None:
+def test_help_is_printed_without_the_heavy_imports(command: str, tmp_path: Path) -> None:
     module, _, function = PROJECT["scripts"][command].partition(":")
     code = (
         f"import atexit; atexit.register(lambda: print('HEAVY', sorted({HEAVY_MODULES!r} & sys.modules.keys())));"
@@ -109,11 +109,11 @@ def test_help_comes_before_the_heavy_imports(command: str, tmp_path: Path) -> No
     assert last_line == "HEAVY []"
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_all_imports_are_declared() -> None:
     distributions = importlib.metadata.packages_distributions()
     extras = [Requirement(text) for text in PROJECT["optional-dependencies"]["huggingface"]]
     declared = {canonicalize_name(requirement.name) for requirement in REQUIREMENTS + extras}
-    # The extra [mminstall] of mmsegmentation stands for these two.
+    # mmsegmentation's extra [mminstall] provides these two.
     declared |= {"onedl-mmcv", "onedl-mmengine"}
     undeclared = {
         module
@@ -126,7 +126,7 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def imported_modules() -> set[str]:
-    """Top-level names of all modules that the package imports, wherever in a file it does."""
+    """Top-level names of all modules that the package imports, anywhere in a file."""
     modules = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -137,10 +137,10 @@ def imported_modules() -> set[str]:
     return modules
 
 
-def test_constraints_pin_every_dependency_to_a_version_that_it_allows() -> None:
+def test_constraints_pin_every_dependency_to_an_allowed_version() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [re.fullmatch(r"([\w.-]+)==(\d[\w.]*)", line) for line in lines if not line.startswith("#")]
-    assert all(pins), "a line is no plain name==version"
+    assert all(pins), "a line is not a plain name==version"
     pinned = {canonicalize_name(pin[1]): pin[2] for pin in pins if pin}
     extras = [Requirement(text) for texts in PROJECT["optional-dependencies"].values() for text in texts]
     requirements = [text for text in REQUIREMENTS + extras if text.name != PROJECT["name"]]

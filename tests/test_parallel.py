@@ -24,7 +24,7 @@ def square_but_not_99(number: int) -> int:
 def test_results_come_in_order_until_the_first_error(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "FEW", 4)
     read = []
-    # Endless: it is read only as far as the processes need.
+    # Endless, but read only as far as the processes need.
     items = (read.append(number) or number for number in itertools.count())
     results = parallel_map(square_but_not_99, items, workers)
     assert list(itertools.islice(results, 40)) == [number * number for number in range(40)]
@@ -33,7 +33,7 @@ def test_results_come_in_order_until_the_first_error(workers: int, monkeypatch: 
         list(results)
 
 
-def test_few_items_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_items_start_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "ProcessPoolExecutor", None)
     assert list(parallel_map(abs, range(-3, 0), 2)) == [3, 2, 1]
 
@@ -43,7 +43,7 @@ def write_process_and_wait(path: Path) -> None:
     time.sleep(60)
 
 
-def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_processes_end_if_their_parent_is_killed(tmp_path: Path) -> None:
     paths = [str(tmp_path / str(index)) for index in range(parallel.FEW)]
     code = f"""
 from pathlib import Path
@@ -60,7 +60,7 @@ list(parallel_map(write_process_and_wait, map(Path, {paths}), 2))
 
 
 def is_running(process: int) -> bool:
-    """Whether a process is there and has not ended (a zombie has)."""
+    """Whether a process exists and has not ended; a zombie has ended."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 and 2.1 at their real size, with random weights (real ones are not to be had in a test)."""
+"""Stable Diffusion 1.5 and 2.1 at real size, with random weights (real ones are not available in a test)."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def size(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def unet(size: str) -> UNet2DConditionModel:
-    """The UNet without memory for its weights."""
+    """The UNet on the meta device, which takes no memory for its weights."""
     with torch.device("meta"):
         return random_models.make_unet(ARCHITECTURES[size])
 
@@ -37,9 +37,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_architectures_have_the_parameter_counts_of_the_published_checkpoints(
-    size: str, unet: UNet2DConditionModel
-) -> None:
+def test_parameter_counts_equal_those_of_the_published_checkpoints(size: str, unet: UNet2DConditionModel) -> None:
     architecture = ARCHITECTURES[size]
     with torch.device("meta"):
         text_encoder = random_models.make_text_encoder(architecture, random_models.make_tokenizer(architecture))
@@ -54,7 +52,7 @@ def test_architectures_have_the_parameter_counts_of_the_published_checkpoints(
     )
 
 
-def test_padding_is_that_of_the_version(size: str) -> None:
+def test_padding_matches_the_version(size: str) -> None:
     tokenizer = random_models.make_tokenizer(ARCHITECTURES[size])
     tokens = tokenizer("a cat", padding="max_length").input_ids
     assert len(tokens) == 77
@@ -63,7 +61,7 @@ def test_padding_is_that_of_the_version(size: str) -> None:
 
 
 def test_default_attention_is_cross_16_and_self_32(unet: UNet2DConditionModel) -> None:
-    """The layers whose attention makes the masks (arXiv 2309.14303), by the names they have in any checkpoint."""
+    """The layers whose attention makes the masks (arXiv 2309.14303), by their names in any checkpoint."""
     layers = select_layers(find_attention_layers(unet, LATENT_SIZE), AttentionSettings(), LATENT_SIZE)
 
     def names(block: str, count: int, kind: str) -> set[str]:
@@ -87,7 +85,7 @@ def test_resolutions_follow_the_image(unet: UNet2DConditionModel) -> None:
     assert {(layer.is_cross, layer.size) for layer in layers} == {(True, (24, 16)), (False, (48, 32))}
 
 
-def test_a_resolution_the_model_has_not_is_refused(unet: UNet2DConditionModel) -> None:
+def test_a_resolution_that_the_model_lacks_is_refused(unet: UNet2DConditionModel) -> None:
     settings = AttentionSettings(cross_resolution=20)
     with pytest.raises(InputError, match=r"attention\.cross_resolution=20: .* 64, 32, 16, 8"):
         select_layers(find_attention_layers(unet, LATENT_SIZE), settings, LATENT_SIZE)

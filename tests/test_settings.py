@@ -31,7 +31,7 @@ def test_experiments_are_complete_and_valid(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
     settings = to_settings(GenerateSettings, config)
     assert len(choose_vocabulary(settings.vocabulary).classes) == (80 if experiment == "coco" else 20)
-    # What is not in the files could not be given on the command line.
+    # Settings missing from the files could not be given on the command line.
     missing = [name for name in setting_names(GenerateSettings) if OmegaConf.select(config, name, default="?") == "?"]
     assert missing == []
 
@@ -48,12 +48,12 @@ def test_experiment_voc_has_the_released_settings() -> None:
     assert settings.num_images == 40000
 
 
-def test_settings_survive_the_way_through_a_dict() -> None:
+def test_settings_survive_a_round_trip_through_a_dict() -> None:
     settings = converted(sampler={"negative_prompt": "ugly, tiled", "guidance_scale": 3})
     assert to_settings(GenerateSettings, OmegaConf.create(asdict(settings))) == settings
 
 
-def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_expands_to_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     with initialize_config_dir(str(configs_dir() / "train"), version_base="1.3"):
         config = compose("config", ['work_dir="~/runs/a"', '++data.train.real.root="~/voc"', 'val="b~/c"'])
@@ -63,7 +63,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.val == "b~/c"
 
 
-def test_command_line_text_becomes_typed() -> None:
+def test_command_line_text_is_converted_to_types() -> None:
     settings = converted(num_images="5", sampler={"guidance_scale": 7}, attention={"power": "0"})
     assert (settings.num_images, settings.sampler.guidance_scale, settings.attention.power) == (5, 7.0, 0)
     assert isinstance(settings.sampler.guidance_scale, float)
@@ -170,7 +170,7 @@ def test_settings_are_found_by_name() -> None:
         ({"splits": {"train": 1, "val": 0}}, "splits.val=0.0: must lie in (0, 1]"),
     ],
 )
-def test_a_wrong_setting_is_named_with_the_remedy(settings: dict[str, object], message: str) -> None:
+def test_a_wrong_setting_is_named_with_a_remedy(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError) as error:
         converted(**settings)
     assert str(error.value) == message

@@ -47,7 +47,7 @@ def write(tmp_path):
     return write
 
 
-def test_voc() -> None:
+def test_voc_has_its_published_names_and_colours() -> None:
     voc = load_vocabulary("voc")
     assert voc.name == "voc"
     assert voc.label_names == VOC_NAMES
@@ -56,7 +56,7 @@ def test_voc() -> None:
     assert voc[20].word == "tv monitor"
 
 
-def test_coco() -> None:
+def test_coco_has_80_gapless_labels() -> None:
     coco = load_vocabulary("coco")
     assert len(coco.label_names) == 81
     assert len(set(coco.palette)) == 81
@@ -67,7 +67,7 @@ def test_coco() -> None:
 
 
 @pytest.mark.parametrize("name", ["voc", "coco"])
-def test_no_word_of_a_shipped_vocabulary_has_two_classes(name: str) -> None:
+def test_no_word_in_a_shipped_vocabulary_means_two_classes(name: str) -> None:
     vocabulary = load_vocabulary(name)
     texts = [text for entry in vocabulary.classes for text in {entry.name, entry.word, *entry.synonyms}]
     assert len(texts) == len(set(texts))
@@ -75,7 +75,7 @@ def test_no_word_of_a_shipped_vocabulary_has_two_classes(name: str) -> None:
 
 
 @pytest.mark.parametrize("class_id", [0, -1, 21])
-def test_there_is_no_class_outside_the_labels(class_id: int) -> None:
+def test_ids_outside_the_labels_have_no_class(class_id: int) -> None:
     with pytest.raises(KeyError):
         load_vocabulary("voc")[class_id]
 
@@ -88,7 +88,7 @@ def test_class_id_of_a_text(text: str, class_id: int | None) -> None:
     assert load_vocabulary("voc").class_id(text) == class_id
 
 
-def test_own_vocabulary(write) -> None:
+def test_a_custom_vocabulary_is_read(write) -> None:
     vocabulary = load_vocabulary(
         write(
             "classes:\n- Cat\n- {name: roadSign, word: Road  Sign, synonyms: [SIGN]}\nother_phrases: [sign  language]\n"
@@ -105,7 +105,7 @@ def test_a_word_wins_over_another_classs_synonym(write) -> None:
     assert vocabulary.class_id("couch") == 2
 
 
-def test_largest_vocabulary_has_distinct_colours(write) -> None:
+def test_the_largest_vocabulary_has_distinct_colours(write) -> None:
     vocabulary = load_vocabulary(write("classes:\n" + "".join(f"- thing {i}\n" for i in range(254))))
     assert len(set(vocabulary.palette)) == 255
     with pytest.raises(InputError, match="255 classes; a mask of bytes holds at most 254"):
@@ -164,7 +164,7 @@ def test_malformed_vocabularies_are_named(write, text: str, message: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["imagenet", "voc2012", "folder/voc"])
-def test_unknown_vocabulary_lists_the_known(name: str) -> None:
+def test_an_unknown_vocabulary_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match=f"vocabulary.name={name}: not one of coco, voc"):
         load_vocabulary(name)
 
@@ -177,12 +177,12 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
         load_vocabulary(str(tmp_path / "folder.yaml"))
 
 
-def test_colours_of_ones_own(write) -> None:
+def test_colours_can_be_chosen(write) -> None:
     vocabulary = load_vocabulary(write("classes:\n- {name: cat, colour: [1, 2, 3]}\n- dog\nignore_index: 255\n"))
     assert vocabulary.palette == ((0, 0, 0), (1, 2, 3), VOC_PALETTE[2])
 
 
-def test_a_list_of_classes_takes_the_place_of_the_file() -> None:
+def test_a_list_of_classes_replaces_the_file() -> None:
     classes = ["cat", {"name": "Balloon", "word": "hot air balloon", "synonyms": ["airship"]}]
     vocabulary = choose_vocabulary(VocabularySettings(name="coco", classes=classes))
     assert vocabulary.name == "own"
@@ -191,12 +191,12 @@ def test_a_list_of_classes_takes_the_place_of_the_file() -> None:
     assert choose_vocabulary(VocabularySettings("coco")) == load_vocabulary("coco")
 
 
-def test_other_words_for_classes() -> None:
+def test_classes_can_be_given_other_words() -> None:
     voc = choose_vocabulary(VocabularySettings(words={"aeroplane": "Airplane", "diningtable": "table"}))
     assert voc[1].word == "airplane"
     assert voc.label_names == VOC_NAMES
     assert voc.class_prompt([11, 1, 2]) == "table airplane bicycle"
-    # The first words are still read in captions.
+    # The original words are still recognised in captions.
     assert (voc.class_id("aeroplane"), voc.class_id("dining table"), voc.class_id("desk")) == (1, 11, 11)
 
 
@@ -213,6 +213,6 @@ def test_other_words_for_classes() -> None:
         ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair' of class 9"),
     ],
 )
-def test_settings_that_make_no_vocabulary_are_named(settings: dict[str, object], message: str) -> None:
+def test_impossible_vocabulary_settings_are_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         choose_vocabulary(VocabularySettings(**settings))

@@ -1,4 +1,4 @@
-"""A BLIP with random weights, in the files that the published ones have."""
+"""A BLIP with random weights, in the same files as the published models."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ WORDS = ("a", "dog", "dogs", "cat", "puppy", "man", "on", "the", "street", "sofa
 
 
 def build_tiny_blip(folder: Path, seed: int = 0) -> Path:
-    """Write it with save_pretrained and return its folder."""
+    """Write the model with save_pretrained and return its folder."""
     torch.manual_seed(seed)
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     tokenizer = BertTokenizer(vocab={token: index for index, token in enumerate(tokens)})
-    # The published models begin with a token that their tokenizer does not know.
+    # Published models start with a token that is not in their tokenizer.
     ids = {"bos_token_id": len(tokens), "eos_token_id": tokens.index("[SEP]"), "pad_token_id": 0}
     config = BlipConfig(
         text_config={
@@ -40,7 +40,7 @@ def build_tiny_blip(folder: Path, seed: int = 0) -> Path:
         projection_dim=32,
     )
     model = BlipForConditionalGeneration(config)
-    # Fresh weights hardly look at the image, and would caption all images alike.
+    # Fresh weights hardly use the image and would caption all images alike.
     for name, parameter in model.named_parameters():
         if "crossattention" in name and parameter.ndim > 1:
             parameter.data *= 20

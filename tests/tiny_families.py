@@ -42,7 +42,7 @@ T5_LENGTH = 48
 IMAGE_SIZE = (32, 32)
 LATENT_CHANNELS = 4
 SD3_CHANNELS = 16
-"""As the real ones have: the inpainting pipeline looks."""
+"""As in real models, because the inpainting pipeline checks it."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -50,7 +50,7 @@ CHAT_TEMPLATE = (
 
 
 def tiny_autoencoder(latent_channels: int = LATENT_CHANNELS) -> AutoencoderKL:
-    """Two by two pixels to one position."""
+    """One latent position for 2 x 2 pixels."""
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -73,7 +73,7 @@ def words() -> tuple[str, ...]:
 
 @cache
 def trained_t5_vocabulary() -> tuple[tuple[str, float], ...]:
-    """A Unigram vocabulary as T5 has one, but trained on captions of the class words alone."""
+    """A Unigram vocabulary like T5's, but trained only on captions of the class words."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
@@ -89,7 +89,7 @@ def t5_tokenizer(length: int = T5_LENGTH) -> T5Tokenizer:
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """Byte-level BPE with a chat template, as Qwen's, with merges that make some words one token."""
+    """Byte-level BPE with a chat template, like Qwen's, whose merges make some words one token."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("a", "t"), ("c", "at"), ("Ġ", "cat"), ("o", "g"), ("d", "og"), ("Ġ", "dog")]
     tokens = ["<|endoftext|>", *letters, *("".join(pair) for pair in merges)]
@@ -113,20 +113,20 @@ def t5_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 
 def sharpen(model: nn.Module, factor: float = 6.0) -> None:
-    """Fresh weights attend almost uniformly, and tests of averages would pass whatever is averaged."""
+    """Scale weights up: fresh ones attend almost uniformly, so tests of averages would pass whatever is averaged."""
     for name, parameter in model.named_parameters():
         if name.endswith(("to_q.weight", "to_k.weight", "add_q_proj.weight", "add_k_proj.weight")):
             parameter.data *= factor
         if "norm" in name and name.endswith(("norm_q.weight", "norm_k.weight")):
             parameter.data *= factor**0.5
-    # As initialised, some models' last layers give zeros.
+    # Some models initialise their last layers to give zeros.
     for name, parameter in model.named_parameters():
         if name.startswith(("proj_out", "norm_out")):
             nn.init.normal_(parameter, std=0.2)
 
 
 def build_tiny_sdxl(folder: Path) -> Path:
-    """Like Stable Diffusion, with two text encoders, and sizes as a condition."""
+    """Like Stable Diffusion, but with two text encoders and conditioned on sizes."""
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     unet = UNet2DConditionModel(
@@ -160,7 +160,7 @@ def build_tiny_sdxl(folder: Path) -> Path:
 
 
 def build_tiny_sd3(folder: Path, with_t5: bool = True) -> Path:
-    """Three blocks, of which the first has image-only attention besides, as in 3.5-medium."""
+    """Three blocks; the first also has image-only attention, as in 3.5-medium."""
     torch.manual_seed(0)
     tokenizer, t5 = tiny_tokenizer(), t5_tokenizer()
     transformer = SD3Transformer2DModel(
@@ -195,7 +195,7 @@ def build_tiny_sd3(folder: Path, with_t5: bool = True) -> Path:
 
 
 def half_width(make: Callable[[CLIPTokenizer], CLIPTextModelWithProjection], tokenizer: CLIPTokenizer) -> nn.Module:
-    """The two CLIP encoders are joined along the features, to no more than T5's width."""
+    """An encoder narrow enough that the two, joined along the features, are no wider than T5."""
     config = make(tokenizer).config.to_dict()
     return CLIPTextModelWithProjection(
         CLIPTextConfig(**{**config, "hidden_size": WIDTH // 2, "intermediate_size": 32, "projection_dim": WIDTH})
@@ -232,7 +232,7 @@ def build_tiny_flux(folder: Path) -> Path:
 
 
 def build_tiny_z_image(folder: Path) -> Path:
-    """Two main layers behind one refiner of each kind."""
+    """Two main layers after one refiner of each kind."""
     torch.manual_seed(0)
     tokenizer = qwen_tokenizer()
     transformer = ZImageTransformer2DModel(

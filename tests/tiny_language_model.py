@@ -1,4 +1,4 @@
-"""A causal language model with random weights and a chat template, in the files that the published ones have."""
+"""A causal language model with random weights and a chat template, in the same files as published ones."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tiny_language_model(folder: Path, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE) -> Path:
-    """Write it with save_pretrained and return its folder. Its answers are random words, about 15 of them."""
+    """Write the model with save_pretrained and return its folder. Its answers are about 15 random words."""
     torch.manual_seed(seed)
     vocabulary = {token: index for index, token in enumerate(("<unk>", "<end>", "<user>", "<bot>", *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

@@ -1,4 +1,4 @@
-"""A Stable Diffusion with random weights, small enough to sample an image in a tenth of a second."""
+"""A Stable Diffusion model with random weights, small enough to sample an image in a tenth of a second."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def build_tiny_pipeline(folder: Path, sample_size: int | Sequence[int] = LATENT_
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
-    """Byte-level BPE in CLIP's layout without most merges: "cat" is one token, "dog" two, other words one a letter."""
+    """Byte-level BPE in CLIP's layout with few merges: "cat" is one token, "dog" two, other words one per letter."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [("a", "t</w>"), ("c", "at</w>"), ("o", "g</w>")]
     tokens = [
@@ -77,7 +77,7 @@ def tiny_autoencoder() -> AutoencoderKL:
 
 
 def tiny_unet(sample_size: int | Sequence[int] = LATENT_SIZE) -> UNet2DConditionModel:
-    """Two heads; of each kind of attention, three layers at the latent's size and four at half of it."""
+    """Two heads; each kind of attention has three layers at the latent's size and four at half of it."""
     unet = UNet2DConditionModel(
         sample_size=sample_size,
         block_out_channels=(16, 32),
@@ -88,7 +88,7 @@ def tiny_unet(sample_size: int | Sequence[int] = LATENT_SIZE) -> UNet2DCondition
         cross_attention_dim=32,
         attention_head_dim=2,
     )
-    # Fresh weights attend almost uniformly, and tests of averages would pass whatever is averaged.
+    # Fresh weights attend almost uniformly, so tests of averages would pass whatever is averaged.
     for module in unet.modules():
         if isinstance(module, Attention):
             module.to_q.weight.data *= 4

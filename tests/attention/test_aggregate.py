@@ -49,13 +49,13 @@ def test_exponentiate_equals_the_power_of_the_matrix(power: int):
     assert torch.allclose(exponentiate(matrix, class_maps, power), expected.T)
 
 
-def test_a_position_collects_the_evidence_of_what_it_attends_to():
-    # Row i of the matrix is what position i attends to: position 0 looks at position 2, and so takes its value.
+def test_a_position_takes_the_evidence_of_the_positions_it_attends_to():
+    # Row i is the attention of position i: position 0 attends to position 2 and so takes its value.
     matrix = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5]])
     assert exponentiate(matrix, torch.tensor([[1.0, 2.0, 4.0]]), power=1).tolist() == [[4.0, 2.0, 3.0]]
 
 
-def test_positions_are_in_the_same_order_in_both_maps():
+def test_both_maps_order_positions_alike():
     cross = torch.zeros(3, 4, 6)
     cross[1, 3, 1] = 1
     evidence = class_evidence(AttentionMaps(cross, torch.eye(24)), [(1,)], power=1)
@@ -97,7 +97,7 @@ def test_map_size_finds_the_factors():
     assert map_size(12 * 8, aspect=6 / 4) == (12, 8)
 
 
-def test_evidence_finer_than_the_self_attention_is_averaged_over_its_cells() -> None:
+def test_cross_attention_finer_than_the_self_attention_is_averaged_over_its_cells() -> None:
     cross = torch.rand(2, 8, 12)
     maps = AttentionMaps(cross, torch.eye(4 * 6))
     expected = cross.reshape(2, 4, 2, 6, 2).mean(dim=(2, 4))

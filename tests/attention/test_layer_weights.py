@@ -25,7 +25,7 @@ def unet() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def calls() -> list[tuple[Tensor, Tensor]]:
-    """Latents of two calls of the UNet, without guidance, and the text."""
+    """Latents and text for two UNet calls without guidance."""
     torch.manual_seed(1)
     text = torch.randn(BATCH, 5, 32)
     return [(torch.randn(BATCH, 4, LATENT_SIZE, LATENT_SIZE), text) for _ in range(2)]
@@ -46,7 +46,7 @@ def record(unet: nn.Module, layers: Sequence[AttentionLayer], calls: Sequence[tu
 
 
 def alone(unet: nn.Module, names: Sequence[str], size: int, call: tuple[Tensor, Tensor]) -> list[list[AttentionMaps]]:
-    """For each block the maps of its two layers, weighted among heads alone."""
+    """The maps of each block's two layers, with only the heads weighted."""
     return [
         record(unet, [AttentionLayer(f"{name}.attn{i}", i == 2, (size, size)) for i in (1, 2)], [call])
         for name in names
@@ -54,10 +54,10 @@ def alone(unet: nn.Module, names: Sequence[str], size: int, call: tuple[Tensor, 
 
 
 @pytest.mark.parametrize(("cross", "self_attention"), [(16, 8), (8, 8)])
-def test_layers_count_by_the_likeness_of_their_self_attention_to_that_of_the_features(
+def test_layers_are_weighted_by_the_similarity_of_their_self_attention_to_the_features(
     unet: nn.Module, calls, cross: int, self_attention: int
 ) -> None:
-    """The last layer of a size that runs is in the last up block."""
+    """The features come from the last layer of a size to run, which is in the last up block."""
     found = record(unet, layers_at(unet, cross, self_attention), calls[:1])
     for is_cross, size in ((True, cross), (False, self_attention)):
         layers = [layer for layer in layers_at(unet, cross, self_attention) if layer.is_cross == is_cross]
@@ -87,7 +87,7 @@ def test_each_call_has_its_own_weights(unet: nn.Module, calls) -> None:
 
 
 @pytest.mark.parametrize(("kind", "setting"), [(False, "self_resolution"), (True, "cross_resolution")])
-def test_maps_that_are_too_large_to_keep_for_each_layer_are_refused(unet: nn.Module, kind: bool, setting: str) -> None:
+def test_maps_too_large_to_keep_per_layer_are_refused(unet: nn.Module, kind: bool, setting: str) -> None:
     sizes = {kind: (64, 64), not kind: (16, 16)}
     layers = [AttentionLayer(f"block.{int(is_cross)}.attn", is_cross, sizes[is_cross]) for is_cross in (True, False)]
     with pytest.raises(InputError, match=rf"at 64x64 is too large; choose a smaller attention\.{setting}, or weighted"):

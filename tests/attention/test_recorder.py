@@ -65,7 +65,7 @@ def record(
 
 
 class StoringProcessor(AttnProcessor2_0):
-    """The oracle: diffusers' own processor, which besides keeps every probability of every call in float64."""
+    """The oracle: diffusers' own processor, which also keeps every probability of every call in float64."""
 
     def __init__(self, class_embeddings: Tensor):
         super().__init__()
@@ -111,7 +111,7 @@ def test_maps_equal_the_mean_of_all_stored_probabilities(folder, scheduler, guid
 
 
 def test_the_oracle_is_sensitive(pipe):
-    """The maps of the tiny model differ by much more than the tolerance between samples, kinds of text and places."""
+    """The tiny model's maps differ between samples, texts and positions by much more than the tolerance."""
     _, (first, second) = record(pipe)
     assert (first.cross - second.cross).abs().max() > 0.01
     assert (first.self_attention - second.self_attention).abs().max() > 0.01
@@ -136,7 +136,7 @@ def test_the_image_is_bit_identical_with_and_without_recording(folder, scheduler
     assert np.array_equal(plain, recorded)
 
 
-def test_the_class_prompt_changes_the_maps_and_no_bit_of_the_image(pipe):
+def test_the_class_prompt_changes_the_maps_but_no_bit_of_the_image(pipe):
     images, maps = record(pipe, ["cat sofa", "dog"])
     other_images, other_maps = record(pipe, ["bus", "dog"])
     assert np.array_equal(images, other_images)
@@ -145,7 +145,7 @@ def test_the_class_prompt_changes_the_maps_and_no_bit_of_the_image(pipe):
     assert torch.equal(maps[1].cross, other_maps[1].cross)
 
 
-def test_bfloat16_maps_are_float32_and_near_those_of_the_stored_probabilities(folder):
+def test_bfloat16_maps_are_float32_and_close_to_the_stored_probabilities(folder):
     pipe = load(folder, dtype="bfloat16")
     stored = stored_maps(pipe, ["cat sofa", "dog"], 7.5)
     _, maps = record(pipe)
@@ -169,7 +169,7 @@ def test_other_attention_processors_give_the_same_maps(folder):
 
 @pytest.mark.parametrize("most", [1, 2 * 64 * 10, 2 * 64 * 64 * 2, 10**9])
 def test_chunks_of_rows_and_of_heads_give_the_same_maps(pipe, monkeypatch, most):
-    """Of the 64 positions and two samples: single rows, ten rows, pairs of heads, everything at once."""
+    """With 64 positions and two samples: one row, ten rows, two heads or everything at once."""
     _, expected = record(pipe)
     monkeypatch.setattr(recorder_module, "MOST_SCORES", {"cpu": most})
     _, maps = record(pipe)
@@ -180,8 +180,8 @@ def test_chunks_of_rows_and_of_heads_give_the_same_maps(pipe, monkeypatch, most)
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_probabilities_on_the_gpu_are_those_of_the_rounded_queries_and_keys(dtype):
-    """With scores beyond float16's largest number, and queries laid out as diffusers has them."""
+def test_gpu_probabilities_equal_those_of_the_rounded_queries_and_keys(dtype):
+    """Scores exceed float16's largest number, and queries have diffusers' memory layout."""
     query = 80 * torch.randn(2, 65, 3, 64, device="cuda", dtype=dtype).transpose(1, 2)
     key = 80 * torch.randn(2, 77, 3, 64, device="cuda", dtype=dtype).transpose(1, 2)
     scores = query.double() @ key.double().transpose(-1, -2)
@@ -196,7 +196,7 @@ def hooks_on(unet: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in unet.modules())
 
 
-def test_hooks_are_there_only_inside_the_block(pipe):
+def test_hooks_exist_only_inside_the_block(pipe):
     layers = layers_of(pipe.unet)
     recorder = AttentionRecorder(pipe.unet, layers, encode(pipe, PROMPTS))
     assert hooks_on(pipe.unet) == 0
@@ -217,7 +217,7 @@ def test_hooks_are_gone_after_an_exception(pipe):
     assert hooks_on(pipe.unet) == 0
 
 
-def test_another_batch_than_that_of_the_class_prompts_is_refused(pipe):
+def test_a_batch_size_other_than_the_class_prompts_is_refused(pipe):
     with (
         pytest.raises(ValueError, match="ran a batch of 4, but there are 3 texts"),
         AttentionRecorder(pipe.unet, layers_of(pipe.unet), encode(pipe, ["cat", "dog", "bus"])),
@@ -226,7 +226,7 @@ def test_another_batch_than_that_of_the_class_prompts_is_refused(pipe):
     assert hooks_on(pipe.unet) == 0
 
 
-def test_maps_of_nothing_are_refused(pipe):
+def test_maps_without_a_recorded_call_are_refused(pipe):
     with AttentionRecorder(pipe.unet, layers_of(pipe.unet), encode(pipe, ["dog"])) as recorder:
         pass
     with pytest.raises(RuntimeError, match="no attention was recorded"):
@@ -240,7 +240,7 @@ def test_layers_of_different_sizes_are_refused(pipe):
 
 
 class UnitValues(nn.Module):
-    """Stands for `to_v`: with a unit vector as each token's value, a layer's output *is* its probabilities."""
+    """Replaces `to_v`: if each token's value is a unit vector, a layer's output *is* its probabilities."""
 
     def __init__(self, tokens: int, heads: int):
         super().__init__()
@@ -265,7 +265,7 @@ class UnitValues(nn.Module):
     ],
     ids=str,
 )
-def test_a_single_layer_gives_the_probabilities_that_it_uses_itself(options, is_cross):
+def test_a_single_layer_yields_the_probabilities_it_uses(options, is_cross):
     tokens, heads, channels = 6, 3, 16
     layer = Attention(
         channels, cross_attention_dim=12 if is_cross else None, heads=heads, dim_head=tokens, **options
@@ -292,7 +292,7 @@ def test_a_single_layer_gives_the_probabilities_that_it_uses_itself(options, is_
 
 
 class SharedKeys(nn.Module):
-    """Four heads of queries share two of keys, at a scale of their own; another call follows."""
+    """Four query heads share two key heads, with a non-default scale; a second attention call follows."""
 
     def __init__(self, tokens: int) -> None:
         super().__init__()
@@ -304,7 +304,7 @@ class SharedKeys(nn.Module):
         return F.scaled_dot_product_attention(query, query, query)
 
 
-def test_scale_and_shared_keys_are_those_of_a_modules_first_call() -> None:
+def test_scale_and_shared_keys_come_from_a_modules_first_call() -> None:
     model = nn.ModuleDict({"attn1": SharedKeys(6), "attn2": SharedKeys(5)})
     layers = [AttentionLayer("attn1", False, (2, 3)), AttentionLayer("attn2", True, (2, 3))]
     hidden = torch.randn(1, 6, 32)
@@ -320,8 +320,8 @@ def test_scale_and_shared_keys_are_those_of_a_modules_first_call() -> None:
         torch.testing.assert_close(found, torch.stack(heads).mean(dim=0))
 
 
-def test_scores_beyond_float16_are_no_problem():
-    """As in Stable Diffusion 2, whose `upcast_attention` is for such scores."""
+def test_scores_beyond_float16_are_handled():
+    """As in Stable Diffusion 2, which sets `upcast_attention` for such scores."""
     attention = {
         "attn1": Attention(8, heads=1, dim_head=8, upcast_attention=True),
         "attn2": Attention(8, cross_attention_dim=8, heads=1, dim_head=8, upcast_attention=True),
@@ -341,7 +341,7 @@ def test_scores_beyond_float16_are_no_problem():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 24), (18, 10), (9, 13)])
-def test_map_sizes_are_those_of_a_real_run(size):
+def test_map_sizes_equal_those_of_a_real_run(size):
     unet = tiny_unet()
     observed = {}
     for name, module in unet.named_modules():
@@ -356,7 +356,7 @@ def test_map_sizes_are_those_of_a_real_run(size):
         assert unet.get_submodule(layer.name).is_cross_attention == layer.is_cross
 
 
-def test_finding_layers_leaves_the_model_alone():
+def test_finding_layers_does_not_change_the_model():
     unet = tiny_unet()
     before = copy.deepcopy(unet.state_dict())
     state = torch.get_rng_state()
@@ -401,6 +401,6 @@ def test_default_resolutions(latent, available, cross, self_attention):
 
 
 @pytest.mark.parametrize("setting", ["self_resolution", "cross_resolution"])
-def test_an_unavailable_resolution_names_those_there_are(setting):
+def test_an_unavailable_resolution_is_refused_with_the_available_ones(setting):
     with pytest.raises(InputError, match=f"attention.{setting}=24: this model has attention at 64, 32, 16, 8;"):
         select_layers(square_layers(16, 64, 8, 32), AttentionSettings(**{setting: 24}), (64, 64))

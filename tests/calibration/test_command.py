@@ -1,4 +1,4 @@
-"""dd-calibrate: the settings for one's own domain, from a few labelled images, through the command."""
+"""dd-calibrate, run as a command: settings for a user's own domain from a few labelled images."""
 
 import re
 import sys
@@ -22,7 +22,7 @@ Calibrate = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Calibrate:
-    """Runs the command in this process; what is no user's fault comes out as an exception."""
+    """Runs the command in this process; errors that are not the user's fault are raised as exceptions."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dd-calibrate", *arguments])
@@ -37,7 +37,7 @@ def calibrate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
 
 def write_folder(folder: Path, label: int) -> Path:
-    """Two images of different shapes, the upper half of each of one class."""
+    """Two images of different shapes; the upper half of each belongs to one class."""
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return (f"model.path={model}", "sampler.num_inference_steps=2", "prompts.template=generic")
 
 
-def test_it_proposes_settings_that_dd_generate_takes(
+def test_the_proposed_settings_can_be_given_to_dd_generate(
     tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate
 ) -> None:
     folder = write_folder(tmp_path / "labelled", label=2)
@@ -77,10 +77,10 @@ def test_it_proposes_settings_that_dd_generate_takes(
     ("family", "options"),
     [("sdxl", []), ("sd3", ["attention.class_prompt=own"]), ("flux", ["attention.blocks=[0]"]), ("z_image", [])],
 )
-def test_it_takes_models_of_other_families(
+def test_models_of_other_families_can_be_calibrated(
     tmp_path: Path, calibrate: Calibrate, family: str, options: list[str]
 ) -> None:
-    """On scenes of the toy world, of which some have one class, and no other word in their class prompt."""
+    """On toy scenes, some with a single class and therefore no other word in their class prompt."""
     write_scenes(tmp_path / "labelled", VALIDATION_SEEDS[:4], "train")
     model = BUILDERS[family](tmp_path / "model")
     sampler = ["sampler.num_inference_steps=2", "sampler.image_size=[32,32]", "sampler.scheduler=null"]
@@ -99,7 +99,7 @@ def test_it_takes_models_of_other_families(
         ("foreign", 9, "has label 9"),
     ],
 )
-def test_a_folder_that_does_not_do_is_one_line(
+def test_an_unusable_folder_gives_one_line(
     tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate, folder: str, label: int, message: str
 ) -> None:
     if folder != "missing":
@@ -111,7 +111,7 @@ def test_a_folder_that_does_not_do_is_one_line(
     assert message in errors
 
 
-def test_a_full_device_is_one_line(
+def test_running_out_of_device_memory_gives_one_line(
     tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path / "labelled", label=1)
@@ -126,13 +126,13 @@ def test_a_full_device_is_one_line(
 
 
 @pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])
-def test_without_a_folder_it_is_one_line(calibrate: Calibrate, arguments: tuple[str, ...]) -> None:
+def test_a_missing_folder_argument_gives_one_line(calibrate: Calibrate, arguments: tuple[str, ...]) -> None:
     status, _, errors = calibrate(*arguments)
     assert status == 2
     assert errors.splitlines() == ["dd-calibrate: error: the folder of labelled images comes first; --help says more"]
 
 
-def test_a_folder_with_another_split_is_told_what_is_missing(
+def test_a_folder_without_the_split_gets_an_error_that_names_the_missing_file(
     tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate
 ) -> None:
     folder = write_folder(tmp_path / "labelled", label=1)
@@ -143,7 +143,7 @@ def test_a_folder_with_another_split_is_told_what_is_missing(
     assert errors.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
 
 
-def test_help_says_how_it_is_called(calibrate: Calibrate) -> None:
+def test_help_shows_the_usage(calibrate: Calibrate) -> None:
     status, output, _ = calibrate("--help")
     assert status == 0
     assert "dd-calibrate DIR" in output

@@ -1,4 +1,4 @@
-"""Labelled images are noised as each family's sampler has it, and recorded as in generation."""
+"""Labelled images are noised as each family's sampler expects, and recorded as in generation."""
 
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def test_a_window_without_a_step_is_refused(pipe) -> None:
         NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
 
 
-def test_noised_latents_and_times_are_those_of_the_pipelines_sampling(pipe) -> None:
-    """What the denoiser is given last in sampling is what an image is noised to at the last time step."""
+def test_noise_times_equal_those_of_the_pipelines_sampling(pipe) -> None:
+    """The denoiser gets the same times for noised images as in the pipeline's own sampling."""
     family = family_of(pipe)
     calls = []
 
@@ -64,7 +64,7 @@ def test_noised_latents_and_times_are_those_of_the_pipelines_sampling(pipe) -> N
     assert calls == pytest.approx(sampled, abs=0.6 if family.takes_schedulers else 1e-4)
 
 
-def test_flow_matching_ends_at_the_image_and_at_the_noise(pipe) -> None:
+def test_flow_matching_runs_from_the_image_to_the_noise(pipe) -> None:
     family = family_of(pipe)
     if family.takes_schedulers:
         pytest.skip("not by flow matching")
@@ -73,8 +73,8 @@ def test_flow_matching_ends_at_the_image_and_at_the_noise(pipe) -> None:
     torch.testing.assert_close(noisy, torch.stack([image[0], 0.75 * image[1] + 0.25 * noise[1], noise[2]]))
 
 
-def test_encoding_is_undone_by_decoding_as_the_pipeline_does_it(pipe) -> None:
-    """The latents of an image, given to the pipeline's decoder, are those that its autoencoder decodes by itself."""
+def test_latents_have_the_scale_and_shift_that_the_pipelines_decoding_undoes(pipe) -> None:
+    """Undoing the pipeline's scale and shift gives the autoencoder's own latents."""
     pixels = torch.from_numpy(ITEM.image).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         latents = family_of(pipe).encode_images(pixels)
@@ -84,9 +84,9 @@ def test_encoding_is_undone_by_decoding_as_the_pipeline_does_it(pipe) -> None:
 
 
 def test_an_autoencoder_that_overflows_in_float16_encodes_in_float32(tmp_path: Path) -> None:
-    """As SDXL's: its activations have no room in float16, which its configuration says."""
+    """Like SDXL's, whose configuration says that its activations overflow in float16."""
     pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
-    pipe.vae.encoder.conv_in.weight.data *= 1e5  # normalised away later on
+    pipe.vae.encoder.conv_in.weight.data *= 1e5  # normalised away later
     pixels = torch.from_numpy(ITEM.image).permute(2, 0, 1)[None] / 127.5 - 1
     pipe.vae.half().float()
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_an_autoencoder_that_overflows_in_float16_encodes_in_float32(tmp_path: P
 
 
 @pytest.mark.parametrize("what", ["latents", "attention maps"])
-def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, what: str) -> None:
+def test_non_finite_numbers_are_refused(tmp_path: Path, what: str) -> None:
     pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
     broken = pipe.vae.encoder if what == "latents" else pipe.unet
     broken.conv_in.bias.data += torch.nan

@@ -1,4 +1,4 @@
-"""The measure of masks: perfect attention scores near the grid's limit, attention that says nothing scores nothing."""
+"""Mask quality: perfect attention scores near the grid's limit, and uniform attention finds no object."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ BLACK = np.zeros((1, 4, 3), np.uint8)
 
 
 def recorded(scene: Scene, perfect: bool) -> RecordedImage:
-    """A scene with the attention of its exact mask, reduced to 16 x 16; or with none at all."""
+    """A scene with the attention of its exact mask, reduced to 16 x 16, or with uniform attention."""
     class_ids = tuple(dict.fromkeys(item.class_id for item in scene.objects))
     exact = torch.stack([torch.from_numpy(scene.label_mask == class_id).float() for class_id in class_ids])
     cross = F.avg_pool2d(exact, 8) if perfect else torch.full((len(class_ids), 16, 16), 0.1)
@@ -41,7 +41,7 @@ def test_perfect_attention_scores_near_the_limit_of_its_grid(scenes: list[Scene]
     assert 0 < with_band.share_ignored < 0.2
 
 
-def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) -> None:
+def test_uniform_attention_finds_only_background(scenes: list[Scene]) -> None:
     items = [recorded(scene, perfect=False) for scene in scenes]
     (quality,) = mask_quality(score(items, 0), [MaskSettings(0.5, 0.5)], NUM_LABELS)
     background = np.mean([(scene.label_mask == 0).mean() for scene in scenes])
@@ -49,11 +49,11 @@ def test_attention_that_says_nothing_finds_background_only(scenes: list[Scene]) 
     assert np.nansum(quality.metrics.iou[1:]) == 0
 
 
-def test_attention_on_objects_is_all_of_it_or_the_share_of_the_area() -> None:
+def test_attention_on_objects_is_1_if_exact_and_the_share_of_the_area_if_uniform() -> None:
     labels = np.zeros((8, 8), np.uint8)
     labels[:, :4] = 5
     labels[:2, :2] = 255
-    labels[7, 3] = 0  # neither position counts
+    labels[7, 3] = 0  # neither of these two positions counts
 
     def share(attention: torch.Tensor, power: int) -> float:
         image = np.zeros((8, 8, 3), np.uint8)
@@ -65,7 +65,7 @@ def test_attention_on_objects_is_all_of_it_or_the_share_of_the_area() -> None:
     elsewhere = torch.eye(16)
     elsewhere[[0, 13]] = torch.eye(16)[15]
     assert share(elsewhere, 1) == 1.0
-    # Of 16 positions 7 have label 5 at their upper left corner.
+    # 7 of the 16 positions have label 5 at their upper left corner.
     assert share(uniform, 1) == pytest.approx(7 / 16)
     assert share(0.5 * torch.eye(16) + 0.5 * uniform, 1) == pytest.approx(0.5 + 0.5 * 7 / 16)
     assert share(0.5 * torch.eye(16) + 0.5 * uniform, 2) == pytest.approx(0.25 + 0.75 * 7 / 16)
@@ -84,7 +84,7 @@ def test_pixels_without_an_exact_label_are_not_counted() -> None:
     assert known.metrics.pixel_accuracy == 0.5
     assert known_half.metrics.pixel_accuracy == 0.5
     assert known_half.metrics.iou.tolist() == [0, 0.5]
-    assert ignoring.share_ignored == 0.5  # the two of score 0, which is not below 0
+    assert ignoring.share_ignored == 0.5  # the two pixels with score 0, which is not below 0
     assert known_half_ignoring.share_ignored == 0.0  # those two have no exact label
 
 
@@ -92,10 +92,10 @@ def test_the_best_threshold_lies_between_the_two_levels_of_a_map() -> None:
     labels = np.array([[1, 1, 0, 0]], np.uint8)
     cross = torch.tensor([[[1.0, 0.7, 0.3, 0.0]]])
     item = RecordedImage(BLACK, labels, (1,), ((0,),), AttentionMaps(cross, torch.eye(4)))
-    assert best_threshold(score([item], 0), 2) == 0.325  # the lowest of those that give the exact mask
+    assert best_threshold(score([item], 0), 2) == 0.325  # the lowest threshold that gives the exact mask
 
 
-def test_bands_and_their_choice() -> None:
+def test_bands_are_clipped_and_the_best_one_is_chosen() -> None:
     assert band_around(0.5, 0.1) == MaskSettings(0.55, 0.45)
     assert band_around(0.95, 0.2) == MaskSettings(1.0, 0.85)
     assert band_around(0.15, 0.4) == MaskSettings(0.35, 0.0)

@@ -1,4 +1,4 @@
-"""Attention on given images: the same as of a loop of the UNet by hand, for any image's shape and number of steps."""
+"""Attention on given images equals that of a hand-written UNet loop, for any image shape and number of steps."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def by_hand(pipe: StableDiffusionPipeline, item: LabelledImage, seed: int) -> tu
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 100])
-def test_the_mean_over_the_time_steps_is_that_of_a_loop_by_hand(
+def test_the_mean_over_time_steps_equals_that_of_a_hand_written_loop(
     pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(recording, "PIXELS_AT_ONCE", at_once * 32 * 32)
@@ -65,10 +65,10 @@ def test_the_mean_over_the_time_steps_is_that_of_a_loop_by_hand(
     assert recorded.class_ids == (2,)
 
 
-def test_time_steps_go_together_by_the_size_that_the_model_is_given(
+def test_time_steps_are_batched_by_the_size_that_the_model_gets(
     pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small image is given to the model at 32 x 32 pixels: two of them at once, not as many as of the image's own."""
+    """The model gets a small image at 32 x 32 pixels, so two fit at once; at the image's own size more would."""
     monkeypatch.setattr(recording, "PIXELS_AT_ONCE", 2 * 32 * 32)
     sizes: list[int] = []
     with pipe.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0]))):
@@ -76,14 +76,14 @@ def test_time_steps_go_together_by_the_size_that_the_model_is_given(
     assert sizes == [2, 2, 1]
 
 
-def test_another_seed_is_another_noise(pipe: StableDiffusionPipeline) -> None:
+def test_another_seed_draws_other_noise(pipe: StableDiffusionPipeline) -> None:
     recorder = NoisedRecorder(pipe, STEPS, SETTINGS)
     first, again, other = (recorder.record(labelled(32, 32), seed).attention.cross for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_an_image_of_another_shape_keeps_its_shape_and_the_models_area(pipe: StableDiffusionPipeline) -> None:
+def test_an_image_of_another_shape_keeps_its_shape_at_the_models_area(pipe: StableDiffusionPipeline) -> None:
     recorder = NoisedRecorder(pipe, STEPS, AttentionSettings())
     item = labelled(40, 90)
     assert recorder.latent_size(item.image) == (8, 24)
@@ -93,7 +93,7 @@ def test_an_image_of_another_shape_keeps_its_shape_and_the_models_area(pipe: Sta
     torch.testing.assert_close(recorded.attention.self_attention.sum(dim=1), torch.ones(positions), atol=1e-4, rtol=0)
 
 
-def test_the_pipelines_folder_is_left_alone(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+def test_recording_leaves_no_file_and_no_hook(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
     NoisedRecorder(pipe, STEPS, SETTINGS).record(labelled(32, 32), seed=0)
     assert not list(tmp_path.iterdir())
     hooks = [module for module in pipe.unet.modules() if module._forward_hooks]

@@ -1,4 +1,4 @@
-"""Finished dataset folders of made-up samples, for tests of what is made from them."""
+"""Finished dataset folders of made-up samples, for tests of everything built on such folders."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def make_folder(
     writer: str = "voc",
     sample_ids: Sequence[str] | None = None,
 ) -> list[SampleRecord]:
-    """A folder of `count` samples with two classes each (one may hide the other), ignored pixels and odd captions."""
+    """A folder of `count` samples with two classes each (one can hide the other), ignored pixels and odd captions."""
     chosen = choose_vocabulary(VocabularySettings(vocabulary))
     settings = GenerateSettings(
         str(path),
@@ -63,12 +63,12 @@ def make_folder(
 
 
 def rewrite_manifest(path: Path, records: Sequence[SampleRecord]) -> None:
-    """Put other records in the place of a folder's."""
+    """Replace a folder's records."""
     Manifest(path).write(records)
 
 
 def made_labels(generator: np.random.Generator, classes: Sequence[int]) -> np.ndarray:
-    """Rectangles of two classes, the first in several pieces, on background, and a band of ignored pixels."""
+    """Rectangles of two classes on background, the first in several pieces, and a band of ignored pixels."""
     labels = np.zeros(SIZE, np.uint8)
     for _ in range(3):
         top, left = generator.integers(0, SIZE[0] - 8), generator.integers(0, SIZE[1] - 8)

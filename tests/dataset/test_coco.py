@@ -71,7 +71,7 @@ def test_panoptic_pictures_agree_with_their_segments(folder: Path, split: str) -
     for annotation in content["annotations"]:
         labels = true_labels(folder, annotation["file_name"])
         picture = np.asarray(Image.open(folder / f"annotations/panoptic_{split}" / annotation["file_name"]))
-        # As panopticapi's rgb2id.
+        # Like panopticapi's rgb2id.
         numbers = picture.astype(int) @ [1, 256, 256 * 256]
         rebuilt = np.full_like(labels, 255)
         for segment in annotation["segments_info"]:
@@ -96,10 +96,10 @@ def test_captions_are_read_by_pycocotools(folder: Path) -> None:
     assert captions.dataset["licenses"][0]["id"] == captions.loadImgs(annotation["image_id"])[0]["license"]
 
 
-def test_category_ids_are_cocos_own_for_its_classes_and_the_labels_for_others() -> None:
+def test_category_ids_are_cocos_own_for_its_classes_and_labels_for_others() -> None:
     coco = load_vocabulary("coco")
     by_name = {thing["name"]: thing for thing in find_categories(Labels(coco.label_names, coco.palette)).things()}
-    # COCO's panoptic_coco_categories.json.
+    # From COCO's panoptic_coco_categories.json.
     expected = {"person": 1, "stop sign": 13, "cat": 17, "backpack": 27, "bottle": 44, "dining table": 67, "toilet": 70}
     assert {name: by_name[name]["id"] for name in expected} == expected
     assert by_name["toothbrush"] == {"id": 90, "name": "toothbrush", "supercategory": "indoor"}
@@ -108,7 +108,7 @@ def test_category_ids_are_cocos_own_for_its_classes_and_the_labels_for_others() 
     assert find_categories(Labels(voc.label_names, voc.palette)).ids == tuple(range(1, 21))
 
 
-def test_each_component_can_be_a_segment() -> None:
+def test_each_component_can_be_its_own_segment() -> None:
     labels = np.zeros((6, 6), np.uint8)
     labels[0, 0] = labels[1, 1] = labels[4, 4] = 3  # The first two touch at a corner.
     labels[3] = 255
@@ -119,7 +119,7 @@ def test_each_component_can_be_a_segment() -> None:
     assert [(part.area, part.bbox) for part in parts] == [(2, (0, 0, 2, 2)), (1, (4, 4, 1, 1))]
 
 
-def test_segments_beyond_a_byte_have_panopticapis_colours() -> None:
+def test_segment_ids_above_255_have_panopticapis_colours() -> None:
     labels = np.zeros((40, 40), np.uint8)
     labels[::2, ::2] = 1
     voc = load_vocabulary("voc")
@@ -129,7 +129,7 @@ def test_segments_beyond_a_byte_have_panopticapis_colours() -> None:
     assert set(np.unique(numbers)) == set(range(401))
 
 
-def test_a_streamed_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_streamed_file_appears_atomically(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with JsonObjectWriter(path, {"info": {"é": 1}}, ("images", "annotations")) as writer:
         for number in range(3):

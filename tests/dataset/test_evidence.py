@@ -12,14 +12,14 @@ MAPS = AttentionMaps(torch.rand(5, 4, 6), torch.rand(96, 96).softmax(dim=1))
 SPANS = [(1,), (2, 3)]
 
 
-def test_powers_are_those_of_class_evidence() -> None:
+def test_evidence_at_powers_equals_class_evidence() -> None:
     for power, evidence in zip(POWERS, evidence_at_powers(MAPS, SPANS, POWERS), strict=True):
         if power:
             torch.testing.assert_close(evidence, class_evidence(MAPS, SPANS, power))
         assert evidence.shape == (2, 8, 12)
 
 
-def test_evidence_is_read_as_it_was_written_but_for_its_scale(tmp_path: Path) -> None:
+def test_evidence_survives_writing_except_for_its_scale(tmp_path: Path) -> None:
     (tmp_path / "evidence").mkdir()
     kept = evidence_at_powers(MAPS, SPANS, POWERS)
     write_evidence(tmp_path, "a", kept)

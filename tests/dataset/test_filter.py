@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def kept(folder: Path, **settings: Any) -> list[int]:
-    """The positions that are kept; the others must be in the reasons."""
+    """The positions of the samples kept; all others must have reasons."""
     filter_split(FilterSettings(str(folder), **settings))
     names = (folder / "ImageSets/Segmentation/train_filtered.txt").read_text().split()
     left_out = [json.loads(line)["id"] for line in reasons_file(folder).read_text().splitlines()]
@@ -57,7 +57,7 @@ def reasons_file(folder: Path) -> Path:
     [
         ({"min": {"confidence": 0.3}}, [0, 1, 4, 5]),
         ({"max": {"ignored": 0.2, "components": 1}}, [0, 1]),
-        ({"best_share": 0.5}, [0, 1, 5]),  # Two of four cats, one of two dogs: not the three best of all.
+        ({"best_share": 0.5}, [0, 1, 5]),  # Two of four cats, one of two dogs: not the three best overall.
         ({"best_share": 0.01}, [0, 5]),
         ({"best_share": 0.5, "rank_by": "ignored"}, [0, 1, 4]),
         ({"duplicates": True}, [0, 2, 3, 4, 5]),
@@ -65,7 +65,7 @@ def reasons_file(folder: Path) -> Path:
         ({"min": {"confidence": 0.85}, "best_share": 1.0, "duplicates": True}, [0]),
     ],
 )
-def test_the_better_samples_stay(folder: Path, settings: dict[str, Any], expected: list[int]) -> None:
+def test_the_better_samples_are_kept(folder: Path, settings: dict[str, Any], expected: list[int]) -> None:
     assert kept(folder, **settings) == expected
 
 
@@ -79,7 +79,7 @@ def test_every_reason_is_written(folder: Path) -> None:
     assert reasons["000003"] == ["confidence 0.1 < 0.25", "ignored 0.3 > 0.25"]
 
 
-def test_the_files_and_the_other_splits_stay(folder: Path) -> None:
+def test_files_and_other_splits_do_not_change(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
     kept(folder, best_share=0.5)
     for path, content in before.items():
@@ -97,13 +97,13 @@ def test_the_files_and_the_other_splits_stay(folder: Path) -> None:
         ({"output": "train", "duplicates": True}, "output=train: is the split that is filtered"),
     ],
 )
-def test_what_cannot_be_filtered_is_named(folder: Path, settings: dict[str, Any], message: str) -> None:
+def test_a_setting_that_cannot_filter_is_named(folder: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         filter_split(FilterSettings(str(folder), **settings))
     assert not reasons_file(folder).exists()
 
 
-def test_a_split_that_the_folder_was_made_with_is_not_written_over(tmp_path: Path) -> None:
+def test_a_split_that_the_folder_was_made_with_is_not_overwritten(tmp_path: Path) -> None:
     make_folder(tmp_path, 12, splits={"train": 0.5, "val": 0.5})
     splits = tmp_path / "ImageSets/Segmentation"
     before = {path: path.read_bytes() for path in splits.iterdir()}

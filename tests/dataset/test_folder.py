@@ -28,8 +28,8 @@ def test_a_mask_keeps_its_labels_and_shows_their_colours() -> None:
     assert colours[1, 1].tolist() == [192, 128, 128]  # VOC's person
 
 
-def test_an_image_keeps_its_colours_to_the_pixel() -> None:
-    # A line one pixel wide: with the usual halved colour resolution it would lose its red to its neighbours.
+def test_an_image_keeps_its_colours_at_full_resolution() -> None:
+    # A line one pixel wide: the usual halved colour resolution would spread its red to its neighbours.
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 15] = (220, 20, 20)
     with Image.open(io.BytesIO(encode_image(image))) as file:
@@ -38,7 +38,7 @@ def test_an_image_keeps_its_colours_to_the_pixel() -> None:
     assert np.abs(decoded - image).max() < 24
 
 
-def test_files_lie_where_voc_has_them_and_their_hashes_are_right(tmp_path: Path) -> None:
+def test_files_are_where_voc_has_them_and_their_hashes_are_right(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path, PALETTE)
     folder.prepare()
     files = folder.write("000007", np.full((8, 8, 3), 9, np.uint8), np.zeros((8, 8), np.uint8))
@@ -68,7 +68,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert path.read_bytes() == b"old"
 
 
-def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path, PALETTE)
     folder.prepare()
     torn = tmp_path / "JPEGImages" / ".000001.jpg.host-1.tmp"
@@ -77,7 +77,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     assert not torn.exists()
 
 
-def test_a_file_is_written_even_if_another_process_sweeps_its_beginning(
+def test_a_file_is_written_even_if_another_process_sweeps_it_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync = os.fsync
@@ -92,7 +92,7 @@ def test_a_file_is_written_even_if_another_process_sweeps_its_beginning(
     assert (tmp_path / "file").read_bytes() == b"whole"
 
 
-def test_a_failed_write_gives_its_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -102,14 +102,14 @@ def test_a_failed_write_gives_its_space_back(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
+def test_a_removed_folder_is_not_recreated(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path / "data", PALETTE)
     with pytest.raises(InputError, match="No such file or directory"):
         folder.write("000007", np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
     assert not (tmp_path / "data").exists()
 
 
-def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+def test_a_folder_accepts_one_run_at_a_time(tmp_path: Path) -> None:
     with opened_folder(tmp_path / "a", "dd-generate"):
         with (
             pytest.raises(InputError, match="another dd-generate is writing in it"),
@@ -121,7 +121,7 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_stays_empty_is_removed_unless_it_was_there_before(tmp_path: Path) -> None:
+def test_a_folder_that_stays_empty_is_removed_unless_it_existed_before(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with opened_folder(tmp_path / "a" / "b" / "c", "dd-generate"):
         assert (tmp_path / "a" / "b" / "c").is_dir()
@@ -131,7 +131,7 @@ def test_a_folder_that_stays_empty_is_removed_unless_it_was_there_before(tmp_pat
     assert (tmp_path / "a").is_dir()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with (
@@ -146,8 +146,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_nothing_in_dataset_json_needs_more_than_json() -> None:
-    # numpy's numbers and tuples would be written otherwise than read.
+def test_dataset_json_survives_a_json_round_trip() -> None:
+    # NumPy numbers and tuples would not be read back as written.
     from dataset_diffusion.dataset.description import describe_vocabulary
 
     described = describe_vocabulary(load_vocabulary("voc"))

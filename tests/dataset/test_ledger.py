@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> VocFolder:
     return folder
 
 
-def test_what_parts_were_added_to_is_read_again_and_what_was_merged_needs_a_new_ledger(folder: VocFolder) -> None:
+def test_a_ledger_follows_appended_parts_but_not_a_merge(folder: VocFolder) -> None:
     part = Part(folder.path, Share())
     part.append([(4, RECORDS[4])])
     plan = StoredPlan(folder.path)
@@ -50,7 +50,7 @@ def test_what_parts_were_added_to_is_read_again_and_what_was_merged_needs_a_new_
     part.close()
 
 
-def test_a_line_that_is_being_written_is_read_when_it_is_whole(folder: VocFolder) -> None:
+def test_a_half_written_line_is_read_once_it_is_complete(folder: VocFolder) -> None:
     (folder.path / "manifest.parts").mkdir()
     part = folder.path / "manifest.parts/0-0of1-x.jsonl"
     line = _with_position(1, encode_record(RECORDS[1]))
@@ -62,7 +62,7 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(folder: VocFolder
     assert list(ledger.records()) == [RECORDS[1]]
 
 
-def test_the_last_line_of_a_sample_counts_and_those_of_no_sample_do_not(folder: VocFolder) -> None:
+def test_a_samples_last_line_counts_and_lines_of_unknown_samples_do_not(folder: VocFolder) -> None:
     part = Part(folder.path, Share())
     part.append([(2, "000002"), (0, RECORDS[3]), (6, RECORDS[5]), (2, RECORDS[2])])
     part.close()
@@ -70,8 +70,8 @@ def test_the_last_line_of_a_sample_counts_and_those_of_no_sample_do_not(folder: 
     assert (ledger.num_failed, list(ledger.records())) == (0, [RECORDS[2]])
 
 
-def test_more_parts_than_files_that_may_be_open_are_merged(tmp_path: Path) -> None:
-    """And the records of the old manifest can still be read when it is replaced."""
+def test_more_parts_than_the_limit_on_open_files_are_merged(tmp_path: Path) -> None:
+    """Records of the old manifest also stay readable when it is replaced."""
     resource = pytest.importorskip("resource")
     prompts = [PROMPTS[0]._replace(sample_id=f"{index:06d}") for index in range(300)]
     records = [replace(RECORDS[0], id=prompt.sample_id) for prompt in prompts]
@@ -110,7 +110,7 @@ LINE = encode_record(RECORDS[1]).decode().strip()
         LINE.replace('"quality": null', '"other": null'),
     ],
 )
-def test_a_line_of_the_manifest_that_is_no_record_is_named(folder: VocFolder, line: str) -> None:
+def test_a_manifest_line_that_is_not_a_record_is_named(folder: VocFolder, line: str) -> None:
     manifest = Manifest(folder.path)
     manifest.write(RECORDS[:1])
     with (folder.path / "manifest.jsonl").open("a") as stream:

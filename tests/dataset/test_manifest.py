@@ -42,7 +42,7 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "{", "3", "[]", '{"id": "000000"}', '{"id": 1, "classes": [3]}', "\0\0"])
-def test_a_bad_line_that_no_kill_could_leave_is_named(tmp_path: Path, line: str) -> None:
+def test_a_bad_line_that_a_killed_run_cannot_leave_is_named(tmp_path: Path, line: str) -> None:
     manifest = Manifest(tmp_path)
     manifest.write([RECORD])
     with (tmp_path / MANIFEST_FILE).open("a") as stream:

@@ -1,4 +1,4 @@
-"""The contact sheet, made from a folder of two samples, and what it is drawn with."""
+"""The contact sheet of a folder with two samples, and the functions that draw it."""
 
 import io
 from pathlib import Path
@@ -37,7 +37,7 @@ RECORDS = (
 )
 
 
-def test_the_overlay_tints_classes_outlines_them_and_hatches_what_is_ignored() -> None:
+def test_the_overlay_tints_and_outlines_classes_and_hatches_ignored_pixels() -> None:
     image = np.full((24, 24, 3), 200, np.uint8)
     labels = np.zeros((24, 24), np.uint8)
     labels[:12] = 12
@@ -73,6 +73,6 @@ def test_the_contact_sheet_shows_image_overlay_and_mask(folder: VocFolder) -> No
     starts = (MARGIN + panel * (SIDE + GAP) for panel in range(3))
     image, overlay, mask = (sheet[top : top + SIDE, start : start + SIDE] for start in starts)
     assert (image == 200).all()
-    assert (overlay[SIDE // 2 - 1] == PALETTE[12]).all()  # The outline at the lower end of the dog.
+    assert (overlay[SIDE // 2 - 1] == PALETTE[12]).all()  # The outline at the dog's lower edge.
     assert (mask[: SIDE // 2] == PALETTE[12]).all()
     assert (mask[SIDE // 2 : SIDE * 3 // 4] == 0).all()

@@ -30,7 +30,7 @@ def test_the_plan_is_a_caption_file(folder: Path) -> None:
     assert (entry.sample_id, entry.caption, entry.class_ids) == ("000000", PROMPTS[0].caption, (11, 15))
 
 
-def test_a_stored_plan_is_the_prompts_that_were_written(folder: Path) -> None:
+def test_a_stored_plan_has_the_prompts_that_were_written(folder: Path) -> None:
     plan = StoredPlan(folder)
     assert list(plan) == PROMPTS
     assert plan[1:] == PROMPTS[1:]
@@ -40,20 +40,20 @@ def test_a_stored_plan_is_the_prompts_that_were_written(folder: Path) -> None:
         plan[3]
 
 
-def test_a_torn_last_line_is_no_prompt(folder: Path) -> None:
+def test_a_torn_last_line_is_not_a_prompt(folder: Path) -> None:
     path = folder / "prompts.jsonl"
     path.write_bytes(path.read_bytes()[:-2])
     assert list(StoredPlan(folder)) == PROMPTS[:2]
 
 
-def test_a_line_that_is_not_of_a_plan_is_named(folder: Path) -> None:
+def test_a_line_that_is_not_a_plan_entry_is_named(folder: Path) -> None:
     with (folder / "prompts.jsonl").open("a") as stream:
         stream.write('{"id": "d"}\n')
     with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not of a plan"):
         StoredPlan(folder)[3]
 
 
-def test_a_plan_with_spaces_as_older_versions_wrote_it_is_the_same(folder: Path) -> None:
+def test_a_plan_with_an_older_versions_spaces_is_the_same(folder: Path) -> None:
     lines = list(plan_lines(PROMPTS, VOCABULARY))
     path = folder / "prompts.jsonl"
     path.write_text("".join(json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in lines))
@@ -66,7 +66,7 @@ def test_a_plan_with_spaces_as_older_versions_wrote_it_is_the_same(folder: Path)
         require_same_beginning(folder, settings, 3, [lines[0], lines[2], lines[1]])
 
 
-def test_a_folder_that_began_without_a_number_of_images_is_told_so(folder: Path) -> None:
+def test_the_remedy_mentions_num_images_only_if_the_folder_may_have_started_without_it(folder: Path) -> None:
     lines = list(plan_lines(PROMPTS, VOCABULARY))[::-1]
     for number, fill, remedy in (
         (3, "reuse", "the captions, or num_images=null if the folder began with that, or name another output_dir"),

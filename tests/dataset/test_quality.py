@@ -19,7 +19,7 @@ def disc(side: int, centre: float, radius: float) -> np.ndarray:
     return np.hypot(rows - centre * side, columns - centre * side) < radius * side
 
 
-def test_scores_are_those_of_a_closed_form() -> None:
+def test_scores_equal_a_closed_form() -> None:
     labels = np.zeros((32, 32), np.uint8)
     labels[:8], labels[8:16], labels[16:20] = 3, 5, 255
     values = torch.zeros(2, 32, 32)
@@ -35,7 +35,7 @@ def test_scores_are_those_of_a_closed_form() -> None:
     assert quality.flatness == pytest.approx(0.5)
 
 
-def test_a_single_class_has_its_score_for_margin_and_no_class_has_none() -> None:
+def test_the_margin_of_a_single_class_is_its_score_and_zero_without_classes() -> None:
     labels, image = np.full((16, 16), 7, np.uint8), np.zeros((16, 16, 3), np.uint8)
     alone = measure_quality(image, LabelMask(labels, (7,), (0.8,)), ClassScores(torch.full((1, 16, 16), 0.8), (7,)))
     assert (alone.confidence, alone.margin, alone.flatness) == (0.8, 0.8, 1.0)
@@ -53,7 +53,7 @@ def test_components_are_counted_class_by_class_and_corners_touch() -> None:
     assert count_components(labels) == 3
 
 
-def test_masks_that_end_where_things_do_are_liker() -> None:
+def test_masks_that_follow_an_objects_edge_score_higher() -> None:
     grey = np.where(disc(200, 0.5, 0.25), 200, 60).astype(np.uint8)
     right = edge_likeness(disc(200, 0.5, 0.25).astype(np.float32), grey)
     beside = edge_likeness(disc(200, 0.2, 0.15).astype(np.float32), grey)
@@ -69,7 +69,7 @@ def test_flatness_is_the_share_of_blocks_without_structure() -> None:
     assert flatness(grey) == 1 - 2 / 16
 
 
-def test_a_hash_stays_where_an_image_hardly_changes() -> None:
+def test_a_hash_hardly_changes_with_noise_and_size() -> None:
     generator = np.random.default_rng(0)
 
     def bits(grey: np.ndarray) -> int:
@@ -90,7 +90,7 @@ def test_a_hash_stays_where_an_image_hardly_changes() -> None:
     assert min(between) > 10
 
 
-def test_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
+def test_duplicates_equal_those_found_by_comparing_all_pairs() -> None:
     generator = np.random.default_rng(1)
     bases = generator.integers(0, 2**63, 30, dtype=np.uint64)
     codes = [int(base) for base in bases]
@@ -101,7 +101,7 @@ def test_duplicates_are_those_that_comparing_all_pairs_finds() -> None:
     order = generator.permutation(len(codes))
     codes = [codes[index] for index in order]
     found = find_duplicates(codes)
-    # Components of the graph of all pairs.
+    # Connected components of the graph of all pairs.
     reach = np.array([[(a ^ b).bit_count() <= 3 for b in codes] for a in codes])
     for _ in range(6):
         reach = reach @ reach

@@ -23,7 +23,7 @@ VOC_NAMES = load_vocabulary("voc").label_names
 
 
 class Pairs:
-    """A dataset in memory: images that GreyReader answers with `predictions`, and labels."""
+    """A dataset in memory: images for which GreyReader answers `predictions`, and labels."""
 
     name = "pairs"
     label_names = ("background", "a", "b", "c")
@@ -75,7 +75,7 @@ def test_every_image_is_predicted_once_in_order(segmentor, pairs):
     assert segmentor.tta_asked[-1]
 
 
-def test_neither_order_nor_the_number_of_processes_changes_a_count(segmentor, pairs):
+def test_neither_order_nor_number_of_processes_changes_a_count(segmentor, pairs):
     expected = measure(segmentor, pairs, range(len(pairs.ids)))
     rng = np.random.default_rng(1)
     for processes in (1, 2, 3):
@@ -102,7 +102,7 @@ def test_an_unreadable_image_ends_the_run_with_its_own_error(segmentor, pairs):
 
 
 def test_a_mini_voc_gives_the_iou_computed_by_hand(tmp_path, make_voc):
-    # 16 x 16 pixels a block: the first image is half right, the second is right but for ignored pixels.
+    # Blocks of 16 x 16 pixels: the first image is half right, the second right except for ignored pixels.
     truth = enlarge(np.array([[0, 1], [1, 1]]))
     ignored = enlarge(np.array([[15, 255, 255]]))
     samples = {
@@ -165,7 +165,7 @@ def own_folder(tmp_path, make_voc) -> Path:
     return make_voc(tmp_path / "own", samples)
 
 
-def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions(tmp_path, own_folder, capsys):
+def test_figures_equal_mmsegs_for_the_written_predictions(tmp_path, own_folder, capsys):
     from mmseg.evaluation import IoUMetric
 
     names = ("background", "crop", "weed", "stone")
@@ -195,10 +195,10 @@ def test_a_real_segmentor_gives_what_mmseg_computes_from_the_written_predictions
         assert sheet.width > 4 * 3 * 160
 
     again = evaluate(settings, load_segmentor)
-    assert again == record, "nothing in the record depends on the time or the run"
+    assert again == record, "something in the record depends on the time or the run"
 
 
-def test_each_protocol_and_split_has_its_folder(tmp_path):
+def test_each_protocol_and_split_has_its_own_folder(tmp_path):
     def folder(name: str = "voc", split: str = "val", **more: object) -> str:
         data = EvaluationDatasetSettings(name, split)
         return output_folder(EvaluateSettings(str(tmp_path / "segmentor.pth"), data, "some/photos", **more)).name
@@ -208,7 +208,7 @@ def test_each_protocol_and_split_has_its_folder(tmp_path):
     assert folder("folder", "test", tta=True) == "eval_photos_test_tta"
 
 
-def test_predictions_of_another_dataset_are_not_mixed_with_these(tmp_path, own_folder):
+def test_predictions_are_not_mixed_with_another_datasets(tmp_path, own_folder):
     checkpoint = export_segmentor(tmp_path / "segmentor.pth", ("background", "crop", "weed"))
     output_dir = tmp_path / "out"
     (output_dir / "predictions").mkdir(parents=True)
@@ -220,7 +220,7 @@ def test_predictions_of_another_dataset_are_not_mixed_with_these(tmp_path, own_f
         evaluate(settings, load_segmentor)
 
 
-def test_labels_of_a_folder_are_those_of_its_dataset_json(own_folder):
+def test_a_folders_labels_come_from_its_dataset_json(own_folder):
     settings = settings_for(own_folder, "folder")
     assert open_dataset(settings, ("background", "x", "y")).label_names == ("background", "x", "y")
     names = ["background", "crop", "weed"]
@@ -230,7 +230,7 @@ def test_labels_of_a_folder_are_those_of_its_dataset_json(own_folder):
     assert open_dataset(settings, ("background", "x", "y")).label_names == tuple(names)
 
 
-def test_other_labels_than_the_datasets_are_refused(own_folder):
+def test_labels_that_differ_from_the_datasets_are_refused(own_folder):
     dataset = VocDataset("folder", own_folder, "val", ("background", "crop", "weed"))
     require_same_labels(Path("a.pth"), ("background", "crop", "weed"), dataset)
     with pytest.raises(InputError, match=r"checkpoint=a\.pth has 4 labels, dataset=folder has 3; evaluate on"):
@@ -240,7 +240,7 @@ def test_other_labels_than_the_datasets_are_refused(own_folder):
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 24), (5, 24), (24, 24), (500, 24), (25, 24)])
-def test_overlays_are_taken_from_the_whole_dataset(length, count):
+def test_overlays_span_the_whole_dataset(length, count):
     indices = evenly_spaced(length, count)
     assert len(indices) == min(length, count)
     assert min(indices) == 0

@@ -20,4 +20,6 @@ def test_a_sheet_shows_every_image_in_its_three_columns(count):
         items.append(PredictedImage(index, image, labels, labels))
     sheet = np.asarray(overlay_sheet(items, [f"id_{index}" for index in range(count)], NAMES))
     image_pixels = (sheet == (255, 0, 255)).all(axis=2).sum()
-    assert image_pixels == pytest.approx(count * 160 * 107, rel=0.02), "each image once, fitted into 160 x 160"
+    assert image_pixels == pytest.approx(count * 160 * 107, rel=0.02), (
+        "each image must appear once, fitted into 160 x 160"
+    )

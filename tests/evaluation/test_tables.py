@@ -9,7 +9,7 @@ NAMES = ("background", "cat", "hair drier", "dog")
 CONFUSION = np.array([[90, 5, 0, 5], [30, 20, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
-def test_the_table_is_aligned_and_shows_what_is_absent():
+def test_the_table_is_aligned_and_marks_absent_labels():
     assert format_table(CONFUSION, NAMES).splitlines() == [
         "class          IoU  accuracy  of all pixels",
         "-------------------------------------------",
@@ -48,7 +48,7 @@ def test_the_record_is_strict_json():
     assert record["confusion_matrix"] == CONFUSION.tolist()
 
 
-def test_nothing_to_count_is_a_table_of_absent_ones():
+def test_an_empty_count_gives_a_table_of_absent_labels():
     empty = np.zeros((4, 4), dtype=np.int64)
     assert "mIoU absent over 0 of 4 labels" in format_table(empty, NAMES)
     assert metrics_record(empty, NAMES)["miou"] is None

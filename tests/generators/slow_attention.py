@@ -1,4 +1,4 @@
-"""Attention computed slowly, in float64, from what goes into a module and the module's own weights: the oracle."""
+"""The oracle: attention computed slowly, in float64, from a module's inputs and its own weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ Inputs = dict[str, Any]
 
 @contextmanager
 def observed(module: nn.Module) -> Iterator[list[Inputs]]:
-    """The arguments of each call of a module."""
+    """The arguments of each call to a module."""
     calls: list[Inputs] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: Inputs) -> None:
@@ -24,7 +24,7 @@ def observed(module: nn.Module) -> Iterator[list[Inputs]]:
 
 
 def project(linear: nn.Linear, states: Tensor, heads: int, norm: nn.Module | None) -> Tensor:
-    """[B, N, C] -> [B, heads, N, d], with RMS normalisation of each head's vectors."""
+    """[B, N, C] -> [B, heads, N, d], with each head's vectors RMS-normalised by `norm`, if given."""
     bias = 0 if linear.bias is None else linear.bias.double()
     vectors = (states.double() @ linear.weight.double().T + bias).unflatten(2, (heads, -1)).transpose(1, 2)
     if norm is None:
@@ -47,7 +47,7 @@ def unet(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def sd3(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """Queries of image and text."""
+    """Image positions come before text."""
     image, text = inputs["hidden_states"], inputs["encoder_hidden_states"]
     query = project(module.to_q, image, module.heads, module.norm_q)
     key = project(module.to_k, image, module.heads, module.norm_k)
@@ -56,7 +56,7 @@ def sd3(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def flux(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """Queries of text and image; `image_rotary_emb` are cosines and sines, each number twice."""
+    """Text positions come before the image; `image_rotary_emb` holds cosines and sines, each number twice."""
     joined, text = inputs["hidden_states"], inputs.get("encoder_hidden_states")
     query = project(module.to_q, joined, module.heads, module.norm_q)
     key = project(module.to_k, joined, module.heads, module.norm_k)
@@ -69,7 +69,7 @@ def flux(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def z_image(module: Any, inputs: Inputs) -> tuple[Tensor, Tensor]:
-    """`freqs_cis` are complex numbers of length one."""
+    """`freqs_cis` holds complex numbers of modulus 1."""
     joined = inputs["hidden_states"]
     angles = inputs["freqs_cis"].to(torch.complex128).angle()[:, None]
     query, key = (
@@ -85,7 +85,7 @@ QUERIES_AND_KEYS = {"sd": unet, "sdxl": unet, "sd3": sd3, "flux": flux, "z_image
 def mean_probabilities(
     family: str, module: Any, calls: Sequence[Inputs], rows: slice, image: slice, keys: Sequence[Sequence[int]]
 ) -> list[Tensor]:
-    """For each sample the mean over calls and heads of the image's softmax over `keys`: [N, len(keys)]."""
+    """Per sample, the mean over calls and heads of the image's softmax over `keys`: [N, len(keys)]."""
     pairs = [QUERIES_AND_KEYS[family](module, call) for call in calls]
     found = []
     for sample, positions in enumerate(keys):
@@ -101,7 +101,7 @@ def mean_probabilities(
 
 
 def attention_inputs(block: Any, inputs: Inputs, text: Tensor) -> Inputs:
-    """What a block of SD3 or Flux, in float64, gives its attention for the image and `text` [B, T, C] as its text."""
+    """Inputs to the attention of a float64 SD3 or Flux block, given the image and `text` [B, T, C]."""
     image, time = (inputs[name][-len(text) :].double() for name in ("hidden_states", "temb"))
     rest = {"image_rotary_emb": inputs.get("image_rotary_emb")}
     if hasattr(block, "proj_mlp"):
@@ -112,7 +112,7 @@ def attention_inputs(block: Any, inputs: Inputs, text: Tensor) -> Inputs:
 
 
 def pass_text(family: str, block: Any, inputs: Inputs, text: Tensor) -> Tensor:
-    """What a double block, in float64, makes of a text [B, T, C] that sees itself and the image alone."""
+    """A float64 double block's output for a text [B, T, C] that attends only to itself and the image."""
     attention, given = block.attn, attention_inputs(block, inputs, text)
     query, key = QUERIES_AND_KEYS[family](attention, given)
     values = [
@@ -130,7 +130,7 @@ def pass_text(family: str, block: Any, inputs: Inputs, text: Tensor) -> Tensor:
 
 
 def layer_weights(selves: Sequence[Tensor], states: Tensor, grid: tuple[int, int], cell: int) -> list[float]:
-    """One by one, the weights of layers with self-attention `selves` [n, n], given features [h * w, C] of a `grid`.
+    """Weights, computed one by one, of layers with self-attention `selves` [n, n], from features [h * w, C] on `grid`.
 
     Features are averaged over `cell` x `cell` positions.
     """

@@ -1,4 +1,4 @@
-"""attention.class_prompt: class words in the prompt, or in a text that no image sees, against slow computations."""
+"""attention.class_prompt, checked slowly: class words in the prompt, or in a text that no image attends to."""
 
 import copy
 import sys
@@ -91,8 +91,8 @@ def test_maps_of_unets_equal_a_slow_computation_from_the_weights(pipes, family: 
 @pytest.mark.parametrize(
     ("family", "block"), [("sd3", 0), ("sd3", 1), ("sd3", 2), ("flux", 0), ("flux", 1), ("flux", 2)]
 )
-def test_maps_of_a_class_prompt_beside_the_text_equal_a_slow_computation(pipes, family: str, block: int) -> None:
-    """Block after block in float64; SD3's last has no text after it, and Flux's third joins text and image."""
+def test_maps_of_a_separate_class_prompt_equal_a_slow_computation(pipes, family: str, block: int) -> None:
+    """Block after block in float64; SD3's last block outputs no text, and Flux's third joins text and image."""
     made_by = generator(pipes, family, class_prompt="own", blocks=[block])
     model = denoiser(pipes, family)
     names = [name.removesuffix(".attn") for name in made_by.family.blocks().values()][: block + 1]
@@ -132,8 +132,8 @@ def encode_beside(pipe, family: str) -> Tensor:
 
 @pytest.mark.parametrize("family", STREAMED)
 @pytest.mark.parametrize("aggregation", ["mean", "weighted", "weighted_layers"])
-def test_no_image_sees_its_class_prompt(pipes, family: str, aggregation: str) -> None:
-    """The same images with and without, with these words and those; the maps of two words swap with the words."""
+def test_a_separate_class_prompt_does_not_change_the_image(pipes, family: str, aggregation: str) -> None:
+    """Images are the same with, without and with swapped class words; two words' maps swap with the words."""
     made_by = generator(pipes, family, "caption", class_prompt="own", aggregation=aggregation, blocks=[1])
     (first, other), (second, _) = made_by.sample(PROMPTS), made_by.sample(SWAPPED)
     plain = generator(pipes, family, "caption").images(PROMPTS)
@@ -156,7 +156,7 @@ def test_a_sample_does_not_depend_on_its_batch(pipes, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", [*UNETS, *STREAMED])
-def test_record_attention_records_the_same(pipes, family: str) -> None:
+def test_record_attention_records_the_same_maps(pipes, family: str) -> None:
     class_prompt = "appended" if family in UNETS else "own"
     with record_attention(pipes[family], WORDS, class_prompt=class_prompt) as recorded:
         pipes[family](
@@ -174,7 +174,7 @@ def test_record_attention_records_the_same(pipes, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", STREAMED)
-def test_hooks_are_gone_after_an_exception_in_a_class_prompts_run(pipes, family: str) -> None:
+def test_hooks_are_gone_after_an_exception_while_a_class_prompt_runs(pipes, family: str) -> None:
     made_by = generator(pipes, family, class_prompt="own")
     model = denoiser(pipes, family)
     runs = []
@@ -194,7 +194,7 @@ def test_hooks_are_gone_after_an_exception_in_a_class_prompts_run(pipes, family:
 
 
 @pytest.mark.parametrize("family", STREAMED)
-def test_dd_generate_makes_the_same_images_with_other_masks(
+def test_class_prompts_change_dd_generates_masks_but_not_its_images(
     folders: dict[str, Path], family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(class_prompt: str) -> dict[str, bytes]:
@@ -219,7 +219,7 @@ def test_dd_generate_makes_the_same_images_with_other_masks(
     assert {name for name in own if own[name] == appended[name]} == images
 
 
-def test_what_cannot_be_is_refused(pipes) -> None:
+def test_unusable_class_prompts_are_refused(pipes) -> None:
     with pytest.raises(InputError, match=r"attention\.class_prompt=own: Z-Image takes no second text; give appended"):
         generator(pipes, "z_image", class_prompt="own")
     with pytest.raises(InputError, match=r"attention\.class_prompt=both: must be one of own, appended, or null"):
@@ -235,14 +235,14 @@ def test_a_class_word_without_another_word_is_refused(pipes, family: str) -> Non
         generator(pipes, family, "classes").sample([Prompt("0", "", (3,), seed=1)])
 
 
-def test_a_class_that_is_a_background_word_is_not_read_twice(pipes) -> None:
+def test_a_class_that_is_also_a_background_word_is_not_read_twice(pipes) -> None:
     with record_attention(pipes["flux"], [["tree"]], class_prompt="own", blocks=[0]) as recorded:
         pipes["flux"]("a tree", num_inference_steps=1, height=32, width=32)
     text = recorded._family._read_text("a tree", ["tree"])
     assert text == "background floor grass sky; tree"
 
 
-def test_attention_slicing_shows_the_prompts_keys(pipes) -> None:
+def test_attention_slicing_gives_the_same_maps(pipes) -> None:
     pipe = pipes["sd"]
     (plain, _) = generator(pipes, "sd", class_prompt="appended").sample(PROMPTS)
     pipe.enable_attention_slicing(1)

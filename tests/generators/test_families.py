@@ -1,4 +1,4 @@
-"""What holds for every family of models: maps as computed slowly, images as of the stock pipeline, words found."""
+"""For every model family: maps equal a slow computation, images equal the stock pipeline's, words are found."""
 
 import itertools
 import random
@@ -92,7 +92,7 @@ def test_maps_equal_a_slow_computation_from_the_weights(pipes, family: str, bloc
         assert slow.std() > 0.01
 
 
-def test_the_image_is_that_of_the_stock_pipeline(pipes, family: str) -> None:
+def test_the_image_equals_the_stock_pipelines(pipes, family: str) -> None:
     made_by = generator(pipes, family)
     samples = made_by.sample(PROMPTS)
     images = pipes[family](
@@ -109,7 +109,7 @@ def test_the_image_is_that_of_the_stock_pipeline(pipes, family: str) -> None:
 
 
 def test_swapped_class_words_swap_their_maps(pipes, family: str) -> None:
-    """The image changes a little with the prompt; a map of one word stays nearer to itself than to the other's."""
+    """The image changes a little with the prompt, but each word's map stays closer to itself than to the other's."""
     made_by = generator(pipes, family)
     (first, *_), (second, *_) = made_by.sample(PROMPTS), made_by.sample(SWAPPED)
     cat, sofa = class_attention(first.attention.cross, made_by.class_spans(PROMPTS[0]))
@@ -136,7 +136,7 @@ def test_hooks_are_gone_after_an_exception(pipes, family: str) -> None:
     assert torch._C._len_torch_function_stack() == 0
 
 
-def test_bfloat16_and_an_image_that_is_not_square(folders: dict[str, Path], family: str) -> None:
+def test_bfloat16_and_a_non_square_image(folders: dict[str, Path], family: str) -> None:
     made_by = generator({family: load(folders[family], "bfloat16")}, family, image_size=(32, 48))
     (sample,) = made_by.sample(PROMPTS[:1])
     assert sample.image.shape == (32, 48, 3)
@@ -160,10 +160,10 @@ def test_pooled_self_attention_is_the_mean_of_rows_and_the_sum_of_columns(pipes,
 
 
 @pytest.mark.parametrize("family", JOINT)
-def test_an_attention_that_calls_other_functions_is_refused(
+def test_attention_that_bypasses_scaled_dot_product_attention_is_refused(
     pipes, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As other attention backends do: what has rotary embeddings or two texts cannot be computed again."""
+    """Other attention backends do so; attention with rotary embeddings or two texts cannot be recomputed."""
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
@@ -174,7 +174,7 @@ def test_an_attention_that_calls_other_functions_is_refused(
 
 
 @pytest.mark.parametrize("family", JOINT)
-def test_a_block_that_is_not_there_is_named(pipes, family: str) -> None:
+def test_a_block_that_does_not_exist_is_named(pipes, family: str) -> None:
     with pytest.raises(InputError, match=r"attention\.blocks=\[0, 9\]: this model has blocks 0 to "):
         generator(pipes, family, blocks=[0, 9])
 
@@ -189,12 +189,12 @@ def test_a_prompt_without_its_class_words_is_refused(pipes, family: str) -> None
 
 
 @pytest.mark.parametrize("family", JOINT)
-def test_schedulers_of_stable_diffusion_are_refused(folders: dict[str, Path], family: str) -> None:
+def test_stable_diffusions_schedulers_are_refused(folders: dict[str, Path], family: str) -> None:
     with pytest.raises(InputError, match=r"sampler\.scheduler=ddim: .* flow matching"):
         load_pipeline(ModelSettings(path=str(folders[family])), SamplerSettings(scheduler="ddim"))
 
 
-def test_the_fingerprint_and_the_tokenizer_alone(folders: dict[str, Path], pipes, family: str) -> None:
+def test_the_fingerprint_is_a_hash_and_the_tokenizer_loads_alone(folders: dict[str, Path], pipes, family: str) -> None:
     model = ModelSettings(path=str(folders[family]))
     assert re.fullmatch("sha256:[0-9a-f]{64}", model_fingerprint(pipes[family], model)["revision"])
     alone, used = load_tokenizer(model), FAMILIES[type(pipes[family]).__name__](pipes[family]).tokenizer
@@ -239,8 +239,8 @@ TOKENIZERS = {
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-def test_every_class_word_is_found_where_it_is(name: str) -> None:
-    """All names of VOC and COCO alone, and random pairs of them, in a prompt that mentions them already."""
+def test_every_class_word_is_found_in_its_place(name: str) -> None:
+    """Every VOC and COCO name alone, and random pairs, in a prompt whose caption already mentions them."""
     make, around = TOKENIZERS[name]
     tokenizer = make()
     drawn = random.Random(0)
@@ -257,7 +257,7 @@ def test_every_class_word_is_found_where_it_is(name: str) -> None:
         assert "".join(everything.split()) == text.replace(" ", "")
 
 
-def test_the_last_mention_counts_where_words_are_not_appended() -> None:
+def test_the_last_mention_counts_if_words_are_not_appended() -> None:
     tokenizer = real_clip_tokenizer()
     text = "a photo of a hot dog and a Dog on a sofa"
     found = prompt_tokens(tokenizer, text, ["dog", "hot dog"], 77)
@@ -269,8 +269,8 @@ def test_the_last_mention_counts_where_words_are_not_appended() -> None:
 
 
 @pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "z_image"])
-def test_weighted_heads_are_those_of_the_contributions_computed_one_by_one(pipes, family: str) -> None:
-    """For each head the output of the layer with that head alone, and its scalar product with the whole output."""
+def test_head_weights_equal_those_of_contributions_computed_one_by_one(pipes, family: str) -> None:
+    """A head's weight is the dot product of the layer's output with that head alone and its full output."""
     made_by = generator(pipes, family, aggregation="weighted")
     plain = generator(pipes, family)
     name = next(layer.name for layer in made_by._layers if not layer.is_cross)
@@ -297,8 +297,8 @@ def test_weighted_heads_are_those_of_the_contributions_computed_one_by_one(pipes
 
 @pytest.mark.parametrize("family", JOINT)
 @pytest.mark.parametrize("resolution", [8, 4])
-def test_weighted_blocks_are_those_of_a_slow_computation(pipes, family: str, resolution: int) -> None:
-    """Of one step: the maps of each block alone, weighed by what goes into the last one."""
+def test_weighted_blocks_equal_a_slow_computation(pipes, family: str, resolution: int) -> None:
+    """One step: each block's maps alone, weighted by the input of the last block."""
     sampler = SamplerSettings(num_inference_steps=1, guidance_scale=GUIDANCE[family], image_size=list(IMAGE_SIZE))
 
     def sample(blocks: list[int]) -> list[Sample]:
@@ -321,14 +321,14 @@ def test_weighted_blocks_are_those_of_a_slow_computation(pipes, family: str, res
         assert max(weights) > 1.01 * min(weights)
 
 
-def test_weighting_is_refused_where_a_block_fuses_its_output(pipes) -> None:
+def test_weighting_is_refused_if_a_block_fuses_its_output(pipes) -> None:
     made_by = generator(pipes, "flux", aggregation="weighted", blocks=[2])
     with pytest.raises(InputError, match=r"attention\.aggregation=weighted: .* use mean"):
         made_by.sample(PROMPTS)
 
 
 def test_steps_outside_the_window_are_not_recorded(pipes, family: str) -> None:
-    """Of four steps the third; its maps and those of the other three have the maps of all four as their mean."""
+    """The maps of four one-step windows average to those of all four steps; record_attention takes the third."""
     sampler = SamplerSettings(num_inference_steps=4, guidance_scale=GUIDANCE[family], image_size=list(IMAGE_SIZE))
 
     def maps(steps: list[float] | None) -> torch.Tensor:
@@ -351,7 +351,7 @@ def test_steps_outside_the_window_are_not_recorded(pipes, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
-def test_a_window_without_a_step_is_refused_before_an_image_is_made(pipes, family: str) -> None:
+def test_a_window_without_a_step_is_refused_before_any_image_is_generated(pipes, family: str) -> None:
     message = (
         r"attention\.steps=\[0\.25,0\.3\]: the middle of none of the sampler's 4 steps .* give \[0\.25,0\.5\], or null"
     )

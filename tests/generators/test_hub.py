@@ -1,4 +1,4 @@
-"""Variants of weight files, what saves memory, and models that the hub does not give."""
+"""Variants of weight files, options that save memory, and models that the hub does not provide."""
 
 import shutil
 from pathlib import Path
@@ -42,7 +42,7 @@ def expected(folder: Path) -> list[Sample]:
 
 
 def assert_near(samples: list[Sample], expected: list[Sample]) -> None:
-    """But for rounding."""
+    """Assert that the samples are equal except for rounding."""
     for found, sample in zip(samples, expected, strict=True):
         assert np.abs(found.image.astype(int) - sample.image).max() <= 1
         for name in ("cross", "self_attention"):
@@ -50,13 +50,13 @@ def assert_near(samples: list[Sample], expected: list[Sample]) -> None:
             torch.testing.assert_close(maps, wanted, atol=1e-4, rtol=0)
 
 
-def test_slices_of_the_vae_change_nothing(folder, expected):
+def test_vae_slicing_changes_nothing(folder, expected):
     pipe = load(folder, vae_slicing=True)
     assert pipe.vae.use_slicing
     assert_near(make(pipe), expected)
 
 
-def test_tiles_of_the_vae_change_no_map(folder, expected):
+def test_vae_tiling_changes_no_map(folder, expected):
     pipe = load(folder, vae_tiling=True)
     assert pipe.vae.use_tiling
     for found, sample in zip(make(pipe), expected, strict=True):
@@ -65,7 +65,7 @@ def test_tiles_of_the_vae_change_no_map(folder, expected):
         assert torch.equal(found.attention.self_attention, sample.attention.self_attention)
 
 
-def test_channels_last_changes_rounding_alone(folder, expected):
+def test_channels_last_changes_only_rounding(folder, expected):
     pipe = load(folder, channels_last=True)
     assert pipe.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert_near(make(pipe), expected)
@@ -76,7 +76,7 @@ def test_offloading_needs_a_gpu(folder):
         load(folder, cpu_offload=True)
 
 
-def test_a_model_too_large_for_the_device_is_told_to_be_offloaded(folder, monkeypatch):
+def test_the_error_for_a_model_too_large_for_the_device_suggests_offloading(folder, monkeypatch):
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 72.00 MiB.")
 
@@ -86,7 +86,7 @@ def test_a_model_too_large_for_the_device_is_told_to_be_offloaded(folder, monkey
 
 
 @pytest.mark.gpu
-def test_offloaded_parts_are_recorded_as_others(folder):
+def test_offloaded_parts_are_recorded_like_others(folder):
     plain = make(load(folder, device="cuda"))
     pipe = load(folder, device="cuda", cpu_offload=True)
     assert pipe.unet.device.type == "cpu"
@@ -97,8 +97,8 @@ def test_offloaded_parts_are_recorded_as_others(folder):
         torch.testing.assert_close(found.attention.cross, sample.attention.cross)
 
 
-def test_the_hooks_of_offloading_and_of_the_recorder_get_along(folder, expected):
-    """Offloaded from the CPU to the CPU: nothing moves, but the hooks are diffusers' own."""
+def test_offloading_hooks_and_recorder_hooks_work_together(folder, expected):
+    """Offloading from CPU to CPU moves nothing, but it uses diffusers' own hooks."""
     pipe = load(folder)
     pipe.enable_model_cpu_offload(device="cpu")
     assert_near(make(pipe), expected)
@@ -107,7 +107,7 @@ def test_the_hooks_of_offloading_and_of_the_recorder_get_along(folder, expected)
 
 @pytest.fixture(scope="module")
 def with_halves(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plain files, and beside them fp16 files of the UNet alone, with other weights."""
+    """The plain files, plus fp16 files for the UNet only, with different weights."""
     both = shutil.copytree(folder, tmp_path_factory.mktemp("both") / "model")
     unet = load(folder).unet.half()
     unet.conv_out.bias.data.fill_(7)
@@ -119,7 +119,7 @@ def first_bias(pipe) -> float:
     return pipe.unet.conv_out.bias[0].item()
 
 
-def test_a_variant_is_read_where_a_part_has_it(with_halves):
+def test_a_variant_is_read_for_the_parts_that_have_it(with_halves):
     assert first_bias(load(with_halves)) != 7
     pipe = load(with_halves, variant="fp16")
     assert first_bias(pipe) == 7
@@ -135,11 +135,11 @@ def test_a_variant_is_read_where_a_part_has_it(with_halves):
         (True, {"variant": "fp16"}, "fp16"),
     ],
 )
-def test_half_precision_reads_half_the_bytes_where_it_can(folder, with_halves, halves, model, variant):
+def test_half_precision_reads_half_precision_files_if_there_are_any(folder, with_halves, halves, model, variant):
     assert choose_variant(ModelSettings(**model), with_halves if halves else folder) == variant
 
 
-def test_a_variant_that_is_not_there(folder):
+def test_a_variant_that_does_not_exist_is_refused(folder):
     with pytest.raises(InputError, match=r"^model\.variant=fp16: .* has no such files; give null$"):
         load(folder, variant="fp16")
 
@@ -157,8 +157,8 @@ def answer(status: int) -> httpx2.Response:
     ],
     ids=["gated", "missing", "offline"],
 )
-def test_what_the_hub_does_not_give_comes_with_its_remedy(monkeypatch, error, remedy):
-    """The hub's answers, as its own client raises them."""
+def test_a_model_that_the_hub_does_not_provide_comes_with_a_remedy(monkeypatch, error, remedy):
+    """The hub's errors, as its own client raises them."""
 
     def refuse(*_: object, **__: object) -> None:
         raise error

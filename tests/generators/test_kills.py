@@ -1,4 +1,4 @@
-"""dd-generate with a pipeline of each newer family, killed in the middle, against an uninterrupted run."""
+"""dd-generate with a pipeline of each newer family: killed midway, compared with an uninterrupted run."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.tiny_families import BUILDERS
 NUM_IMAGES = 10
 CHECKOUT = Path(__file__).parents[2]
 
-# Imports torch once; each command line it reads is run by a fork, which is what is killed.
+# Imports torch once and forks for each command line that it reads; the fork is the process killed.
 SERVER = """
 import os, sys
 from dataset_diffusion.cli import generate
@@ -45,7 +45,7 @@ def server() -> Iterator[subprocess.Popen[str]]:
 
 
 def run_and_kill(server: subprocess.Popen[str], folder: Path, arguments: list[str], finished: int) -> None:
-    """Start a run in `folder`, and kill it when so many of its images are there."""
+    """Start a run in `folder`, and kill it once `finished` images exist."""
     server.stdin.write(" ".join([str(folder), *arguments]) + "\n")
     server.stdin.flush()
     process = int(server.stdout.readline())
@@ -58,7 +58,7 @@ def run_and_kill(server: subprocess.Popen[str], folder: Path, arguments: list[st
 
 
 @pytest.mark.parametrize("family", BUILDERS)
-def test_killed_runs_end_with_the_folder_of_an_uninterrupted_one(
+def test_killed_runs_end_with_the_same_folder_as_an_uninterrupted_one(
     server: subprocess.Popen[str], family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [

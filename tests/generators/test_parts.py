@@ -1,4 +1,4 @@
-"""A LoRA changes the weights by its product of matrices; another transformer takes the place of the pipeline's."""
+"""A LoRA changes the weights by its product of matrices; another transformer replaces the pipeline's."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lora(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.Tensor]:
-    """A LoRA's folder, and by how much it changes the weight of LAYER."""
+    """A LoRA's folder, and its change to LAYER's weight."""
     torch.manual_seed(1)
     pipe = load(path=str(folder))
     pipe.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
@@ -50,7 +50,7 @@ def test_a_lora_is_added_to_the_weights(folder: Path, lora, scale: float) -> Non
     assert not [name for name, _ in adapted.unet.named_modules() if "lora" in name]
 
 
-def test_a_lora_of_flux_is_added_to_its_text_encoder_as_well(tmp_path: Path) -> None:
+def test_a_flux_lora_is_also_added_to_its_text_encoder(tmp_path: Path) -> None:
     folder = build_tiny_flux(tmp_path / "flux")
     pipe = load(path=str(folder))
     layers = {}
@@ -71,7 +71,7 @@ def test_a_lora_of_flux_is_added_to_its_text_encoder_as_well(tmp_path: Path) -> 
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
-def test_a_lora_may_be_a_file_and_is_part_of_the_fingerprint(folder: Path, lora, tmp_path: Path) -> None:
+def test_a_lora_can_be_a_file_and_is_part_of_the_fingerprint(folder: Path, lora, tmp_path: Path) -> None:
     path, change = lora
     (file,) = path.glob("*.safetensors")
     moved = shutil.copy(file, tmp_path / "mine.safetensors")
@@ -83,14 +83,14 @@ def test_a_lora_may_be_a_file_and_is_part_of_the_fingerprint(folder: Path, lora,
     assert revision != model_fingerprint(pipe, ModelSettings(str(folder)))["revision"]
 
 
-def test_a_lora_that_is_not_there_or_of_another_model_is_refused(folder: Path, lora, tmp_path: Path) -> None:
+def test_a_missing_lora_and_one_of_another_model_are_refused(folder: Path, lora, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.lora\.path=/no/such: no such file or folder"):
         load(path=str(folder), lora=LoraSettings("/no/such"))
     with pytest.raises(InputError, match=r"model\.lora\.path="):
         load(path=str(build_tiny_flux(tmp_path)), lora=LoraSettings(str(lora[0])))
 
 
-def test_another_transformer_takes_the_place_of_the_pipelines(tmp_path: Path, folder: Path) -> None:
+def test_another_transformer_replaces_the_pipelines(tmp_path: Path, folder: Path) -> None:
     flux = build_tiny_flux(tmp_path / "flux")
     other = load(path=str(flux)).transformer
     for parameter in other.parameters():

@@ -1,7 +1,7 @@
-"""The real configurations without their weights: every block is found, and words in the positions they would have.
+"""Real configurations without their weights: every block is found, and words are in the positions they would have.
 
 They are built on torch's meta device, which takes no memory. Flux's and Z-Image's are the defaults of diffusers'
-classes; those of SDXL and Stable Diffusion 3.5 are written down here, and no checkpoint was at hand to compare with.
+classes; those of SDXL and Stable Diffusion 3.5 are written out here, and no checkpoint was available to compare with.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def names(family: Family, size=(1024, 1024), **settings: Any) -> tuple[list[str]
     return [layer.name for layer in layers if layer.is_cross], {(layer.is_cross, layer.size) for layer in layers}
 
 
-def test_the_denoisers_have_the_sizes_that_the_documentation_names() -> None:
+def test_the_denoisers_have_the_documented_sizes() -> None:
     """In billions of parameters: SDXL, 3.5-medium, 3.5-large, Flux.1, Z-Image."""
     denoisers = [make(UNet2DConditionModel, SDXL), sd3(SD35_MEDIUM).denoiser, sd3(SD35_LARGE).denoiser]
     denoisers += [flux().denoiser, z_image().denoiser]
@@ -143,7 +143,7 @@ def test_stable_diffusion_35(config: dict[str, Any], block: int) -> None:
     assert found == [f"transformer_blocks.{block}.attn"]
     assert sizes == {(True, (64, 64)), (False, (32, 32))}
     assert len(names(family, blocks=list(range(config["num_layers"])))[0]) == config["num_layers"]
-    tokens = family._find("a cat; aeroplane", ["aeroplane"])  # CLIP: start, a, cat, ;, aerop, lane; T5 behind its 77
+    tokens = family._find("a cat; aeroplane", ["aeroplane"])  # CLIP: start, a, cat, ;, aerop, lane; T5 follows its 77
     assert tokens.spans[0][:2] == (4, 5)
     assert min(tokens.spans[0][2:]) >= 77 + 3
 
@@ -194,7 +194,7 @@ def test_experiments_record_the_usual_sizes_and_take_images_of_any_shape(
         return {(layer.is_cross, layer.size) for layer in layers}
 
     assert sizes(side, side) == {(True, (cross, cross)), (False, (self_attention, self_attention))}
-    # 768 x 1024 as in the documentation, and what dd-calibrate makes of a photograph of 375 x 500.
+    # 768 x 1024 as in the documentation, and the size to which dd-calibrate scales a photo of 375 x 500.
     for height, width in [(side * 3 // 4, side), (side * 7 // 8, side * 9 // 8), (side * 9 // 8, side * 7 // 8)]:
         assert {is_cross for is_cross, _ in sizes(height, width)} == {True, False}
         assert all(size[0] / size[1] == height / width for _, size in sizes(height, width))

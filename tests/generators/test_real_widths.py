@@ -1,9 +1,9 @@
-"""Whole pipelines with the real models' widths, heads and text lengths, random weights, and one block of each kind.
+"""Whole pipelines with real models' widths, heads and text lengths, but random weights and one block of each kind.
 
     RUN_SLOW=1 pytest -s tests/generators/test_real_widths.py
 
-Each takes up to 6 GiB of memory and some minutes on one CPU core. Vocabularies are small, and each text encoder has one
-layer, or two where the pipeline takes the last but one.
+Each takes up to 6 GiB of memory and a few minutes on one CPU core. Vocabularies are small, and each text encoder has
+one layer, or two if the pipeline uses the last but one.
 """
 
 import time
@@ -69,7 +69,7 @@ def t5() -> nn.Module:
 
 
 def autoencoder() -> nn.Module:
-    """That of Stable Diffusion 3, Flux.1 and Z-Image: 16 channels."""
+    """The 16-channel autoencoder of Stable Diffusion 3, Flux.1 and Z-Image."""
     usual = {key: value for key, value in make_autoencoder().config.items() if not key.startswith("_")}
     channels = {"latent_channels": 16, "shift_factor": 0.1, "use_quant_conv": False, "use_post_quant_conv": False}
     return AutoencoderKL(**usual | channels).to(torch.bfloat16)
@@ -96,7 +96,7 @@ def sdxl() -> DiffusionPipeline:
 
 
 def sd3() -> DiffusionPipeline:
-    """The block with image-only attention, one without, and the last, after which there is no text."""
+    """A block with image-only attention, one without, and the last, which outputs no text."""
     transformer = SD3Transformer2DModel(**SD35_MEDIUM | {"num_layers": 3, "dual_attention_layers": (0,)})
     tokenizer, tokenizer_3 = real_clip_tokenizer(), t5_tokenizer(512)
     return StableDiffusion3Pipeline(
@@ -153,12 +153,12 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("family", PIPELINES)
-def test_a_pipeline_of_real_widths_runs_with_the_same_image(family: str) -> None:
+def test_a_pipeline_of_real_widths_records_without_changing_the_image(family: str) -> None:
     torch.manual_seed(0)
     pipe: Any = PIPELINES[family]()
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
-            part.eval()  # as from_pretrained gives it: without dropout
+            part.eval()  # as from_pretrained returns it: without dropout
     pipe.set_progress_bar_config(disable=True)
 
     def call() -> tuple[np.ndarray, float]:
@@ -172,7 +172,7 @@ def test_a_pipeline_of_real_widths_runs_with_the_same_image(family: str) -> None
     plain, seconds = call()
     assert plain.std() > 0
     report = [f"{family}: {seconds:.1f} s without recording"]
-    # Of SDXL's layers those 1280 wide, which at 1024 pixels have 32x32 positions.
+    # Selects SDXL's layers of width 1280, which have 32x32 positions at 1024 pixels.
     sizes = {"self_resolution": 8, "cross_resolution": 8} if family == "sdxl" else {}
     class_prompts = ["appended"] if family == "z_image" else ["own", "appended"]
     for class_prompt in class_prompts:

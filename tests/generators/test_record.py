@@ -1,4 +1,4 @@
-"""Attention of a user's own pipeline call: the same maps as dd-generate's, the same images, clear refusals."""
+"""Attention of a user's own pipeline call: dd-generate's maps, unchanged images, clear errors."""
 
 import copy
 import inspect
@@ -48,7 +48,7 @@ def call(pipe, texts=TEXTS, **options) -> np.ndarray:
     return pipe(prompt=list(texts), generator=generators, **{**defaults, **options}).images
 
 
-def test_it_records_what_dd_generate_records(pipes, family: str) -> None:
+def test_it_records_the_same_maps_as_dd_generate(pipes, family: str) -> None:
     pipe = pipes[family]
     with record_attention(pipe, WORDS) as recorded:
         images = call(pipe)
@@ -81,7 +81,7 @@ def test_masks_heat_maps_and_overlays_have_the_images_shape(pipes, family: str) 
     assert np.array_equal(overlays[0][1], of_bytes[0][1])
 
 
-def test_several_images_of_a_prompt(pipes, family: str) -> None:
+def test_several_images_per_prompt(pipes, family: str) -> None:
     pipe = pipes[family]
     with record_attention(pipe, WORDS) as recorded:
         images = call(pipe, num_images_per_prompt=2)
@@ -91,7 +91,7 @@ def test_several_images_of_a_prompt(pipes, family: str) -> None:
 
 
 def test_flux_with_a_negative_prompt_records_the_calls_with_the_prompt(pipes) -> None:
-    """A scale that leaves the negative prompt without effect gives the same images, and so must give the same maps."""
+    """A scale that cancels the negative prompt gives the same images, and so must give the same maps."""
     with record_attention(pipes["flux"], WORDS) as plain:
         call(pipes["flux"])
     with record_attention(pipes["flux"], WORDS) as recorded:
@@ -100,7 +100,7 @@ def test_flux_with_a_negative_prompt_records_the_calls_with_the_prompt(pipes) ->
     assert recorded._recorder._cross._count == plain._recorder._cross._count
 
 
-def test_stable_diffusion_3_leaves_out_the_calls_of_skip_layer_guidance(pipes) -> None:
+def test_stable_diffusion_3_skips_the_calls_of_skip_layer_guidance(pipes) -> None:
     with record_attention(pipes["sd3"], WORDS) as plain:
         call(pipes["sd3"], num_inference_steps=3)
     with record_attention(pipes["sd3"], WORDS) as recorded:
@@ -153,14 +153,14 @@ def test_image_to_image_and_inpainting(pipes, family: str, kind: str) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(pipes, words, texts, message: str) -> None:
+def test_words_that_do_not_fit_the_prompts_are_refused(pipes, words, texts, message: str) -> None:
     with pytest.raises(InputError, match=message), record_attention(pipes["flux"], words):
         call(pipes["flux"], texts)
     assert "encode_prompt" not in vars(pipes["flux"])
     assert not any(module._forward_pre_hooks for module in pipes["flux"].transformer.modules())
 
 
-def test_embeddings_two_calls_and_no_call_are_refused(pipes) -> None:
+def test_prompt_embeddings_two_calls_and_no_call_are_refused(pipes) -> None:
     pipe = pipes["sd"]
     embeddings, _ = pipe.encode_prompt("a cat", "cpu", 1, False)
     with pytest.raises(InputError, match="prompt as text"), record_attention(pipe, [["cat"]]):
@@ -175,7 +175,7 @@ def test_embeddings_two_calls_and_no_call_are_refused(pipes) -> None:
         recorded.heatmaps()
 
 
-def test_a_second_block_of_one_recorder_is_refused(pipes) -> None:
+def test_a_recorder_cannot_be_used_for_a_second_block(pipes) -> None:
     recorded = record_attention(pipes["sd"], WORDS)
     with recorded:
         call(pipes["sd"])
@@ -201,7 +201,7 @@ def test_a_block_within_a_block_is_refused_and_the_outer_one_still_records(pipes
         ({"power": -1}, "attention.power=-1"),
     ],
 )
-def test_values_that_dd_generate_refuses_make_no_mask(pipes, values, message: str) -> None:
+def test_mask_settings_that_dd_generate_refuses_are_refused(pipes, values, message: str) -> None:
     with record_attention(pipes["sd"], WORDS) as recorded:
         call(pipes["sd"])
     with pytest.raises(InputError, match=message):
@@ -217,7 +217,7 @@ def test_a_pipeline_of_another_family_and_a_compiled_one_are_refused(pipes, tmp_
         pass
 
 
-def test_a_model_that_is_compiled_while_it_is_recorded(pipes) -> None:
+def test_a_model_can_be_compiled_while_it_is_recorded(pipes) -> None:
     """Flux's two double blocks share their code, and only the second one is recorded."""
     pipe = copy.copy(pipes["flux"])
     pipe.register_modules(transformer=copy.deepcopy(pipe.transformer))
@@ -232,13 +232,13 @@ def test_a_model_that_is_compiled_while_it_is_recorded(pipes) -> None:
     torch._dynamo.reset()
 
 
-def test_importing_the_package_stays_light() -> None:
+def test_importing_the_package_imports_neither_torch_nor_diffusers() -> None:
     code = "import sys, dataset_diffusion; assert 'torch' not in sys.modules and 'diffusers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_overlay_is_dark_grey_where_a_heat_map_is_low_and_yellow_where_it_is_high() -> None:
+def test_an_overlay_is_dark_grey_at_low_and_yellow_at_high_heat() -> None:
     image = np.full((1, 2, 3), (200, 100, 0), np.uint8)  # a mean of 100
     low, high = draw_heatmap(image, np.array([[0.0, 1.0]], np.float32))[0]
     assert low.tolist() == [35, 35, 35]
-    assert high.tolist() == [206, 206, 15]  # a quarter of 60, three quarters of yellow
+    assert high.tolist() == [206, 206, 15]  # a quarter of 60 and three quarters of yellow

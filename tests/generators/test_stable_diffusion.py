@@ -80,7 +80,7 @@ def test_samples_are_images_with_maps(generator, samples):
         assert sample.attention.self_attention.shape == (64, 64)
 
 
-def test_the_image_is_that_of_the_stock_pipeline(pipe, samples):
+def test_the_image_equals_the_stock_pipelines(pipe, samples):
     texts = ["a cat on a sofa; cat small sofa", "a dog; dog", "a dog and a cat; dog cat"]
     generators = [torch.Generator().manual_seed(prompt.seed) for prompt in PROMPTS]
     images = pipe(texts, num_inference_steps=STEPS, guidance_scale=7.5, generator=generators).images
@@ -88,7 +88,7 @@ def test_the_image_is_that_of_the_stock_pipeline(pipe, samples):
         assert np.array_equal(sample.image, np.asarray(image))
 
 
-def test_the_maps_are_those_of_the_class_words_alone(generator, samples):
+def test_the_maps_depend_on_the_class_words(generator, samples):
     changed = [PROMPTS[0]._replace(class_ids=(3, 1)), *PROMPTS[1:]]
     assert generator.class_spans(PROMPTS[0]) != generator.class_spans(changed[0])
     other = generator.sample(changed)
@@ -96,7 +96,7 @@ def test_the_maps_are_those_of_the_class_words_alone(generator, samples):
     assert torch.equal(other[1].attention.cross, samples[1].attention.cross)
 
 
-def test_the_class_prompt_is_encoded_as_the_text_encoder_reads_its_tokens(pipe, generator):
+def test_the_class_prompt_is_encoded_by_the_text_encoder(pipe, generator):
     texts = [class_prompt(pipe.tokenizer, words) for words in (["cat", "small sofa"], ["dog"])]
     with torch.no_grad():
         expected = pipe.text_encoder(torch.tensor([text.token_ids for text in texts]))[0]
@@ -122,7 +122,7 @@ def test_order_and_neighbours_change_no_bit(folder, scheduler):
     assert_same(generator.sample(neighbours)[1], samples[0])
 
 
-def test_the_batch_size_changes_rounding_only(generator, samples):
+def test_the_batch_size_changes_only_rounding(generator, samples):
     for prompt, expected in zip(PROMPTS, samples, strict=True):
         (alone,) = generator.sample([prompt])
         difference = np.abs(alone.image.astype(int) - expected.image)
@@ -141,7 +141,7 @@ def test_seed_caption_and_negative_prompt_change_the_image(pipe, generator, samp
 
 
 @pytest.mark.parametrize(("guidance", "copies"), [(0.0, 1), (1.0, 1), (1.5, 2)])
-def test_the_unet_has_an_unconditional_half_only_with_guidance(pipe, guidance, copies, samples):
+def test_the_unet_gets_an_unconditional_half_only_with_guidance(pipe, guidance, copies, samples):
     rows = []
     handle = pipe.unet.register_forward_hook(lambda _, inputs, *__: rows.append(len(inputs[0])))
     without = make_generator(pipe, guidance_scale=guidance).sample(PROMPTS)
@@ -167,7 +167,7 @@ def test_a_prompt_without_classes_has_empty_maps(generator, samples):
     assert generator.sample([]) == []
 
 
-def test_from_sample_to_mask(generator, samples):
+def test_samples_give_masks_of_their_classes(generator, samples):
     for sample in samples:
         evidence = class_evidence(sample.attention, generator.class_spans(sample.prompt), power=4)
         assert evidence.shape == (len(sample.prompt.class_ids), 8, 8)
@@ -185,8 +185,8 @@ def test_attention_settings_choose_the_resolutions(pipe):
 
 
 @pytest.mark.parametrize("scheduler", ["lcm", "tcd"])
-def test_more_steps_than_a_scheduler_has_are_refused(folder, scheduler):
-    """The default is 100; these were distilled from 50."""
+def test_more_steps_than_a_scheduler_supports_are_refused(folder, scheduler):
+    """The default is 100; these schedulers were distilled from 50 steps."""
     pipe = load(folder, scheduler)
     with pytest.raises(
         InputError, match=r"sampler\.num_inference_steps=100: a \w+Scheduler has at most 50; give no more"
@@ -195,7 +195,7 @@ def test_more_steps_than_a_scheduler_has_are_refused(folder, scheduler):
     make_generator(pipe, num_inference_steps=50)
 
 
-def test_images_and_maps_of_a_non_square_model(folder):
+def test_images_and_maps_of_a_non_square_model_have_its_shape(folder):
     pipe = load(folder)
     pipe.register_modules(unet=tiny_unet(sample_size=(16, 24)))
     generator = make_generator(pipe)
@@ -205,7 +205,7 @@ def test_images_and_maps_of_a_non_square_model(folder):
     assert evidence.shape == (2, 8, 12)
 
 
-def test_bfloat16(folder, samples):
+def test_bfloat16_gives_images_and_float32_maps(folder, samples):
     (sample, *_) = make_generator(load(folder, dtype="bfloat16")).sample(PROMPTS)
     assert sample.image.std() > 10
     assert sample.attention.cross.dtype == torch.float32
@@ -213,7 +213,7 @@ def test_bfloat16(folder, samples):
 
 
 @pytest.mark.gpu
-def test_float16_on_the_gpu_is_near_float32_on_the_cpu(folder, samples):
+def test_float16_on_the_gpu_is_close_to_float32_on_the_cpu(folder, samples):
     for sample, expected in zip(
         make_generator(load(folder, dtype="float16", device="cuda")).sample(PROMPTS), samples, strict=True
     ):
@@ -224,7 +224,7 @@ def test_float16_on_the_gpu_is_near_float32_on_the_cpu(folder, samples):
         )
 
 
-def test_an_image_that_is_not_finite_says_so(folder):
+def test_a_non_finite_image_is_marked(folder):
     pipe = load(folder)
     pipe.vae.decoder.conv_out.bias.data.fill_(torch.nan)
     assert [sample.is_finite for sample in make_generator(pipe).sample(PROMPTS[:2])] == [False, False]
@@ -240,14 +240,14 @@ def count_unet_calls(pipe) -> int:
 
 
 @pytest.mark.parametrize(("scheduler", "calls"), [("ddim", 5), ("pndm", 6), ("dpmsolver++", 5), ("euler", 5)])
-def test_schedulers(folder, scheduler, calls):
+def test_the_chosen_scheduler_is_used(folder, scheduler, calls):
     pipe = load(folder, scheduler)
     assert type(pipe.scheduler).__name__ == SCHEDULERS[scheduler][0]
     assert pipe.scheduler.config.beta_end == 0.012
     assert count_unet_calls(pipe) == calls
 
 
-def test_loading_says_nothing_and_needs_no_safety_checker(folder, capfd):
+def test_loading_prints_nothing_and_needs_no_safety_checker(folder, capfd):
     silence_libraries()
     pipe = load(folder, "dpmsolver++")
     make_generator(pipe).sample(PROMPTS[:1])
@@ -256,13 +256,13 @@ def test_loading_says_nothing_and_needs_no_safety_checker(folder, capfd):
     assert type(pipe.scheduler).__name__ == "DPMSolverMultistepScheduler"
 
 
-def test_dtype_and_device(folder):
+def test_dtype_and_device_are_applied(folder):
     assert load(folder, dtype="bfloat16").unet.dtype == torch.bfloat16
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert load(folder, device="auto").device.type == expected
 
 
-def test_the_toy_model_is_the_one_of_the_package(folder, monkeypatch):
+def test_toy_means_the_packages_model(folder, monkeypatch):
     monkeypatch.setattr(paths, "toy_model_dir", lambda: folder)
     pipe = load("toy")
     assert model_fingerprint(pipe, ModelSettings("toy"))["id"] == "toy"
@@ -278,7 +278,7 @@ def test_the_toy_model_is_the_one_of_the_package(folder, monkeypatch):
         ({"revision": "main"}, "model.revision=main: only hub models have revisions"),
     ],
 )
-def test_impossible_settings(folder, settings, message):
+def test_impossible_settings_are_refused(folder, settings, message):
     with pytest.raises(InputError, match=message):
         load(folder, **settings)
 
@@ -292,14 +292,14 @@ def test_impossible_settings(folder, settings, message):
         ("not a hub id", "neither a folder nor a model of the hub"),
     ],
 )
-def test_a_model_that_is_not_there(path, message):
+def test_a_missing_model_is_named(path, message):
     with pytest.raises(InputError) as error:
         load(path)
     assert str(error.value).startswith(f"model.path={path}: {message}")
     assert "\n" not in str(error.value)
 
 
-def test_a_download_is_shown_and_nothing_else(folder, monkeypatch):
+def test_progress_bars_are_shown_only_for_a_download(folder, monkeypatch):
     shown = []
 
     def download(*_: object, **__: object) -> str:
@@ -319,12 +319,12 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def test_a_file_is_no_model(copied):
+def test_a_file_is_refused_as_a_model(copied):
     with pytest.raises(InputError, match="is a file; name a pipeline folder"):
         load(copied / "model_index.json")
 
 
-def test_a_folder_that_is_no_pipeline(tmp_path):
+def test_a_folder_without_a_pipeline_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a pipeline folder"):
         load(tmp_path)
 
@@ -337,13 +337,13 @@ def test_another_pipeline_is_named(copied):
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
-def test_a_missing_part(copied, part):
+def test_a_pipeline_with_a_missing_part_is_refused(copied, part):
     shutil.rmtree(copied / part)
     with pytest.raises(InputError, match=f"model.path={copied}: "):
         load(copied)
 
 
-def test_the_tokenizer_alone(pipe, folder, copied):
+def test_the_tokenizer_can_be_loaded_alone(pipe, folder, copied):
     alone = load_tokenizer(ModelSettings(path=str(folder)))
     for text in ("a cat, a dog; cat dog", "Zebra 7"):
         assert alone(text)["input_ids"] == pipe.tokenizer(text)["input_ids"]
@@ -355,13 +355,13 @@ def test_the_tokenizer_alone(pipe, folder, copied):
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", b"\x00" * 100])
-def test_broken_weights(copied, content):
+def test_broken_weights_are_refused(copied, content):
     (copied / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(content)
     with pytest.raises(InputError, match="cannot be loaded: "):
         load(copied)
 
 
-def test_the_fingerprint_is_that_of_the_weights(folder, copied):
+def test_the_fingerprint_identifies_the_weights(folder, copied):
     def fingerprint(path) -> dict[str, str]:
         return model_fingerprint(load(path), ModelSettings(path=str(path)))
 

@@ -19,7 +19,7 @@ PERSON, STOP_SIGN, BED, DINING_TABLE, TOOTHBRUSH = 1, 13, 65, 67, 90
 
 
 def box(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
-    """A polygon that covers the pixels of columns left ... right - 1 and rows top ... bottom - 1."""
+    """A polygon covering columns left ... right - 1 and rows top ... bottom - 1."""
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
@@ -35,7 +35,7 @@ def compressed(mask: np.ndarray) -> dict[str, Any]:
 
 
 def uncompressed(mask: np.ndarray) -> dict[str, Any]:
-    """Run lengths by hand: down the columns, the first run is of zeros."""
+    """Run lengths computed by hand: down the columns, starting with zeros."""
     flat = mask.flatten(order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff([0, *changes, flat.size]).tolist()
@@ -54,11 +54,11 @@ def image() -> np.ndarray:
 @pytest.fixture
 def coco(tmp_path, make_coco, image) -> Path:
     annotations = [
-        # A bed; on it a person, drawn first in the file but smaller; over both a crowd.
+        # A bed; on it a person, smaller but first in the file; a crowd over both.
         entry("000000000139.jpg", PERSON, box(8, 5, 12, 15)),
         entry("000000000139.jpg", BED, compressed(region(4, 8, 24, 18))),
         entry("000000000139.jpg", PERSON, uncompressed(region(0, 0, 10, 10)), iscrowd=1),
-        # One object of two parts, and one at the border.
+        # One object in two parts, and one at the border.
         entry("000000000285.jpg", STOP_SIGN, box(1, 1, 4, 4) + box(10, 10, 14, 12)),
         entry("000000000285.jpg", TOOTHBRUSH, box(25, 0, 30, 20)),
     ]
@@ -90,21 +90,21 @@ def edit(root: Path, change: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_masks_are_those_drawn_by_hand(coco):
+def test_masks_equal_those_drawn_by_hand(coco):
     found = masks(coco)
 
     first = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     first[0:10, 0:10] = 255
     first[8:18, 4:24] = 60
     first[5:15, 8:12] = 1
-    assert np.array_equal(found["000000000139"], first), "the crowd lies below single objects, the person on the bed"
+    assert np.array_equal(found["000000000139"], first), "the crowd must lie below objects, the person on the bed"
 
     second = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     second[1:4, 1:4] = 12
     second[10:12, 10:14] = 12
     second[:, 25:] = 80
     assert np.array_equal(found["000000000285"], second)
-    assert not found["000000000632"].any(), "no annotation: background"
+    assert not found["000000000632"].any(), "an image without annotations must be background"
 
 
 def test_the_80_categories_have_the_labels_1_to_80_in_order(coco):
@@ -123,8 +123,8 @@ def test_images_come_with_their_masks(coco, image):
     assert labels.shape == (HEIGHT, WIDTH)
 
 
-def test_regions_are_those_of_pycocotools(tmp_path, make_coco, image):
-    """Ragged polygons, several in an object: our regions, painted by hand, against COCO.annToMask."""
+def test_regions_equal_those_of_pycocotools(tmp_path, make_coco, image):
+    """Ragged polygons, several per object: our regions, painted by hand, against COCO.annToMask."""
     rng = np.random.default_rng(0)
     annotations = [
         entry(
@@ -154,7 +154,7 @@ def test_regions_are_those_of_pycocotools(tmp_path, make_coco, image):
     assert np.array_equal(found, expected)
 
 
-def test_the_order_of_the_annotations_changes_nothing(coco):
+def test_the_order_of_annotations_does_not_matter(coco):
     before = masks(coco)
     edit(coco, lambda content: content["annotations"].reverse())
     edit(coco, lambda content: content["images"].reverse())
@@ -165,7 +165,7 @@ def test_the_order_of_the_annotations_changes_nothing(coco):
         assert np.array_equal(after[sample_id], labels)
 
 
-def test_objects_of_equal_area_are_painted_by_id():
+def test_objects_of_equal_area_are_painted_in_id_order():
     annotations = [
         {"id": 9, "category_id": 2, "segmentation": box(0, 0, 4, 4)},
         {"id": 5, "category_id": 1, "segmentation": box(2, 2, 6, 6)},
@@ -175,7 +175,7 @@ def test_objects_of_equal_area_are_painted_by_id():
         assert labels[3, 3] == 2
 
 
-def test_masks_are_made_once(coco):
+def test_masks_are_drawn_only_once(coco):
     before = masks(coco)
     (folder,) = (coco.parent / "cache").iterdir()
     stamps = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -185,10 +185,10 @@ def test_masks_are_made_once(coco):
     assert all(np.array_equal(after[sample_id], before[sample_id]) for sample_id in before)
 
 
-def test_other_annotations_have_other_masks(coco):
+def test_changed_annotations_get_new_masks(coco):
     masks(coco)
     edit(coco, lambda content: content["annotations"].pop(0))
-    assert masks(coco)["000000000139"][12, 10] == 60, "the person is gone, and its mask of before is not read"
+    assert masks(coco)["000000000139"][12, 10] == 60, "the person is gone, so its earlier mask must not be read"
     assert len(list((coco.parent / "cache").iterdir())) == 2
 
 
@@ -198,7 +198,7 @@ def test_nothing_is_written_to_the_dataset(coco):
     assert sorted(coco.rglob("*")) == before
 
 
-def test_missing_parts_say_what_to_unpack(coco):
+def test_errors_about_missing_parts_say_what_to_unpack(coco):
     (coco / "annotations/instances_val2017.json").unlink()
     assert "annotations_trainval2017.zip from https://cocodataset.org" in error_of(coco)
 
@@ -212,7 +212,7 @@ def test_a_missing_image_is_named(coco):
 @pytest.mark.parametrize(
     "text", ["", "{", "[1]", '{"images": []}', '{"images": [3], "annotations": [], "categories": []}']
 )
-def test_a_file_that_is_not_cocos_is_refused(coco, text):
+def test_a_file_that_is_not_coco_is_refused(coco, text):
     (coco / "annotations/instances_val2017.json").write_text(text)
     message = error_of(coco)
     assert "instances_val2017.json" in message
@@ -240,7 +240,7 @@ def change_category(content: dict[str, Any]) -> None:
         (lambda content: content["annotations"][3].update(segmentation=[[1, 2]]), "285.jpg cannot be drawn"),
     ],
 )  # fmt: skip
-def test_faults_of_the_annotations_are_named(coco, change, fault):
+def test_faults_in_the_annotations_are_named(coco, change, fault):
     edit(coco, change)
     assert fault in error_of(coco)
 

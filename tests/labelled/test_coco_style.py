@@ -23,7 +23,7 @@ def settings(root: Path) -> EvaluateSettings:
     return EvaluateSettings("segmentor.pth", EvaluationDatasetSettings("folder", "val"), str(root))
 
 
-def test_an_export_is_evaluated_as_the_folder_that_it_was_made_from(exported: Path) -> None:
+def test_an_export_is_read_like_the_folder_it_was_made_from(exported: Path) -> None:
     first, second = (open_dataset(settings(root), ()) for root in (exported, exported.parent / "made"))
     assert first.ids == second.ids
     assert first.label_names == second.label_names
@@ -31,7 +31,7 @@ def test_an_export_is_evaluated_as_the_folder_that_it_was_made_from(exported: Pa
         assert all(np.array_equal(*pair) for pair in zip(first.load(index), second.load(index), strict=True))
 
 
-def test_an_export_may_have_splits_of_cocos_names(exported: Path) -> None:
+def test_an_export_can_name_its_splits_as_coco_does(exported: Path) -> None:
     made, named = exported.parent / "made", exported.parent / "named"
     export(ExportSettings(str(made), "coco", str(named), {"val2017": "val", "train2017": "train"}), progress=False)
     dataset = EvaluationDatasetSettings("folder", "val2017")
@@ -39,7 +39,7 @@ def test_an_export_may_have_splits_of_cocos_names(exported: Path) -> None:
     assert opened.ids == open_dataset(settings(exported), ()).ids
 
 
-def test_without_a_description_labels_are_those_of_the_segmentor(exported: Path) -> None:
+def test_without_a_description_labels_come_from_the_segmentor(exported: Path) -> None:
     names = open_dataset(settings(exported), ()).label_names
     (exported / "dataset.json").unlink()
     others = tuple(f"label {number}" for number in range(len(names)))

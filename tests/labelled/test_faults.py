@@ -15,7 +15,7 @@ IDS = [f"{index:06d}" for index in range(5)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five valid samples, an ignored pixel and the largest label among them."""
+    """Five valid samples, including an ignored pixel and the largest label."""
     voc = VocFolder(tmp_path, load_vocabulary("voc").palette)
     voc.prepare()
     labels = np.zeros((10, 12), np.uint8)
@@ -96,8 +96,8 @@ def test_each_kind_of_fault_is_found_and_named(folder: Path, damage: Callable[[P
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
-def test_an_image_that_is_cut_off_is_found(folder: Path, share: float) -> None:
-    # A large one: its header, and what is behind it, are not all that is looked at.
+def test_a_truncated_image_is_found(folder: Path, share: float) -> None:
+    # A large image, so that checking only the header and the end is not enough.
     noise = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
     Image.fromarray(noise).resize((120, 100)).save(image(folder), quality=95)
     Image.new("L", (120, 100)).save(mask(folder))
@@ -107,23 +107,23 @@ def test_an_image_that_is_cut_off_is_found(folder: Path, share: float) -> None:
     assert [fault.partition(": ")[0] for fault in find_faults(folder, "train", num_labels=21)] == [str(image(folder))]
 
 
-def test_an_image_need_not_end_as_a_jpeg_does(folder: Path) -> None:
+def test_trailing_data_and_a_png_named_jpg_are_not_faults(folder: Path) -> None:
     image(folder).write_bytes(image(folder).read_bytes() + b"a program's own data" * 1000)
     Image.new("RGB", (12, 10)).save(image(folder, 3), "PNG")
     assert find_faults(folder, "train", num_labels=21) == []
 
 
-def test_a_byte_order_mark_is_no_fault(folder: Path) -> None:
+def test_a_byte_order_mark_is_not_a_fault(folder: Path) -> None:
     split(folder).write_text(split(folder).read_text(), encoding="utf-8-sig")
     assert find_faults(folder, "train", num_labels=21) == []
 
 
-def test_windows_line_ends_are_no_fault(folder: Path) -> None:
+def test_windows_line_endings_are_not_a_fault(folder: Path) -> None:
     split(folder).write_bytes(b"000000\r\n000001\r\n")
     assert find_faults(folder, "train", num_labels=21) == []
 
 
-def test_all_faults_of_a_sample_and_of_all_samples_are_listed_in_order(folder: Path) -> None:
+def test_all_faults_of_all_samples_are_listed_in_order(folder: Path) -> None:
     mask(folder, 4).unlink()
     save_mask(np.full((3, 3), 99, np.uint8))(folder)
     faults = find_faults(folder, "train", num_labels=21)
@@ -134,7 +134,7 @@ def test_all_faults_of_a_sample_and_of_all_samples_are_listed_in_order(folder: P
     ]
 
 
-def test_a_missing_split_is_one_error(folder: Path) -> None:
+def test_a_missing_split_gives_one_error(folder: Path) -> None:
     with pytest.raises(InputError, match=r"val\.txt: no such file; is the folder complete"):
         find_faults(folder, "val", num_labels=21)
     with pytest.raises(InputError, match=r"train\.txt: no such file"):

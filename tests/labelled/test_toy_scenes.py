@@ -22,11 +22,11 @@ def test_the_folder_has_the_scenes_of_its_seeds(tmp_path):
         image, labels = folder.load(index)
         scene = render_scene(seed)
         assert np.array_equal(labels, scene.label_mask)
-        assert np.abs(image.astype(int) - scene.image).mean() < 6, "JPEG loses little"
+        assert np.abs(image.astype(int) - scene.image).mean() < 6, "JPEG loses too much"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [root.name]
 
 
-def test_some_classes_have_scenes_without_the_others(tmp_path):
+def test_chosen_classes_get_scenes_without_the_others(tmp_path):
     names = ("background", "dining table", "cat")
     class_ids = toy_class_ids("dataset=toy", names)
     assert class_ids == (11, 8)
@@ -46,12 +46,12 @@ def test_vocs_own_names_are_known():
     assert toy_class_ids("val=toy", load_vocabulary("voc").label_names) == tuple(ALL_CLASSES)
 
 
-def test_a_class_that_is_not_drawn_is_named():
+def test_a_class_that_the_toy_world_cannot_draw_is_named():
     with pytest.raises(InputError, match=r"^dataset=toy: the toy world draws no 'zebra' \(label 2 of"):
         toy_class_ids("dataset=toy", ("background", "cat", "zebra"))
 
 
-def test_it_is_made_once(tmp_path, monkeypatch):
+def test_the_folder_is_made_only_once(tmp_path, monkeypatch):
     root = toy_validation_set(tmp_path, ALL_CLASSES, SEEDS)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     drawn = []
@@ -63,7 +63,7 @@ def test_it_is_made_once(tmp_path, monkeypatch):
     assert drawn == list(VALIDATION_SEEDS[:2])
 
 
-def test_other_drawings_are_another_folder(tmp_path, monkeypatch):
+def test_changed_drawings_get_another_folder(tmp_path, monkeypatch):
     digest = toy_scenes._digest(ALL_CLASSES, SEEDS)
     assert digest == toy_scenes._digest(ALL_CLASSES, SEEDS)
     package = tmp_path / "package"
@@ -74,7 +74,7 @@ def test_other_drawings_are_another_folder(tmp_path, monkeypatch):
     assert toy_scenes._digest(ALL_CLASSES, SEEDS) != digest
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
     def render_one(seed: int, among: range) -> None:
         if seed == SEEDS[2]:
             raise KeyboardInterrupt
@@ -86,7 +86,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_run_may_be_first(tmp_path, monkeypatch):
+def test_another_run_can_finish_first(tmp_path, monkeypatch):
     move = toy_scenes._move_unless_there
 
     def move_later(unfinished, root):
@@ -99,7 +99,7 @@ def test_another_run_may_be_first(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [root.name]
 
 
-def test_500_scenes_are_never_trained_on():
+def test_the_500_default_scenes_are_never_trained_on():
     (default,) = toy_validation_set.__defaults__
     assert len(default) == 500
     assert not any(seed in TRAINING_SEEDS for seed in default)

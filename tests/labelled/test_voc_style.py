@@ -29,7 +29,7 @@ def voc(tmp_path, make_voc) -> Path:
 
 @pytest.fixture
 def faults_of(capsys) -> Callable[[Path], str]:
-    """What a user reads when this folder is opened: the lines on stderr, and the error in the end."""
+    """What a user reads when this folder is opened: the lines on stderr and the final error."""
 
     def faults(root: Path) -> str:
         with pytest.raises(InputError) as caught:
@@ -52,7 +52,7 @@ def test_reads_images_and_masks(voc):
 
 
 @pytest.mark.parametrize("above", ["VOCdevkit/VOC2012", "VOCdevkit", "."])
-def test_data_root_may_be_the_folder_or_one_above(voc, above):
+def test_data_root_can_be_the_folder_or_one_above_it(voc, above):
     assert find_voc(voc.parents[1] / above).samefile(voc)
 
 
@@ -61,7 +61,7 @@ def test_a_folder_without_voc_is_refused(tmp_path):
         find_voc(tmp_path)
 
 
-def test_a_missing_split_names_those_that_there_are(voc, faults_of, tmp_path):
+def test_a_missing_split_is_refused_with_the_existing_ones(voc, faults_of, tmp_path):
     (voc / "ImageSets/Segmentation/val.txt").rename(voc / "ImageSets/Segmentation/train.txt")
     assert "val.txt: no such file; set dataset.split to one of train" in faults_of(voc)
     assert "val.txt: no such file; it lists the ids" in faults_of(tmp_path)
@@ -73,11 +73,11 @@ def test_a_missing_split_names_those_that_there_are(voc, faults_of, tmp_path):
         ("", "val.txt: is empty"),
         ("2007_000033\n\n2007_000042\n", "val.txt: line 2"),
         ("2007_000033\n2007_000042\n2007_000033\n", "val.txt: line 3"),
-        # Ids become the file names of predictions.
+        # Ids become prediction file names.
         ("2007_000033\n../../escape\n", "val.txt: line 2"),
     ],
 )
-def test_faults_of_the_split_name_the_line(voc, faults_of, text, fault):
+def test_faults_in_the_split_name_the_line(voc, faults_of, text, fault):
     (voc / "ImageSets/Segmentation/val.txt").write_text(text)
     assert fault in faults_of(voc)
 
@@ -109,7 +109,7 @@ def cut_off(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "fault"), [(colour, "mode RGB"), (label_37, "37"), (other_size, "17x24"), (cut_off, "not a readable")]
 )
-def test_a_spoilt_mask_is_named_before_anything_is_predicted(voc, faults_of, spoil, fault):
+def test_a_damaged_mask_is_named_before_anything_is_predicted(voc, faults_of, spoil, fault):
     path = voc / "SegmentationClass/2007_000042.png"
     spoil(path)
     message = faults_of(voc)
@@ -117,7 +117,7 @@ def test_a_spoilt_mask_is_named_before_anything_is_predicted(voc, faults_of, spo
     assert fault in message
 
 
-def test_an_image_that_is_cut_off_is_named_before_anything_is_predicted(voc, faults_of):
+def test_a_truncated_image_is_named_before_anything_is_predicted(voc, faults_of):
     path = voc / "JPEGImages/2007_000042.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 16, 3)).astype(np.uint8)).save(path)
     cut_off(path)
@@ -125,7 +125,7 @@ def test_an_image_that_is_cut_off_is_named_before_anything_is_predicted(voc, fau
 
 
 @pytest.mark.parametrize("suffix", [".jpeg", ".JPG"])
-def test_an_image_may_be_called_as_cameras_call_it(voc, suffix: str):
+def test_an_image_can_have_a_cameras_suffix(voc, suffix: str):
     jpeg = voc / "JPEGImages" / "2007_000042.jpg"
     expected, _ = VocDataset("voc", voc, "val", NAMES).load(1)
     jpeg.rename(jpeg.with_suffix(suffix))
@@ -133,7 +133,7 @@ def test_an_image_may_be_called_as_cameras_call_it(voc, suffix: str):
     assert np.array_equal(image, expected)
 
 
-def test_an_image_may_be_a_png(voc):
+def test_an_image_can_be_a_png(voc):
     jpeg = voc / "JPEGImages" / "2007_000042.jpg"
     Image.fromarray(sample(24, 16)[0]).save(jpeg.with_suffix(".png"))
     jpeg.unlink()

@@ -34,7 +34,7 @@ GOOD = "a brown dog sleeping on a grey sofa in a living room"
         f"Photo caption:\n{GOOD}",
     ],
 )
-def test_what_surrounds_a_caption_is_taken_off(answer: str) -> None:
+def test_text_around_a_caption_is_removed(answer: str) -> None:
     assert clean_answer(answer) == GOOD
     assert caption_fault(GOOD) is None
 
@@ -50,7 +50,7 @@ def test_what_surrounds_a_caption_is_taken_off(answer: str) -> None:
         "a no-entry sign next to a parked car at 5 p.m",
     ],
 )
-def test_plain_sentences_are_good(caption: str) -> None:
+def test_plain_sentences_are_accepted(caption: str) -> None:
     assert caption_fault(clean_answer(caption)) is None
 
 

@@ -14,7 +14,7 @@ from dataset_diffusion.prompts.balance import (
 
 
 def random_sets(num_items: int, num_classes: int, seed: int) -> list[tuple[int, ...]]:
-    """Sets of 1 to 3 classes, of which the first are far more frequent than the last."""
+    """Sets of 1 to 3 classes; the first classes are far more frequent than the last."""
     rng = random.Random(seed)
     weights = [1 / class_id for class_id in range(1, num_classes + 1)]
     labels = range(1, num_classes + 1)
@@ -30,7 +30,7 @@ def counts_of(class_sets: list[tuple[int, ...]], order: list[int]) -> Counter:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_item_comes_once_and_equal_items_keep_their_order(seed: int) -> None:
+def test_each_item_appears_once_and_equal_items_keep_their_order(seed: int) -> None:
     class_sets = random_sets(300, 8, seed)
     order = whole_order(class_sets)
     assert sorted(order) == list(range(300))
@@ -41,7 +41,7 @@ def test_each_item_comes_once_and_equal_items_keep_their_order(seed: int) -> Non
 
 @pytest.mark.parametrize("seed", range(5))
 def test_each_step_serves_a_class_with_the_fewest_items(seed: int) -> None:
-    """The rule itself, checked step by step on plain sets."""
+    """The rule itself, checked step by step with plain sets."""
     class_sets = random_sets(200, 6, seed)
     left = set(range(200))
     counts = Counter()
@@ -64,7 +64,7 @@ def test_each_step_serves_a_class_with_the_fewest_items(seed: int) -> None:
         counts.update(class_sets[position])
 
 
-def test_selection_is_balanced_where_the_file_is_not() -> None:
+def test_the_selection_is_balanced_even_if_the_file_is_not() -> None:
     class_sets = random_sets(5000, 20, seed=0)
     of_file = counts_of(class_sets, range(5000))
     assert max(of_file.values()) > 10 * min(of_file.values())
@@ -73,7 +73,7 @@ def test_selection_is_balanced_where_the_file_is_not() -> None:
         assert max(counts.values()) - min(counts.values()) <= spread
 
 
-def test_shorter_selection_begins_a_longer_one() -> None:
+def test_a_shorter_selection_is_the_start_of_a_longer_one() -> None:
     class_sets = random_sets(100, 5, seed=0)
     whole = whole_order(class_sets)
     assert list(islice(balanced_order(class_sets), 30)) == whole[:30]
@@ -82,11 +82,11 @@ def test_shorter_selection_begins_a_longer_one() -> None:
 def test_small_cases_by_hand() -> None:
     assert list(balanced_order([])) == []
     assert whole_order([(7,)]) == [0]
-    # 1 and 2 together first, then 3, which has none; then 1 alone, because class 1 is behind 2 no more than 2 is.
+    # Classes 1 and 2 together first, then 3, which has none yet, then each item of class 1 alone.
     assert whole_order([(1,), (1,), (2, 1), (3,)]) == [2, 3, 0, 1]
 
 
-def test_the_order_of_an_items_classes_is_of_no_account() -> None:
+def test_the_order_of_an_items_classes_does_not_matter() -> None:
     assert whole_order([(1, 2), (2, 1), (3,)]) == whole_order([(2, 1), (1, 2), (3,)])
 
 
@@ -104,8 +104,8 @@ def classes_of(step: int | Gap, class_sets: list[tuple[int, ...]]) -> tuple[int,
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_with_gaps_no_class_comes_much_more_often_than_another(seed: int) -> None:
-    """At every step, although the classes come up to 30 times as often in the items as others, and one never."""
+def test_with_gaps_no_class_appears_much_more_often_than_another(seed: int) -> None:
+    """At every step, although some classes appear up to 30 times as often in the items as others, and one never."""
     class_sets = random_sets(600, 12, seed)
     counts = Counter(dict.fromkeys(range(1, 14), 0))
     for step in with_gaps(class_sets, 13, 2000):
@@ -116,8 +116,8 @@ def test_with_gaps_no_class_comes_much_more_often_than_another(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_gap_is_left_only_where_no_item_would_do(seed: int) -> None:
-    """The rule itself, checked step by step on plain sets."""
+def test_a_gap_is_left_only_if_no_item_fits(seed: int) -> None:
+    """The rule itself, checked step by step with plain sets."""
     class_sets = random_sets(150, 6, seed)
     counts = Counter(dict.fromkeys(range(1, 8), 0))
     left: set[int] = set()
@@ -141,7 +141,7 @@ def test_without_items_there_are_gaps_for_each_class_in_turn() -> None:
     assert with_gaps([], 3, 5) == [Gap(1), Gap(2), Gap(3), Gap(1), Gap(2)]
 
 
-def test_an_item_comes_again_only_after_a_whole_round() -> None:
+def test_an_item_repeats_only_after_a_whole_round() -> None:
     class_sets = random_sets(50, 5, seed=0)
     steps = with_gaps(class_sets, 5, 150)
     for start in range(0, 150, 50):
@@ -152,16 +152,16 @@ def test_an_item_comes_again_only_after_a_whole_round() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_pool_of_100000_captions() -> None:
+def test_a_pool_of_100000_captions_is_balanced() -> None:
     class_sets = random_sets(100_000, 80, seed=0)
     before = counts_of(class_sets, list(range(100_000)))
     assert max(before.values()) > 50 * min(before.values())
-    # The pool alone suffices for these, ...
+    # The pool alone suffices for this number, ...
     chosen = list(islice(balanced_order(class_sets), 8000))
     after = counts_of(class_sets, chosen)
     assert len(after) == 80
     assert max(after.values()) <= 1.5 * min(after.values())
-    # ... and for more of them the gaps have to be filled.
+    # ... but a larger number needs gaps to be filled.
     steps = with_gaps(class_sets, 80, 30_000)
     filled = Counter(class_id for step in steps for class_id in classes_of(step, class_sets))
     assert len(filled) == 80
@@ -169,11 +169,11 @@ def test_a_pool_of_100000_captions() -> None:
 
 
 VOC_TRAIN = (88, 65, 105, 78, 87, 78, 128, 131, 148, 64, 82, 121, 68, 81, 442, 82, 63, 93, 83, 84)
-"""Images of VOC2012's segmentation train split with each class; they are 1,464."""
+"""Images with each class in VOC2012's segmentation train split, which has 1,464 images."""
 
 
 def images_of_voc_train(seed: int) -> list[tuple[int, ...]]:
-    """Class sets of 1,464 images in which the classes come as often as in VOC's, with random company."""
+    """Class sets of 1,464 images with VOC's class frequencies but random co-occurrence."""
     rng = random.Random(seed)
     labels = [label for label, count in enumerate(VOC_TRAIN, start=1) for _ in range(count)]
     rng.shuffle(labels)
@@ -183,7 +183,7 @@ def images_of_voc_train(seed: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(image)) for image in images]
 
 
-def test_captions_of_rare_classes_come_again_until_40000_are_balanced() -> None:
+def test_captions_of_rare_classes_repeat_until_40000_are_balanced() -> None:
     class_sets = images_of_voc_train(seed=0)
     steps = list(islice(balanced_order_with_reuse(class_sets, range(1, 21)), 40_000))
     assert not any(isinstance(step, Gap) for step in steps)
@@ -196,8 +196,8 @@ def test_captions_of_rare_classes_come_again_until_40000_are_balanced() -> None:
             assert max(counts.values()) <= 1.5 * min(counts.values())
 
 
-def test_a_round_of_reuse_has_each_item_before_any_comes_twice_too_often() -> None:
-    # Class 2 always comes with class 1: no order is balanced, and no item is left out.
+def test_reuse_leaves_out_no_item_even_if_balance_is_impossible() -> None:
+    # Class 2 always appears with class 1, so no order is balanced, yet no item is left out.
     class_sets = [(1,), (1,), (1,), (1, 2)]
     steps = list(islice(balanced_order_with_reuse(class_sets, [1, 2]), 40))
     assert set(steps) == {0, 1, 2, 3}

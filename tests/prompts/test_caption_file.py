@@ -29,7 +29,7 @@ def write(tmp_path):
     return write
 
 
-def test_published_layout(write) -> None:
+def test_the_published_layout_is_read(write) -> None:
     path = write(
         [
             {"filename": "7.jpg", "caption": "a couch; person person sofa", "class_prompt": "person person sofa"},
@@ -44,7 +44,7 @@ def test_published_layout(write) -> None:
     ]
 
 
-def test_json_lines(write) -> None:
+def test_json_lines_are_read(write) -> None:
     path = write('{"caption": "a dog"}\n\n{"caption": "a street"}\r\n{"caption": "a \u2028 cat", "id": 3}\n')
     assert read_caption_file(path, VOC) == [
         Entry("000000", "a dog", None, "captions.json: line 1"),
@@ -53,11 +53,11 @@ def test_json_lines(write) -> None:
     ]
 
 
-def test_one_line_is_a_file_of_json_lines(write) -> None:
+def test_a_single_line_is_read_as_json_lines(write) -> None:
     assert [entry.caption for entry in read_caption_file(write('{"caption": "a dog"}'), VOC)] == ["a dog"]
 
 
-def test_byte_order_mark_and_leading_space_do_no_harm(write) -> None:
+def test_a_byte_order_mark_and_leading_space_are_ignored(write) -> None:
     assert len(read_caption_file(write(b"\xef\xbb\xbf \n[" + json.dumps(DOG).encode() + b"]"), VOC)) == 1
 
 
@@ -76,7 +76,7 @@ def test_byte_order_mark_and_leading_space_do_no_harm(write) -> None:
         ("a dog; ", "", "a dog;"),
     ],
 )
-def test_appended_classes_are_taken_off(write, caption: str, class_prompt: str, kept: str) -> None:
+def test_appended_classes_are_removed(write, caption: str, class_prompt: str, kept: str) -> None:
     path = write([{"caption": caption, "class_prompt": class_prompt}])
     assert read_caption_file(path, COCO)[0].caption == kept
 
@@ -92,12 +92,12 @@ def test_appended_classes_are_taken_off(write, caption: str, class_prompt: str, 
         ("dog", "dog", None),
     ],
 )
-def test_without_the_key_the_ending_says_the_classes(write, caption: str, kept: str, mentions: tuple | None) -> None:
+def test_without_a_class_prompt_the_ending_is_read(write, caption: str, kept: str, mentions: tuple | None) -> None:
     (entry,) = read_caption_file(write([{"caption": caption}]), VOC)
     assert (entry.caption, entry.mentions or entry.class_ids) == (kept, mentions and ids(*mentions))
 
 
-def test_given_classes_win_over_the_captions(write) -> None:
+def test_given_classes_take_precedence_over_the_captions(write) -> None:
     path = write([{"caption": "a dog and a cat", "class_prompt": "sofa cat"}])
     assert read_caption_file(path, VOC)[0].class_ids == ids("sofa", "cat")
     path = write([{"caption": "a dog and a cat", "class_prompt": ""}])

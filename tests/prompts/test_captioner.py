@@ -1,4 +1,4 @@
-"""BLIP with random weights, through its real processor and generate()."""
+"""BLIP with random weights, run through its real processor and generate()."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def refuse_to_load(*_: object) -> None:
 
 
 def caption_by_hand(blip: Path, path: Path) -> str:
-    """One image through the model, without the captioner."""
+    """Caption one image with the model directly, without the captioner."""
     pixels = BlipImageProcessorPil.from_pretrained(blip)(Image.open(path).convert("RGB"), return_tensors="pt")
     with torch.no_grad():
         tokens = BlipForConditionalGeneration.from_pretrained(blip).generate(**pixels, **GENERATION)
@@ -63,7 +63,7 @@ def test_finished_captions_need_no_model(
 ) -> None:
     captions = caption_images(images, settings(blip, tmp_path), progress=False)
     monkeypatch.setattr(captioner, "load_captioner", refuse_to_load)
-    # By content: a file that has moved is the same image.
+    # Images are recognised by content, so a moved file is the same image.
     moved = images[0].rename(tmp_path / "moved.png")
     again = settings(blip, tmp_path, batch_size=1)
     assert caption_images([moved, *images[1:]], again, progress=False) == captions
@@ -72,16 +72,16 @@ def test_finished_captions_need_no_model(
             caption_images([moved], changed, progress=False)
 
 
-def test_a_photo_is_captioned_as_it_is_looked_at(blip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_is_captioned_upright(blip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upright = Image.linear_gradient("L").resize((40, 24)).convert("RGB")
     stored, exif = upright.transpose(Image.Transpose.ROTATE_90), Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # To be turned by 90 degrees, clockwise.
-    # PNG keeps all pixels.
+    exif[ExifTags.Base.Orientation] = 6  # Viewers rotate it by 90 degrees clockwise.
+    # PNG is lossless.
     stored.save(tmp_path / "photo.png", exif=exif)
     opened = captioner._open(tmp_path / "photo.png")
     assert opened.size == (40, 24)
     assert opened.tobytes() == upright.tobytes()
-    # What an earlier version kept of the same file, by its content alone, is not used.
+    # A caption that an earlier version cached by file content alone is not used.
     chosen = settings(blip, tmp_path)
     caption_images([tmp_path / "photo.png"], chosen, progress=False)
     (cache,) = (tmp_path / "cache").iterdir()
@@ -92,7 +92,7 @@ def test_a_photo_is_captioned_as_it_is_looked_at(blip: Path, tmp_path: Path, mon
         assert caption_images([tmp_path / "photo.png"], chosen, progress=False) == ["a tower"]
 
 
-def test_a_stopped_run_goes_on(blip: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes(blip: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = caption_images(images, settings(blip, tmp_path, cache_dir=str(tmp_path / "whole")), progress=False)
     load, calls = captioner.load_captioner, []
 
@@ -121,7 +121,7 @@ def test_a_stopped_run_goes_on(blip: Path, images: list[Path], tmp_path: Path, m
     assert [json.loads(line)["caption"] for line in readable] == whole
 
 
-def test_what_cannot_be_used_is_named(blip: Path, images: list[Path], tmp_path: Path) -> None:
+def test_unusable_models_images_and_caches_are_named(blip: Path, images: list[Path], tmp_path: Path) -> None:
     def message(paths: list[Path], **changes: object) -> str:
         with pytest.raises(InputError) as error:
             caption_images(paths, settings(blip, tmp_path, **changes), progress=False)
@@ -141,6 +141,6 @@ def test_what_cannot_be_used_is_named(blip: Path, images: list[Path], tmp_path: 
     assert "cannot be" in message(images[:1], cache_dir=str(tmp_path / "file"))
 
 
-def test_a_published_models_files_are_read(blip: Path) -> None:
+def test_the_model_has_the_files_of_a_published_one(blip: Path) -> None:
     names = {path.name for path in blip.iterdir()}
     assert {"config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors"} <= names

@@ -52,13 +52,13 @@ def names(vocabulary: Vocabulary, class_ids: tuple[int, ...]) -> list[str]:
         ("voc", "?!", []),
     ],
 )
-def test_classes_of_a_caption(vocabulary: str, caption: str, found: list[str]) -> None:
+def test_classes_are_found_in_a_caption(vocabulary: str, caption: str, found: list[str]) -> None:
     vocabulary = VOCABULARIES[vocabulary]
     assert names(vocabulary, ClassFinder(vocabulary).find(caption)) == found
 
 
 @pytest.mark.parametrize("vocabulary", [VOC, COCO], ids=["voc", "coco"])
-def test_each_name_word_and_synonym_is_its_class(vocabulary: Vocabulary) -> None:
+def test_each_name_word_and_synonym_means_its_class(vocabulary: Vocabulary) -> None:
     finder = ClassFinder(vocabulary)
     for class_id in vocabulary.class_ids:
         entry = vocabulary[class_id]
@@ -83,14 +83,14 @@ def test_each_name_word_and_synonym_is_its_class(vocabulary: Vocabulary) -> None
         ("voc", "", [], None),
     ],
 )
-def test_classes_of_a_class_prompt(vocabulary: str, class_prompt: str, found: list[str], unknown: str | None) -> None:
+def test_class_prompts_are_parsed(vocabulary: str, class_prompt: str, found: list[str], unknown: str | None) -> None:
     vocabulary = VOCABULARIES[vocabulary]
     class_ids, first_unknown = ClassFinder(vocabulary).parse(class_prompt)
     assert names(vocabulary, class_ids) == found
     assert first_unknown == unknown
 
 
-def test_a_class_keeps_its_word_against_synonyms_and_plurals() -> None:
+def test_a_classs_word_wins_over_synonyms_and_plurals() -> None:
     vocabulary = Vocabulary(
         "mine",
         (
@@ -142,7 +142,7 @@ def test_mentions_keep_order_and_repeats() -> None:
         *(("old tennis shoe", "old tennis shoes"), ("book of verse", "book of verses"), ("piano", "pianos")),
     ],
 )
-def test_plurals_are_english_and_found(word: str, plural: str) -> None:
+def test_plurals_are_correct_and_found(word: str, plural: str) -> None:
     assert plurals(word)[0] == plural
     finder = ClassFinder(Vocabulary("own", (VocabularyClass(word, word), VocabularyClass("end", "end"))))
     assert finder.find(f"two {plural} at the end") == (1, 2)

@@ -82,7 +82,7 @@ def test_captions_have_the_classes_that_are_present(write) -> None:
         source = f"captions_train2017.json: image {image}, caption {caption_id}"
         return Entry(f"{image:012d}_{caption_id}", caption, class_ids, source)
 
-    # The second caption of an image comes after the first of all others.
+    # An image's second caption comes after the first captions of all images.
     assert read_coco_captions(write(), "train2017", COCO) == [
         entry(139, 771337, "A woman on a couch.", "person", "couch", "toothbrush"),
         entry(285, 5, "Many dogs", "dog"),
@@ -91,7 +91,7 @@ def test_captions_have_the_classes_that_are_present(write) -> None:
     ]
 
 
-def test_another_vocabulary_takes_what_it_has(write) -> None:
+def test_another_vocabulary_gets_the_classes_it_has(write) -> None:
     entries = read_coco_captions(write(), "train2017", VOC)
     assert [[VOC[class_id].name for class_id in entry.class_ids] for entry in entries] == [
         ["person", "sofa"],
@@ -101,7 +101,7 @@ def test_another_vocabulary_takes_what_it_has(write) -> None:
     ]
 
 
-def test_all_of_cocos_names_are_classes_of_its_vocabulary() -> None:
+def test_all_of_cocos_names_are_classes_in_its_vocabulary() -> None:
     assert [COCO.class_id(name) for name in COCO.label_names[1:]] == list(range(1, 81))
 
 
@@ -132,7 +132,7 @@ def test_malformed_files_are_named(write, files: dict[str, object], message: str
     assert "\n" not in str(error.value)
 
 
-def test_a_vocabulary_that_has_nothing_to_do_with_it_is_refused(write) -> None:
+def test_a_vocabulary_without_a_coco_class_is_refused(write) -> None:
     vocabulary = Vocabulary("own", (VocabularyClass("zebra", "zebra"),))
     with pytest.raises(InputError, match="none of its categories is a class of vocabulary own"):
         read_coco_captions(write(), "train2017", vocabulary)
@@ -147,6 +147,6 @@ def test_missing_files_are_named(write) -> None:
         read_coco_captions(data_root, "train2017", COCO)
 
 
-def test_classes_by_image(write) -> None:
+def test_instances_give_the_classes_of_each_image(write) -> None:
     found = read_coco_instances(write() / "annotations" / "instances_train2017.json", COCO)
     assert found == {139: (1, 58, 80), 285: (17,)}

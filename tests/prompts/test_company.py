@@ -13,7 +13,7 @@ WEIGHTS = (0.6, 0.3, 0.1)
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 20, 80])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_classes_stay_balanced_at_every_image(num_classes: int, seed: int) -> None:
+def test_classes_stay_balanced_after_every_image(num_classes: int, seed: int) -> None:
     counts = dict.fromkeys(range(1, num_classes + 1), 0)
     for image in islice(draw_classes(list(counts), WEIGHTS, random.Random(seed)), 500):
         assert 1 <= len(image) <= 3
@@ -23,7 +23,7 @@ def test_classes_stay_balanced_at_every_image(num_classes: int, seed: int) -> No
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_images_have_one_to_three_classes_as_weighted() -> None:
+def test_numbers_of_classes_follow_the_weights() -> None:
     sizes = Counter(len(image) for image in islice(draw_classes(range(1, 21), WEIGHTS, random.Random(0)), 20_000))
     assert sizes[1] / 20_000 == pytest.approx(0.6, abs=0.02)
     assert sizes[2] / 20_000 == pytest.approx(0.3, abs=0.02)
@@ -32,14 +32,14 @@ def test_images_have_one_to_three_classes_as_weighted() -> None:
     assert {len(image) for image in pairs} == {2}
 
 
-def test_any_two_classes_meet() -> None:
+def test_any_two_classes_can_share_an_image() -> None:
     met = {
         frozenset(pair) for pair in islice(draw_classes(range(1, 6), WEIGHTS, random.Random(0)), 2000) if len(pair) == 2
     }
     assert len(met) == 10
 
 
-def test_classes_that_come_together_share_images() -> None:
+def test_images_combine_only_classes_that_go_together() -> None:
     others = range(4, 10)
     together = {1: {2: 3.0, 3: 1.0}, 2: {1: 3.0}, 3: {1: 1.0}}
     together |= {class_id: {other: 1.0 for other in others if other != class_id} for class_id in others}
@@ -52,7 +52,7 @@ def test_classes_that_come_together_share_images() -> None:
     for first, second in (sorted(pair) for pair in pairs if len(pair) == 2):
         assert second in together[first]
     assert pairs[frozenset({2})] > 0
-    # Of a whole deck, the first class chooses as it is weighted.
+    # From a full deck, the first class chooses its partner by weight.
     firsts = [next(draw_classes(range(1, 10), [0, 1], random.Random(seed), together)) for seed in range(9000)]
     chosen = Counter(second for first, *others in firsts if first == 1 for second in others)
     assert set(chosen) == {2, 3}
@@ -71,11 +71,11 @@ def test_classes_of_an_image_share_a_scene() -> None:
         counts.update(image)
         assert max(counts.values()) - min(counts[class_id] for class_id in vocabulary.class_ids) <= 3
         met[frozenset(vocabulary[class_id].name for class_id in image)] += 1
-    # The television goes with the sofa and with the desk, which do not go together; the cat goes with all.
+    # The television goes with the sofa and the desk, which do not go together; the cat goes with everything.
     assert {frozenset({"sofa", "tv", "cat"}), frozenset({"desk", "tv", "cat"}), frozenset({"cow", "cat"})} <= met.keys()
 
 
-def test_indoors_goes_with_every_scene_of_a_house() -> None:
+def test_indoors_includes_every_room_of_a_house() -> None:
     vocabulary = load_vocabulary("coco")
     assert common_scenes([vocabulary.class_id("oven"), vocabulary.class_id("person")], vocabulary) == ["kitchen"]
     assert set(SCENES["indoors"]) > {"kitchen", "bathroom"}

@@ -13,7 +13,7 @@ SETTINGS = CaptionerSettings(path="lab/blip")
 DOG, CAT = VOC.class_id("dog"), VOC.class_id("cat")
 
 
-def test_classes_are_found_where_nobody_has_said_them() -> None:
+def test_classes_are_found_if_none_are_given() -> None:
     entries = [
         Entry("0", "a dog and a cat", None, "x"),
         Entry("1", "a street", None, "x"),
@@ -57,7 +57,7 @@ def test_an_annotated_image_has_its_classes_in_the_order_of_mention(monkeypatch:
     shown = {"a": (chair, person, sofa), "b": (CAT, DOG), "c": (CAT,), "d": ()}
     entries = [Entry(name, None, class_ids, name, image=Path(name)) for name, class_ids in shown.items()]
     completed = {entry.sample_id: entry for entry in complete_entries(entries, SETTINGS, VOC, progress=False)}
-    # A dog is mentioned and not annotated; a chair is annotated and not mentioned.
+    # A dog is mentioned but not annotated; a chair is annotated but not mentioned.
     assert completed["a"].mentions == (person, person, sofa, chair)
     assert completed["a"].class_ids == (person, sofa, chair)
     assert (completed["b"].class_ids, completed["b"].mentions) == ((CAT, DOG), ())

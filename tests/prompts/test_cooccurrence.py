@@ -11,14 +11,14 @@ VOC = load_vocabulary("voc")
 PERSON, DOG, SOFA = (VOC.class_id(name) for name in ("person", "dog", "sofa"))
 
 
-def test_a_table_counts_both_ways(tmp_path: Path) -> None:
+def test_a_table_is_symmetric(tmp_path: Path) -> None:
     path = tmp_path / "table.yaml"
     path.write_text("person: {couch: 3, dog: 0.5}\nsofa: {person: 1}\n")
     table = read_cooccurrence(path, VOC)
     assert table == {PERSON: {SOFA: 4, DOG: 0.5}, SOFA: {PERSON: 4}, DOG: {PERSON: 0.5}}
 
 
-def test_it_is_learned_from_instances(tmp_path: Path) -> None:
+def test_a_table_is_counted_from_instances(tmp_path: Path) -> None:
     """Images are counted, not objects: the second dog of image 1 adds nothing."""
     categories = [{"id": number, "name": name} for number, name in enumerate(("person", "dog", "couch", "fork"))]
     shown = {1: (0, 1, 1, 3), 2: (0, 1, 2), 3: (2,)}

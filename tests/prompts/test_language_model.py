@@ -1,4 +1,4 @@
-"""A causal model with random weights, through the real generate() and a real chat template."""
+"""A causal model with random weights, run through the real generate() and a real chat template."""
 
 import shutil
 from collections import Counter
@@ -38,7 +38,7 @@ def plan(settings: LanguageModelSettings, num_images: int, seed: int = 0) -> Pla
     return plan_prompts(prompts, VOCABULARY, num_images, seed, progress=False)
 
 
-def test_seeded_sampling_samples_the_softmax() -> None:
+def test_seeded_sampling_follows_the_softmax() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -float("inf")])
     num_samples = 6000
     scores = SeededSampling(range(num_samples))(torch.zeros(num_samples, 1), logits.expand(num_samples, -1))
@@ -47,7 +47,7 @@ def test_seeded_sampling_samples_the_softmax() -> None:
         assert counts[token] / num_samples == pytest.approx(probability, abs=0.02)
 
 
-def test_an_answer_depends_on_its_question_and_seed_alone(settings: LanguageModelSettings) -> None:
+def test_an_answer_depends_only_on_its_question_and_seed(settings: LanguageModelSettings) -> None:
     answer = load_language_model(settings)
     questions, seeds = ["a dog", "the old cat on the street", "a dog", "by"], [1, 2, 3, 1]
     together = answer(questions, seeds)
@@ -57,7 +57,7 @@ def test_an_answer_depends_on_its_question_and_seed_alone(settings: LanguageMode
     assert not any("<" in text for text in together)
 
 
-def test_captions_are_checked_and_a_template_takes_the_place_of_bad_ones(settings: LanguageModelSettings) -> None:
+def test_captions_are_checked_and_bad_ones_replaced_by_templates(settings: LanguageModelSettings) -> None:
     made = plan(settings, 24)
     finder = ClassFinder(VOCABULARY)
     for prompt in made.prompts:
@@ -73,7 +73,7 @@ def test_captions_are_checked_and_a_template_takes_the_place_of_bad_ones(setting
     assert failed > 0
 
 
-def test_fewer_captions_are_the_first_of_more_and_seeds_differ(settings: LanguageModelSettings, tmp_path: Path) -> None:
+def test_fewer_captions_are_a_prefix_and_seeds_differ(settings: LanguageModelSettings, tmp_path: Path) -> None:
     whole = plan(settings, 11).prompts
     for number, other in ((6, replace(settings, cache_dir=str(tmp_path / "a"))), (11, settings)):
         assert plan(other, number).prompts == whole[:number]
@@ -85,7 +85,7 @@ def test_finished_captions_need_no_model(tmp_path: Path, settings: LanguageModel
     shutil.copytree(settings.path, copy)
     chosen = replace(settings, path=str(copy))
     made = plan(chosen, 9)
-    # A killed run leaves half a line: what it was to hold is written again, and only that.
+    # A killed run leaves half a line; only its caption is written again.
     (cache,) = (tmp_path / "cache").iterdir()
     lines = cache.read_bytes().splitlines(keepends=True)
     cache.write_bytes(b"".join(lines[:-2]) + lines[-2][:20])
@@ -96,13 +96,13 @@ def test_finished_captions_need_no_model(tmp_path: Path, settings: LanguageModel
         plan(chosen, 12)
 
 
-def test_a_caption_that_does_not_fit_is_a_bad_one(settings: LanguageModelSettings) -> None:
+def test_a_caption_that_does_not_fit_is_replaced_by_a_template(settings: LanguageModelSettings) -> None:
     prompts = PromptSettings(source="llm", writer=settings)
     made = plan_prompts(prompts, VOCABULARY, 4, 0, fits=lambda *_: False, progress=False)
     assert made.num_templates == 4
 
 
-def test_a_model_without_chat_template_is_refused(tmp_path: Path, settings: LanguageModelSettings) -> None:
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, settings: LanguageModelSettings) -> None:
     path = build_tiny_language_model(tmp_path / "base", chat_template=None)
     with pytest.raises(InputError, match=r"prompts\.writer\.path=.*base: has no chat template; name a model that is"):
         plan(replace(settings, path=str(path)), 2)
@@ -110,7 +110,7 @@ def test_a_model_without_chat_template_is_refused(tmp_path: Path, settings: Lang
         plan_prompts(PromptSettings(source="llm"), VOCABULARY, None, 0)
 
 
-def test_another_class_is_asked_about_and_then_appended(settings: LanguageModelSettings) -> None:
+def test_an_extra_class_is_a_fault_except_in_the_last_attempt(settings: LanguageModelSettings) -> None:
     writer = llm.LanguageModelWriter(settings, VOCABULARY, 0, lambda *_: True)
     list(writer.write([]))
     assert writer._class_fault("a dog chases a cat", (1,), last=False) == "it named another object, 'cat'"
@@ -118,9 +118,9 @@ def test_another_class_is_asked_about_and_then_appended(settings: LanguageModelS
     assert writer._class_fault("a puppy sleeps", (1,), last=True) == "it did not say 'dog'"
 
 
-def test_choosing_a_batch_does_not_walk_through_all_captions_before_it() -> None:
+def test_choosing_a_batch_does_not_iterate_over_earlier_captions() -> None:
     class Taken:
-        """May be asked about a caption, and not be walked through or copied."""
+        """Can be asked about a caption, but not iterated over or copied."""
 
         def __contains__(self, caption: object) -> bool:
             return caption == "a dog"
@@ -129,7 +129,7 @@ def test_choosing_a_batch_does_not_walk_through_all_captions_before_it() -> None
     assert llm._choose(answers, Taken()) == ["a cat", "a bird", None]
 
 
-def test_a_question_names_no_class_by_the_way(settings: LanguageModelSettings) -> None:
+def test_a_questions_place_and_details_name_no_class(settings: LanguageModelSettings) -> None:
     entries = (VocabularyClass("dog", "dog", scenes=("indoors", "bedroom", "kitchen")), VocabularyClass("kite", "kite"))
     others = ("phone", "child", "beach", "room", "kitchen")
     vocabulary = Vocabulary("own", (*entries, *(VocabularyClass(word, word) for word in others)))
@@ -142,5 +142,5 @@ def test_a_question_names_no_class_by_the_way(settings: LanguageModelSettings) -
             drawn = question[len(before.format(classes=entries[class_id - 1].word)) :].split(after)[0]
             assert drawn.startswith("Place: ")
             assert writer._finder.find(drawn) == (), drawn
-            # What may be anywhere in a house is not sent to one of its rooms, which may not suit it.
+            # An object that can be anywhere indoors is not placed in a particular room, which might not suit it.
             assert class_id == 2 or "bedroom" not in drawn

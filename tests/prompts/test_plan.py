@@ -32,7 +32,7 @@ def settings_for(folder: Path, entries: list) -> PromptSettings:
     return PromptSettings(source="file", fill="none", path=str(path))
 
 
-def test_template_captions_are_written_by_the_function_that_is_handed_over() -> None:
+def test_template_captions_are_written_by_the_given_function() -> None:
     def say(class_ids: Sequence[int], rng: random.Random) -> str:
         return f"{class_ids} {rng.random()}"
 
@@ -60,7 +60,7 @@ def test_template_source_needs_a_number() -> None:
         plan_prompts(PromptSettings(), VOC, None, seed=0)
 
 
-def test_file_source_takes_each_caption_with_a_class_once(captions) -> None:
+def test_file_source_uses_each_caption_with_a_class_once(captions) -> None:
     plan = plan_prompts(captions, VOC, None, seed=5)
     assert plan.num_without_class == 1
     by_id = {prompt.sample_id: prompt for prompt in plan.prompts}
@@ -78,7 +78,7 @@ def test_file_source_takes_each_caption_with_a_class_once(captions) -> None:
         assert words == [word for word in ("dog", "cat", "sofa") if word in caption]
 
 
-def test_fewer_images_are_a_balanced_beginning(captions) -> None:
+def test_fewer_images_are_a_balanced_prefix(captions) -> None:
     whole = plan_prompts(captions, VOC, None, seed=0).prompts
     for num_images in (1, 2, 3, 4, 5, 7, 12):
         plan = plan_prompts(captions, VOC, num_images, seed=0)
@@ -102,7 +102,7 @@ def test_more_images_repeat_captions_with_new_ids_and_seeds(captions) -> None:
     assert {prompt.sample_id[-3:] for prompt in prompts[10:]} == {"_r2"}
 
 
-def test_seed_changes_the_noise_and_not_the_selection(captions) -> None:
+def test_seed_changes_the_noise_but_not_the_selection(captions) -> None:
     first, second = (plan_prompts(captions, VOC, 3, seed=seed).prompts for seed in (0, 1))
     assert [prompt.sample_id for prompt in first] == [prompt.sample_id for prompt in second]
     assert not {prompt.seed for prompt in first} & {prompt.seed for prompt in second}
@@ -129,7 +129,7 @@ def counts_of(prompts: tuple[Prompt, ...]) -> Counter[int]:
     return Counter(class_id for prompt in prompts for class_id in prompt.class_ids)
 
 
-def test_template_captions_fill_what_the_source_is_short_of(tmp_path) -> None:
+def test_template_captions_fill_in_for_rare_classes(tmp_path) -> None:
     settings = replace(settings_for(tmp_path, FEW), fill="template")
     plan = plan_prompts(settings, VOC, 200, seed=0)
     counts = counts_of(plan.prompts)
@@ -148,7 +148,7 @@ def test_template_captions_fill_what_the_source_is_short_of(tmp_path) -> None:
         assert plan_prompts(settings, VOC, fewer, seed=0).prompts == plan.prompts[:fewer]
 
 
-def test_captions_come_again_before_any_template(tmp_path) -> None:
+def test_captions_repeat_before_a_template_is_used(tmp_path) -> None:
     plan = plan_prompts(replace(settings_for(tmp_path, FEW), fill="reuse"), VOC, 200, seed=0)
     # No caption has any of the other 18 classes.
     counts = counts_of(plan.prompts)
@@ -173,8 +173,8 @@ def write_plan(folder: Path, prompts: tuple[Prompt, ...], vocabulary: Vocabulary
 
 
 @pytest.mark.parametrize("fill", ["reuse", "template", "none"])
-def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: str) -> None:
-    """Order, ids, seeds, classes and sources, whatever the seed; it has no more images than its own."""
+def test_a_plan_is_repeated_unchanged(tmp_path, captions, fill: str) -> None:
+    """Order, ids, seeds, classes and sources stay, whatever the seed; it has no more images than it lists."""
     first = plan_prompts(replace(captions, fill=fill), VOC, 30, seed=7).prompts
     settings = write_plan(tmp_path, first, VOC)
     for seed, num_images in ((7, None), (0, 30)):
@@ -184,13 +184,13 @@ def test_a_plan_is_repeated_as_it_stands(tmp_path, captions, fill: str) -> None:
     assert plan_prompts(settings, VOC, 4, seed=0).prompts == first[:4]
 
 
-def test_a_seed_of_some_captions_is_theirs_once(tmp_path) -> None:
+def test_a_captions_own_seed_is_used_only_once(tmp_path) -> None:
     settings = settings_for(tmp_path, [{"id": "a", "caption": "a dog", "seed": 5}, {"id": "b", "caption": "a dog"}])
     seeds = {prompt.sample_id: prompt.seed for prompt in plan_prompts(settings, VOC, 4, seed=0).prompts}
     assert seeds == {"a": 5} | {sample_id: sample_seed(0, sample_id) for sample_id in ("b", "a_r1", "b_r1")}
 
 
-def test_a_plan_is_read_by_its_labels_where_words_are_ambiguous(tmp_path) -> None:
+def test_a_plan_is_read_by_its_labels_if_words_are_ambiguous(tmp_path) -> None:
     vocabulary = Vocabulary("own", tuple(VocabularyClass(word, word) for word in ("hot", "dog", "hot dog")))
     prompts = (
         Prompt("a", "a hot dog; hot dog", (1, 2), 3, "x"),
@@ -249,7 +249,7 @@ def test_images_source_finds_the_classes_in_the_captions(tmp_path, monkeypatch) 
     assert plan.num_without_class == 1
 
 
-def test_voc_source_takes_the_classes_of_the_annotations(tmp_path, monkeypatch) -> None:
+def test_voc_source_takes_its_classes_from_the_annotations(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(captioner, "caption_images", caption_by_name)
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (tmp_path / name).mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_the_report_counts_before_and_after() -> None:
     ]
 
 
-def test_captions_by_rule_have_no_source_to_be_counted() -> None:
+def test_template_captions_have_no_source_to_count() -> None:
     lines = report_plan(Plan(PROMPTS), VOCABULARY, real_clip_tokenizer(), "classes").text.splitlines()
     assert not any("in the source" in line for line in lines)
     assert lines[2].endswith("reads: 0")
@@ -59,7 +59,7 @@ def test_classes_that_the_text_encoder_cannot_read_are_refused() -> None:
         report_plan(plan, Vocabulary("own", words), real_clip_tokenizer(), "caption_and_classes")
 
 
-def test_a_plan_is_compared_with_another_of_as_many_captions(tmp_path) -> None:
+def test_a_plan_is_compared_with_an_equal_number_of_another_plans_captions(tmp_path) -> None:
     (tmp_path / "old").mkdir()
     other = [{"caption": "a cat", "class_prompt": "cat"}] * 5
     (tmp_path / "old" / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in other))
@@ -71,7 +71,7 @@ def test_a_plan_is_compared_with_another_of_as_many_captions(tmp_path) -> None:
         compare_plans(Plan(PROMPTS), tmp_path / "absent", VOCABULARY)
 
 
-def test_captions_alone_are_compared_by_the_classes_that_they_name(tmp_path) -> None:
+def test_bare_captions_are_compared_by_the_classes_they_name(tmp_path) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_text(
         '{"caption": "a cat and a zebra"}\n{"caption": "a dog"}\n{"caption": "a zebra", "class_prompt": ""}\n'

@@ -12,7 +12,7 @@ def test_seed_is_pinned() -> None:
     assert sample_seed(7, "2008_000002") == 0xBBA8B140B000BBA5 >> 1
 
 
-def test_seeds_lie_in_range_and_differ() -> None:
+def test_seeds_are_in_range_and_differ() -> None:
     seeds = {sample_seed(run, f"{index:06d}") for run in range(10) for index in range(1000)}
     assert len(seeds) == 10_000
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -20,11 +20,11 @@ def test_seeds_lie_in_range_and_differ() -> None:
     assert 4500 < sum(seed >= 2**62 for seed in seeds) < 5500
 
 
-def test_run_and_sample_are_kept_apart() -> None:
+def test_run_seed_and_sample_id_are_not_confused() -> None:
     assert sample_seed(1, "11") != sample_seed(11, "1")
 
 
-def test_named_rngs_differ_from_each_other_and_repeat() -> None:
+def test_named_rngs_differ_and_are_reproducible() -> None:
     assert named_rng(0, "a").random() == named_rng(0, "a").random()
     assert len({named_rng(0, "a").random(), named_rng(0, "b").random(), named_rng(1, "a").random()}) == 3
 
@@ -35,7 +35,7 @@ def begun(seed: int, purpose: str) -> HashedRandom:
     return rng
 
 
-def test_hashed_draws_are_those_of_the_hash() -> None:
+def test_hashed_draws_come_from_the_hash() -> None:
     rng = begun(3, "caption/a")
     first = hashlib.blake2b(b"3/caption/a").digest()
     second = hashlib.blake2b(b"3/caption/a" + first).digest()
@@ -53,7 +53,7 @@ def test_hashed_draws_repeat_and_differ_by_seed_and_purpose() -> None:
 
 
 @pytest.mark.parametrize("draw", ["choice", "random", "sample", "randrange", "shuffle"])
-def test_hashed_draws_are_even_and_independent(draw: str) -> None:
+def test_hashed_draws_are_uniform_and_independent(draw: str) -> None:
     draw_two = {
         "choice": lambda rng: (rng.choice("abc"), rng.choice("abc")),
         "random": lambda rng: (int(rng.random() * 3), int(rng.random() * 3)),
@@ -69,7 +69,7 @@ def test_hashed_draws_are_even_and_independent(draw: str) -> None:
     kinds = 6 if draw in ("sample", "shuffle") else 9
     assert len(counts) == kinds
     expected = num / kinds
-    # Pearson's statistic: beyond 30 once in 5,000 times at 8 degrees of freedom.
+    # Pearson's statistic exceeds 30 once in 5,000 times at 8 degrees of freedom.
     assert sum((count - expected) ** 2 / expected for count in counts.values()) < 30
 
 

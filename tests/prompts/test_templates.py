@@ -27,7 +27,7 @@ def plan(vocabulary: Vocabulary, template: str, num_images: int, seed: int) -> t
 
 
 @pytest.mark.parametrize("template", ["generic", "toy"])
-def test_shorter_plan_is_the_beginning_of_a_longer_one(template: str) -> None:
+def test_a_shorter_plan_is_the_start_of_a_longer_one(template: str) -> None:
     longest = plan(VOC, template, 100, seed=3)
     for num_images in (1, 2, 37, 99):
         assert plan(VOC, template, num_images, seed=3) == longest[:num_images]
@@ -43,7 +43,7 @@ def test_another_seed_gives_another_plan(template: str) -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [VOC, COCO], ids=["voc", "coco"])
-def test_generic_captions_name_just_their_classes(vocabulary: Vocabulary) -> None:
+def test_generic_captions_name_exactly_their_classes(vocabulary: Vocabulary) -> None:
     finder = ClassFinder(vocabulary)
     for prompt in plan(vocabulary, "generic", 400, seed=0):
         assert finder.find(prompt.caption) == prompt.class_ids, prompt.caption
@@ -64,12 +64,12 @@ def captions_of(vocabulary: Vocabulary, *names: str) -> str:
     return "\n".join(writer.caption(class_ids, random.Random(seed)) for seed in range(400))
 
 
-def test_places_suit_all_classes_of_an_image() -> None:
+def test_places_suit_all_classes_in_an_image() -> None:
     assert "in a living room" in captions_of(VOC, "sofa", "person")
     assert not any(place in captions_of(VOC, "sofa", "person") for place in ("beach", "street", "kitchen"))
     assert "on a beach" in captions_of(VOC, "boat", "person")
     assert all(place in captions_of(VOC, "person") for place in ("in a kitchen", "on a beach", "in a park"))
-    # These have no scene in common, as a table of pairs may bring them together.
+    # These share no scene, but a co-occurrence table can combine them.
     assert not any(place in captions_of(VOC, "sofa", "bus") for place in ("living room", "street", "office", "road"))
 
 
@@ -95,14 +95,14 @@ def test_captions_do_not_contradict_themselves() -> None:
         assert re.search(wrong, captions) is None
 
 
-def test_own_classes_are_never_put_in_a_plural_that_is_a_guess() -> None:
+def test_custom_classes_are_never_put_in_a_guessed_plural() -> None:
     entries = (VocabularyClass("fish", "goldfish in a bowl", scenes=("home",)), VocabularyClass("unicorn", "unicorn"))
     captions = captions_of(Vocabulary("own", entries), "fish") + captions_of(Vocabulary("own", entries), "unicorn")
     assert "in a living room" in captions
     assert not any(f"{number} " in captions for number in ("two", "three", "several"))
 
 
-def test_the_words_of_ones_own_have_their_plurals() -> None:
+def test_custom_words_get_their_irregular_plurals() -> None:
     words = {"dog": "puppy", "person": "child", "horse": "pony", "cow": "calf"}
     vocabulary = Vocabulary("own", tuple(VocabularyClass(name, word) for name, word in words.items()))
     captions = "\n".join(captions_of(vocabulary, name) for name in words)
@@ -111,8 +111,8 @@ def test_the_words_of_ones_own_have_their_plurals() -> None:
 
 
 @pytest.mark.parametrize(("vocabulary", "before"), [(VOC, 1900), (COCO, 3730)], ids=["voc", "coco"])
-def test_captions_are_half_as_varied_again_as_random_company_was(vocabulary: Vocabulary, before: int) -> None:
-    """Distinct 3-grams of 2,000 captions; `before` was counted at revision 852f9cb."""
+def test_captions_are_1_5_times_as_varied_as_with_random_co_occurrence(vocabulary: Vocabulary, before: int) -> None:
+    """Compares distinct 3-grams in 2,000 captions; `before` was counted at revision 852f9cb."""
     prompts = plan(vocabulary, "generic", 2000, seed=0)
     texts = [prompt.caption.replace(",", "").split() for prompt in prompts]
     assert len({tuple(text[i : i + 3]) for text in texts for i in range(len(text) - 2)}) >= 1.5 * before
@@ -120,7 +120,7 @@ def test_captions_are_half_as_varied_again_as_random_company_was(vocabulary: Voc
         assert common_scenes(prompt.class_ids, vocabulary), prompt.caption
 
 
-def test_captions_name_no_class_of_ones_own_by_the_way() -> None:
+def test_captions_name_no_custom_class_in_passing() -> None:
     words = ("beach", "snow", "window", "shop", "light", "cat")
     vocabulary = Vocabulary("mine", tuple(VocabularyClass(word, word) for word in words))
     finder = ClassFinder(vocabulary)
@@ -128,7 +128,7 @@ def test_captions_name_no_class_of_ones_own_by_the_way() -> None:
         assert finder.find(prompt.caption) == prompt.class_ids, prompt.caption
 
 
-def test_toy_captions_say_synonyms_for_a_third_of_the_classes() -> None:
+def test_toy_captions_use_synonyms_for_a_third_of_the_classes() -> None:
     prompts = plan(VOC, "toy", 1500, seed=0)
     mentions = [(prompt.caption, VOC[class_id].word) for prompt in prompts for class_id in prompt.class_ids]
     share = sum(word in caption for caption, word in mentions) / len(mentions)

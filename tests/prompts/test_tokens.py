@@ -26,12 +26,12 @@ LENGTH = 77
 
 
 def tokens_of(text: str) -> list[int]:
-    """The tokens of a text without start and end."""
+    """The tokens of a text, without the start and end tokens."""
     return real_clip_tokenizer()(text)["input_ids"][1:-1]
 
 
 def expected_spans(words: list[str]) -> tuple[tuple[int, ...], ...]:
-    """Independent of offsets: CLIP never joins tokens across a space, so that lengths add up."""
+    """Computed without offsets: CLIP never joins tokens across a space, so lengths add up."""
     spans, position = [], 1
     for word in words:
         length = len(tokens_of(word))
@@ -49,7 +49,7 @@ def test_span_of_each_word_alone(word: str) -> None:
 
 @pytest.mark.parametrize("words", [VOC_WORDS, COCO_WORDS], ids=["voc", "coco"])
 def test_spans_of_every_ordered_pair(words: list[str]) -> None:
-    """Each class with each, itself included: 400 and 6,400 class prompts, checked by decoding alone."""
+    """Every pair of classes, including with itself: 400 and 6,400 class prompts, checked by decoding alone."""
     tokenizer = real_clip_tokenizer()
     decoded = {token_id: text.removesuffix("</w>") for text, token_id in tokenizer.get_vocab().items()}
     num_words = 0
@@ -58,7 +58,7 @@ def test_spans_of_every_ordered_pair(words: list[str]) -> None:
         for word, span in zip(pair, prompt.spans, strict=True):
             assert "".join(decoded[prompt.token_ids[position]] for position in span) == word.replace(" ", ""), pair
             num_words += 1
-        # They are disjoint and cover the class prompt, which ends where the end token is.
+        # Spans are disjoint and cover the class prompt up to the end token.
         length = prompt.token_ids.index(tokenizer.eos_token_id)
         assert [position for span in prompt.spans for position in span] == list(range(1, length)), pair
     assert num_words == 2 * len(words) ** 2
@@ -92,19 +92,19 @@ def test_spans_of_random_combinations(words: list[str]) -> None:
         assert prompt.text == " ".join(chosen)
 
 
-def test_words_that_clip_splits_do_not_shift_their_neighbours() -> None:
-    # The positions that a guess from words gives: aeroplane (1,), dining table (2, 3), dog (4,).
+def test_spans_account_for_words_that_clip_splits() -> None:
+    # Counting words would give: aeroplane (1,), dining table (2, 3), dog (4,).
     assert class_prompt(real_clip_tokenizer(), ["aeroplane", "dining table", "dog"]).spans == ((1, 2), (3, 4), (5,))
     assert class_prompt(real_clip_tokenizer(), ["fire hydrant", "surfboard"]).spans == ((1, 2, 3), (4, 5))
     assert class_prompt(real_clip_tokenizer(), ["hot dog", "teddy bear", "dog"]).spans == ((1, 2), (3, 4), (5,))
 
 
-def test_token_ids_are_padded_as_the_pipeline_pads() -> None:
+def test_token_ids_are_padded_as_in_the_pipeline() -> None:
     prompt = class_prompt(real_clip_tokenizer(), ["dog"])
     assert prompt.token_ids == (49406, 1929, *[49407] * (LENGTH - 2))
 
 
-def test_padding_with_another_token_is_no_word() -> None:
+def test_padding_with_a_word_token_is_not_a_word() -> None:
     # Stable Diffusion 2.x pads with "!".
     tokenizer = clip_tokenizer(CLIP_BPE)
     tokenizer.pad_token = "!"
@@ -130,8 +130,8 @@ def test_spans_of_unusual_words(words: list[str]) -> None:
     assert class_prompt(real_clip_tokenizer(), words).spans == expected_spans(words)
 
 
-def test_any_clip_tokenizer_will_do() -> None:
-    # One that knows no merges: each letter is a token.
+def test_any_clip_tokenizer_works() -> None:
+    # Without merges, each letter is a token.
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=16)
@@ -140,7 +140,7 @@ def test_any_clip_tokenizer_will_do() -> None:
     assert len(prompt.token_ids) == 16
 
 
-def test_no_class_has_no_span() -> None:
+def test_no_classes_give_no_spans() -> None:
     prompt = class_prompt(real_clip_tokenizer(), [])
     assert prompt.spans == ()
     assert prompt.token_ids == (49406, *[49407] * (LENGTH - 1))
@@ -181,13 +181,13 @@ def test_unusable_tokenizers_are_named(function) -> None:
         (" ", [], ""),
     ],
 )
-def test_prompt_text_that_fits(caption: str, words: list[str], text: str) -> None:
+def test_prompt_text_that_fits_is_unchanged(caption: str, words: list[str], text: str) -> None:
     assert prompt_text(real_clip_tokenizer(), caption, words) == text
 
 
 @pytest.mark.parametrize("words", [["dog"], ["fire hydrant", "teddy bear", "surfboard"], []])
 @pytest.mark.parametrize("separator", [" ", ". ", ", ", "  "])
-def test_long_caption_loses_its_end_and_no_class(words: list[str], separator: str) -> None:
+def test_a_long_caption_loses_its_end_but_no_class(words: list[str], separator: str) -> None:
     tokenizer = real_clip_tokenizer()
     caption_words = [f"surfboard{number}" for number in range(60)]
     text = prompt_text(tokenizer, separator.join(caption_words), words)
@@ -195,24 +195,24 @@ def test_long_caption_loses_its_end_and_no_class(words: list[str], separator: st
     assert text.endswith(ending)
     kept = text.removesuffix(ending)
     assert separator.join(caption_words).startswith(kept)
-    # What the pipeline makes of it has lost nothing, ...
+    # The pipeline truncates nothing, ...
     cut = tokenizer(text, max_length=LENGTH, truncation=True)["input_ids"]
     assert cut == tokenizer(text)["input_ids"]
-    # ... and one more word of the caption would have been too much.
+    # ... and one more caption word would not fit.
     num_kept = len(kept.split())
     assert 0 < num_kept < len(caption_words)
     longer = separator.join(caption_words[: num_kept + 1]) + ending
     assert len(tokenizer(longer)["input_ids"]) > LENGTH
 
 
-def test_caption_that_just_fits_stays_whole() -> None:
+def test_a_caption_that_just_fits_is_unchanged() -> None:
     # 72 + ";" + "hot dog" + start and end.
     caption = " ".join(["word"] * 72)
     assert prompt_text(real_clip_tokenizer(), caption, ["hot dog"]) == f"{caption}; hot dog"
     assert prompt_text(real_clip_tokenizer(), f"{caption} more", ["hot dog"]) == f"{caption}; hot dog"
 
 
-def test_one_endless_word_is_left_out() -> None:
+def test_a_single_overlong_word_is_left_out() -> None:
     assert prompt_text(real_clip_tokenizer(), "qz" * 5000, ["dog"]) == "dog"
     assert prompt_text(real_clip_tokenizer(), f"a photo {'qz' * 5000} of", ["dog"]) == "a photo; dog"
 
@@ -254,7 +254,7 @@ def test_shortened_captions_are_counted(mode: str) -> None:
 
 
 @pytest.mark.parametrize("length", [12, 40])
-def test_as_many_are_shortened_as_the_tokenizer_says(length: int) -> None:
+def test_the_count_of_shortened_captions_matches_the_tokenizer(length: int) -> None:
     tokenizer = clip_tokenizer(CLIP_BPE, length)
     rng = random.Random(0)
     parts = (*CHARACTERS, "a", "dog", "on the", "<|endoftext|>", "it's", "\t", "\x1f", "㍿", "...", "12")
@@ -272,7 +272,7 @@ def test_classes_that_do_not_fit_are_refused_in_every_mode(mode: str) -> None:
 
 
 def test_a_simple_prompt_that_does_not_fit_is_refused() -> None:
-    # The class words fit; with their articles they do not.
+    # The class words fit, but not with their articles.
     with pytest.raises(InputError, match="the text encoder reads 77"):
         count_shortened(real_clip_tokenizer(), [""], [list("abcdefghijklmnopqrstuvwxyz")], "simple")
 
@@ -288,7 +288,7 @@ def test_a_simple_prompt_that_does_not_fit_is_refused() -> None:
         ("a hot dog; dog hot dog", ["dog", "hot dog"], [(11, 14), (15, 22)]),
     ],
 )
-def test_class_words_are_found_apart_from_longer_ones(
+def test_class_words_are_not_found_inside_longer_ones(
     text: str, words: list[str], found: list[tuple[int, int]]
 ) -> None:
     assert class_word_ranges(text, words) == found
@@ -301,12 +301,12 @@ def test_class_words_are_found_apart_from_longer_ones(
         ("a family rides in a streetcar", ["car"], "car"),
     ],
 )
-def test_a_class_word_that_is_only_part_of_another_is_refused(text: str, words: list[str], missing: str) -> None:
+def test_a_class_word_found_only_inside_another_is_refused(text: str, words: list[str], missing: str) -> None:
     with pytest.raises(InputError, match=f"class word '{missing}': not in the prompt '{text}'; append it"):
         class_word_ranges(text, words)
 
 
-def test_a_class_that_comes_again_has_one_span_of_all_its_mentions() -> None:
+def test_a_repeated_class_has_one_span_of_all_its_mentions() -> None:
     words = ["person", "aeroplane", "person", "sofa", "person"]
     prompt = class_prompt(real_clip_tokenizer(), words)
     assert prompt.text == "person aeroplane person sofa person"

@@ -26,7 +26,7 @@ XML = """<annotation>
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """VOC2012 with one image that has a mask, and one that has an XML file alone."""
+    """VOC2012 with one image that has a mask and one that has only an XML file."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
@@ -59,20 +59,20 @@ def test_classes_come_from_the_masks_or_else_from_the_xml_files(root: Path) -> N
 
 
 @pytest.mark.parametrize("above", [0, 1, 2])
-def test_data_root_may_be_the_folder_or_above_it(root: Path, above: int) -> None:
+def test_data_root_can_be_the_folder_or_above_it(root: Path, above: int) -> None:
     data_root = (root, *root.parents)[above]
     assert [image.sample_id for image in read_voc_images(data_root, "train", VOC)] == ["2007_000032"]
     assert [image.sample_id for image in read_voc_images(data_root, "tvmonitor_train", VOC)] == ["2007_000033"]
 
 
-def test_another_vocabulary_takes_what_it_has(root: Path) -> None:
+def test_another_vocabulary_gets_the_classes_it_has(root: Path) -> None:
     found = [names(COCO, image.class_ids) for image in read_voc_images(root, "trainval", COCO)]
     assert found == [["airplane", "dining table"], ["person", "tv"]]
     own = Vocabulary("own", (VocabularyClass("zebra", "zebra"), VocabularyClass("person", "person")))
     assert [image.class_ids for image in read_voc_images(root, "trainval", own)] == [(), (2,)]
 
 
-def test_xml_files_of_ones_own_may_name_ones_own_classes(root: Path) -> None:
+def test_custom_xml_files_can_name_custom_classes(root: Path) -> None:
     own = Vocabulary("own", (VocabularyClass("unicorn", "unicorn"),))
     (root / "Annotations" / "2007_000033.xml").write_text(XML.replace("tvmonitor", "unicorn"))
     assert read_voc_images(root, "trainval", own)[1].class_ids == (1,)
@@ -124,14 +124,14 @@ def write_mask(root: Path, labels: np.ndarray) -> None:
         ),
     ],
 )
-def test_what_is_missing_or_malformed_is_named(root: Path, damage, message: str) -> None:
+def test_missing_and_malformed_files_are_named(root: Path, damage, message: str) -> None:
     damage(root)
     with pytest.raises(InputError, match=message) as error:
         read_voc_images(root.parents[1], "trainval", VOC)
     assert "\n" not in str(error.value)
 
 
-def test_images_of_a_folder(tmp_path: Path) -> None:
+def test_images_of_a_folder_are_found(tmp_path: Path) -> None:
     for name in ("b.PNG", "a b.jpg", "a_b.jpg", "deep/er/a.webp", "notes.txt", ".hidden/é.jpeg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -153,7 +153,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path / "absent")
 
 
-def test_a_split_may_name_its_folder(root: Path) -> None:
+def test_a_split_can_name_its_folder(root: Path) -> None:
     (root / "ImageSets/Segmentation/trainval.txt").write_text("2007_000032\n")
     assert [image.sample_id for image in read_voc_images(root, "trainval", VOC)] == ["2007_000032"]
     images = read_voc_images(root, "Main/trainval", VOC)

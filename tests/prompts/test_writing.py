@@ -8,9 +8,9 @@ from dataset_diffusion.prompts.writing import write_captions
 from dataset_diffusion.vocabulary import load_vocabulary
 
 
-def test_several_processes_write_what_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_write_the_same_captions_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     write_caption = TemplateWriter(load_vocabulary("voc")).caption
-    # Every third has a caption already.
+    # Every third entry already has a caption.
     entries = [
         Entry(f"{index:06d}", None if index % 3 else "as it is", (1 + index % 20,), "template") for index in range(50)
     ]

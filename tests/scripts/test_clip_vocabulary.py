@@ -9,7 +9,7 @@ from tests.clip import CLIP_BPE, real_clip_tokenizer
 
 @pytest.mark.parametrize(
     ("text", "token_ids"),
-    # The ids that the published checkpoints of CLIP use.
+    # The ids that CLIP's published checkpoints use.
     [
         ("a photo of a cat", [320, 1125, 539, 320, 2368]),
         ("a photo of a dog", [320, 1125, 539, 320, 1929]),
@@ -17,11 +17,11 @@ from tests.clip import CLIP_BPE, real_clip_tokenizer
         ("", []),
     ],
 )
-def test_token_ids_are_those_of_the_published_models(text: str, token_ids: list[int]) -> None:
+def test_token_ids_equal_those_of_the_published_models(text: str, token_ids: list[int]) -> None:
     assert real_clip_tokenizer()(text)["input_ids"] == [49406, *token_ids, 49407]
 
 
-def test_vocabulary_has_clips_size_and_no_token_twice() -> None:
+def test_the_vocabulary_has_clips_size_and_no_duplicates() -> None:
     assert len(real_clip_tokenizer().get_vocab()) == 49408
     assert real_clip_tokenizer().model_max_length == 77
 
@@ -43,7 +43,7 @@ def test_tokenizer_survives_saving(tmp_path) -> None:
         (gzip.compress(b"\xff\xfe"), "not readable as gzipped text"),
         (CLIP_BPE.read_bytes()[:1000], "not readable as gzipped text"),
     ],
-    # Separate names: gzip puts the time into its bytes, and all test processes must agree on the names.
+    # Explicit names: gzip output contains the time, and all test processes must agree on the names.
     ids=["not-gzip", "few-merges", "other-words", "not-text", "cut-off"],
 )
 def test_another_file_is_refused(tmp_path, content: bytes, message: str) -> None:

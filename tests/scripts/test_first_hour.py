@@ -25,7 +25,7 @@ def test_the_toy_model_passes_all_checks(
     assert (tmp_path / "new" / "contact_sheet.png").is_file()
 
 
-def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scripts.first_hour", f"output_dir={tmp_path}"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     ended = subprocess.run(command, cwd=tmp_path.parent, env=environment, capture_output=True, text=True, check=False)
@@ -33,7 +33,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert ended.stderr == f"first_hour: error: output_dir={tmp_path}: exists; name a new folder\n"
 
 
-def test_a_wrong_place_of_a_class_is_found(generator, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_class_at_the_wrong_position_is_found(generator, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     assert check_tokens(generator, VOCABULARY, PROMPTS).passed
     monkeypatch.setattr(type(generator), "class_spans", lambda *_: ((1,), (1,)))
     check = check_tokens(generator, VOCABULARY, PROMPTS[:1])

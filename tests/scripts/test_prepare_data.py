@@ -18,14 +18,14 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_data.py"
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["prepare_data"] = module  # dataclasses look their module up.
+    sys.modules["prepare_data"] = module  # dataclasses look up their module.
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture
 def downloaded(tmp_path, make_voc, script):
-    """A folder with an archive of two images as VOC's, and the source that fits it."""
+    """A folder with a VOC-like archive of two images, and the matching source."""
     labels = np.zeros((16, 16), dtype=np.uint8)
     image = np.zeros((16, 16, 3), dtype=np.uint8)
     make_voc(tmp_path / "there/VOCdevkit/VOC2012", {"2007_000033": (image, labels), "2007_000042": (image, labels)})
@@ -37,7 +37,7 @@ def downloaded(tmp_path, make_voc, script):
     return folder, replace(script.SOURCES["voc"], archives=(replace(archive, md5=md5),), num_images=2)
 
 
-def test_says_what_to_download(script, tmp_path):
+def test_the_error_says_what_to_download(script, tmp_path):
     with pytest.raises(
         InputError, match=r"download http://host\.robots.*VOCtrainval_11-May-2012\.tar \(1\.9 GB\) into"
     ):
@@ -46,7 +46,7 @@ def test_says_what_to_download(script, tmp_path):
         script.prepare(script.SOURCES["coco"], tmp_path)
 
 
-def test_unpacks_what_was_downloaded_once(script, downloaded, capsys):
+def test_a_download_is_unpacked_only_once(script, downloaded, capsys):
     folder, source = downloaded
     assert script.prepare(source, folder).ids == ("2007_000033", "2007_000042")
     assert sorted(path.name for path in folder.iterdir()) == ["VOCdevkit", "VOCtrainval_11-May-2012.tar"]
@@ -71,7 +71,7 @@ def test_a_half_unpacked_dataset_is_named(script, downloaded):
         script.prepare(source, folder)
 
 
-def test_a_dataset_that_is_not_whole_is_named(script, downloaded):
+def test_an_incomplete_dataset_is_named(script, downloaded):
     folder, source = downloaded
     with pytest.raises(InputError, match=r"2 validation images, must be 1449"):
         script.prepare(replace(source, num_images=1449), folder)

@@ -14,6 +14,6 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work_dir(tmp_path: Path) -> Iterator[Path]:
-    """A folder to train in; emptied at once, because checkpoints are large."""
+    """A folder to train in, deleted right after the test because checkpoints are large."""
     yield tmp_path / "run"
     shutil.rmtree(tmp_path)

@@ -1,4 +1,4 @@
-"""Reading and comparing what a training left behind."""
+"""Reading and comparing a training's results."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def require_equal(left: Any, right: Any, where: str = "") -> None:
-    """Equal to the last bit, in every entry."""
+    """Assert that all entries are bit-identical."""
     assert type(left) is type(right), where
     if isinstance(left, torch.Tensor):
         assert torch.equal(left, right), where
@@ -25,7 +25,7 @@ def require_equal(left: Any, right: Any, where: str = "") -> None:
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """TensorBoard's scalars by tag and step."""
+    """TensorBoard scalars by tag and step."""
     events = EventAccumulator(str(folder / "vis_data"))
     events.Reload()
     return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}

@@ -1,4 +1,4 @@
-"""Reading files of weights, good and bad. No file is ever unpickled but tensors and plain values."""
+"""Reading good and bad weight files. Only tensors and plain values are ever unpickled."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.segmentation.tiny_voc import LABEL_NAMES, PALETTE, TINY, random_model
 
 
 class MakesFolder:
-    """Unpickling this makes a folder."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = str(target)
@@ -54,7 +54,7 @@ def test_a_file_that_would_run_code_is_refused_unread(tmp_path: Path, reader: Ca
     assert "could run code" in str(error.value)
     assert "\n" not in str(error.value)
     assert not trap.exists()
-    # The trap works: this is what an unsafe reader would do.
+    # The trap works with an unsafe reader.
     torch.load(path, weights_only=False)
     assert trap.exists()
 
@@ -77,7 +77,7 @@ def truncated(path: Path) -> bytes:
     [lambda _: b"", lambda _: b"these are no weights\n", lambda _: b"\x80", lambda _: b"PK\x03\x04", truncated],
     ids=["empty", "text", "one byte", "zip header", "truncated"],
 )
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, segmentor_file: Path, content: Callable) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, segmentor_file: Path, content: Callable) -> None:
     path = tmp_path / "broken.pth"
     path.write_bytes(content(segmentor_file))
     with pytest.raises(InputError, match="is not a checkpoint, or is damaged"):
@@ -91,7 +91,7 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         load_segmentor(tmp_path)
 
 
-def test_the_exported_file_is_plain(segmentor_file: Path) -> None:
+def test_the_exported_file_has_only_plain_values(segmentor_file: Path) -> None:
     content = torch.load(segmentor_file, weights_only=True)
     assert content["label_names"] == list(LABEL_NAMES)
     assert content["palette"] == [list(colour) for colour in PALETTE]
@@ -113,7 +113,7 @@ def test_the_exported_file_is_plain(segmentor_file: Path) -> None:
         ),
     ],
 )
-def test_segmentors_that_do_not_fit_together_are_refused(tmp_path, segmentor_file, change, complaint) -> None:
+def test_inconsistent_segmentor_files_are_refused(tmp_path, segmentor_file, change, complaint) -> None:
     content = torch.load(segmentor_file, weights_only=True)
     change(content)
     path = tmp_path / "changed.pth"
@@ -122,13 +122,13 @@ def test_segmentors_that_do_not_fit_together_are_refused(tmp_path, segmentor_fil
         load_segmentor(path)
 
 
-def test_a_bare_state_dict_is_no_segmentor(tmp_path: Path) -> None:
+def test_a_bare_state_dict_is_not_a_segmentor(tmp_path: Path) -> None:
     torch.save(random_model(TINY).state_dict(), tmp_path / "weights.pth")
     with pytest.raises(InputError, match="is not a segmentor that dd-train exported"):
         load_segmentor(tmp_path / "weights.pth")
 
 
-def test_to_plain_leaves_nothing_that_needs_trust(tmp_path: Path) -> None:
+def test_to_plain_leaves_only_plain_values(tmp_path: Path) -> None:
     content = {
         "numpy": [np.float32(0.5), np.float64(0.25), np.int64(3), np.bool_(True)],
         "tuple": (1, "a", None, 2.5),
@@ -152,7 +152,7 @@ def test_the_latest_checkpoint_is_found_in_a_moved_folder(tmp_path: Path) -> Non
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_100.pth"
     (tmp_path / "last_checkpoint").write_text("iter_90.pth\n")
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_90.pth"
-    # mmengine writes where the folder was once.
+    # mmengine writes the folder's original path.
     (tmp_path / "last_checkpoint").write_text("/somewhere/else/iter_20.pth")
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_20.pth"
     (tmp_path / "last_checkpoint").write_text("iter_70.pth")

@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImagesWithMasks:
 def batches(
     data: ImagesWithMasks, count: int, *, seed: int = 0, num_workers: int = 0, skip: int = 0, copy_paste: float = 0.0
 ) -> list[torch.Tensor]:
-    """Images and masks of the first batches of two, each as one tensor [2, 4, H, W]."""
+    """Images of the first batches of two, each joined with its mask: [4, H, W]."""
     loader = training_loader(
         [Source(data)],
         crop_size=SIZE,
@@ -47,7 +47,7 @@ def batches(
     drawn = []
     for batch, _ in zip(loader, range(count), strict=False):
         samples = zip(batch["inputs"], batch["data_samples"], strict=True)
-        # Images that were made smaller come smaller than the crop; the model pads them.
+        # Downscaled images can be smaller than the crop; the model pads them.
         drawn += [torch.cat([image, sample.gt_sem_seg.data]) for image, sample in samples]
     return drawn
 
@@ -57,22 +57,20 @@ def equal(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("copy_paste", [0.0, 0.5])
-def test_what_is_drawn_follows_from_the_seed_and_the_number_of_the_draw(
-    data: ImagesWithMasks, copy_paste: float
-) -> None:
+def test_a_draw_depends_only_on_its_seed_and_number(data: ImagesWithMasks, copy_paste: float) -> None:
     drawn = batches(data, 4, copy_paste=copy_paste)
     np.random.seed(5)
     assert equal(batches(data, 4, copy_paste=copy_paste), drawn)
     assert not equal(batches(data, 4, copy_paste=copy_paste, seed=1), drawn)
-    # A run that resumes after two batches gets the third, and so does one with other processes to load.
+    # A run that resumes after two batches gets the third; the number of loading processes does not matter.
     assert equal(batches(data, 2, copy_paste=copy_paste, skip=2), drawn[4:])
     assert equal(batches(data, 4, copy_paste=copy_paste, num_workers=2), drawn)
 
 
-def test_copy_paste_changes_its_share_of_the_images(data: ImagesWithMasks) -> None:
+def test_copy_paste_changes_the_given_share_of_images(data: ImagesWithMasks) -> None:
     plain, half, all_of_them = (batches(data, 50, copy_paste=share) for share in (0.0, 0.5, 1.0))
     pasted = [not torch.equal(a, b) for a, b in zip(plain, all_of_them, strict=True)]
-    assert np.mean(pasted) > 0.9  # the rest drew a crop of background, or themselves
+    assert np.mean(pasted) > 0.9  # the rest drew a crop of background, or the same image
     kept = [torch.equal(a, b) or torch.equal(a, c) for a, b, c in zip(half, plain, all_of_them, strict=True)]
     assert all(kept)
     assert 0.35 < np.mean([not torch.equal(a, b) for a, b in zip(plain, half, strict=True)]) < 0.65
@@ -95,7 +93,7 @@ def test_objects_are_pasted_from_the_same_folder(tmp_path: Path) -> None:
         assert found <= {0, 1 + index // 4}
 
 
-def test_the_same_image_is_augmented_anew_in_each_round(data: ImagesWithMasks) -> None:
+def test_an_image_is_augmented_differently_in_each_round(data: ImagesWithMasks) -> None:
     loader = training_loader(
         [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
     )
@@ -112,7 +110,7 @@ def test_each_round_draws_every_image_once(data: ImagesWithMasks) -> None:
     assert [index for _, index in drawn[:5]] != [index for _, index in drawn[5:10]]
 
 
-def test_two_processes_draw_what_one_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_draw_the_same_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def draws(rank: int, world_size: int, count: int) -> list[tuple[int, int]]:
         monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, world_size))
         return [key for key, _ in zip(DrawSampler(range(5), seed=0), range(count), strict=False)]
@@ -123,7 +121,7 @@ def test_two_processes_draw_what_one_would(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def mixture(shares: list[float], sizes: list[int], batch_size: int, count: int, seed: int = 0) -> list[int]:
-    """The sources of the first draws."""
+    """The source index of each of the first draws."""
     sampler = MixtureSampler(range(sum(sizes)), sizes, shares, batch_size, seed)
     edges = np.cumsum(sizes)
     return [
@@ -134,9 +132,9 @@ def mixture(shares: list[float], sizes: list[int], batch_size: int, count: int, 
 def test_weights_are_shares_of_every_batch() -> None:
     drawn = np.array(mixture([0.5, 0.3, 0.2], [3, 100, 7], batch_size=10, count=200)).reshape(20, 10)
     assert all(np.bincount(batch, minlength=3).tolist() == [5, 3, 2] for batch in drawn)
-    # Within a batch they are in no order that a process could always get the same source by.
+    # The order within a batch varies, so no process always gets the same source.
     assert len({tuple(batch) for batch in drawn}) > 15
-    # A share of less than one image in a batch is met over several.
+    # A share below one image per batch is met over several batches.
     rare = np.array(mixture([0.95, 0.05], [10, 10], batch_size=4, count=400))
     assert (rare == 1).sum() == 20
 
@@ -162,7 +160,7 @@ def test_folders_without_a_weight_share_the_rest_by_size(weights: list[float | N
 
 
 def test_images_and_masks_stay_together(tmp_path: Path) -> None:
-    # The image says its own label: grey 60 k where the mask is k. Off the edges, resizing does not change that.
+    # The image encodes its labels: grey 60 k where the mask is k. Away from edges, resizing does not change that.
     labels = np.kron(np.random.default_rng(0).integers(0, 3, (4, 4)), np.ones((24, 24))).astype(np.uint8)
     root = write_tiny_voc(tmp_path / "voc", num_images=1)
     Image.fromarray(labels * 60).convert("RGB").save(root / "JPEGImages/image_0.jpg", quality=100)
@@ -179,10 +177,10 @@ def test_images_and_masks_stay_together(tmp_path: Path) -> None:
         item = dataset[draw, 0]
         seen = (item["inputs"][0].float() / 60).round()
         agreement.append((seen == item["data_samples"].gt_sem_seg.data[0]).float().mean().item())
-    assert min(agreement) > 0.9  # the rest are edges
+    assert min(agreement) > 0.9  # the rest are edge pixels
 
 
-def test_augmentation_invents_no_labels(data: ImagesWithMasks) -> None:
+def test_augmentation_adds_no_labels(data: ImagesWithMasks) -> None:
     dataset = training_loader(
         [Source(data)], crop_size=SIZE, scale_range=[0.5, 2.0], batch_size=2, seed=0, num_workers=0
     ).dataset
@@ -194,10 +192,10 @@ def test_augmentation_invents_no_labels(data: ImagesWithMasks) -> None:
         assert item["inputs"].shape[1:] == mask.shape[1:]
         assert max(mask.shape[1:]) <= SIZE
         sizes.add(tuple(mask.shape[1:]))
-    assert len(sizes) > 5  # the random scale is at work
+    assert len(sizes) > 5  # the scale is random
 
 
-def test_validation_sees_each_image_once_as_it_is(data: ImagesWithMasks) -> None:
+def test_validation_sees_each_image_once_and_unchanged(data: ImagesWithMasks) -> None:
     loader = validation_loader(data, protocol=TestProtocol(), num_workers=0)
     seen = {Path(batch["data_samples"][0].img_path).stem: batch for batch in loader}
     assert sorted(seen) == sorted(data.ids)
@@ -205,13 +203,13 @@ def test_validation_sees_each_image_once_as_it_is(data: ImagesWithMasks) -> None
     for sample_id, batch in seen.items():
         mask = np.array(Image.open(masks[sample_id]))
         np.testing.assert_array_equal(batch["data_samples"][0].gt_sem_seg.data[0], mask)
-        # In OpenCV's order of colours, which the model's preprocessor turns; decoders of JPEG differ a little.
+        # In OpenCV's channel order, which the model's preprocessor reverses; JPEG decoders differ slightly.
         image = np.array(Image.open(images[sample_id]).convert("RGB"))[..., ::-1]
         np.testing.assert_allclose(batch["inputs"][0].permute(1, 2, 0), image, atol=8)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_an_exif_orientation_turns_neither_image_nor_mask(tmp_path: Path, orientation: int) -> None:
+def test_an_exif_orientation_rotates_neither_image_nor_mask(tmp_path: Path, orientation: int) -> None:
     turned = opened(write_tiny_voc(tmp_path / "voc", num_images=1))
     with Image.open(turned.images[0]) as image:
         exif = image.getexif()
@@ -222,7 +220,7 @@ def test_an_exif_orientation_turns_neither_image_nor_mask(tmp_path: Path, orient
     assert np.array_equal(seen, read_image(turned.images[0]))
 
 
-def test_augmentation_is_the_usual_one() -> None:
+def test_augmentation_has_the_usual_steps() -> None:
     steps = {step["type"]: step for step in training_steps(512, [0.5, 2.0])}
     assert list(steps)[2:] == ["RandomResize", "RandomCrop", "RandomFlip", "PhotoMetricDistortion", "PackSegInputs"]
     assert steps["RandomResize"]["scale"] == (2048, 512)

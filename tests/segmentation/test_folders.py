@@ -1,4 +1,4 @@
-"""Trained on small folders of the real layouts, alone and mixed with a generated one, killed and resumed."""
+"""Training on small folders in the real layouts, alone and mixed with a generated one, killed and resumed."""
 
 import dataclasses
 import json
@@ -77,7 +77,7 @@ def write_mini_coco(root: Path) -> Path:
 
 
 def settings_for(work_dir: Path, dataset_dir: Path | None, real: Path | None = None, **changes: Any) -> TrainSettings:
-    """Trains on a generated folder, a real one, or both in equal shares."""
+    """Settings to train on a generated folder, a real one, or both in equal shares."""
     split = changes.pop("split", "train")
     folders = {}
     if real:
@@ -90,7 +90,7 @@ def settings_for(work_dir: Path, dataset_dir: Path | None, real: Path | None = N
 
 
 @pytest.mark.parametrize("name", ["voc", "coco"])
-def test_real_images_alone_are_trained_and_validated_on(name: str, real, work_dir: Path) -> None:
+def test_real_images_alone_can_be_trained_and_validated_on(name: str, real, work_dir: Path) -> None:
     split = "trainaug" if name == "voc" else "train"
     alone = settings_for(work_dir / "alone", None, real[name], split=split, val=str(real[name]), val_interval=2)
     exported = read_segmentor(train(alone))
@@ -98,11 +98,11 @@ def test_real_images_alone_are_trained_and_validated_on(name: str, real, work_di
     assert json.loads((work_dir / "alone/best.json").read_text())["iteration"] in (2, 4)
 
 
-def test_real_and_generated_images_killed_and_resumed(generated, real, work_dir: Path) -> None:
+def test_mixed_training_survives_a_kill_and_moved_real_data(generated, real, work_dir: Path) -> None:
     train(settings_for(work_dir / "mixed", generated["coco"], real["coco"], iterations=8))
     killed = settings_for(work_dir / "killed", generated["coco"], real["coco"], iterations=8, checkpoint_interval=1)
     assert 0 < start_killed_after_a_checkpoint(killed, 2, 0) < 8
-    # The real data may have been moved in the meantime.
+    # The real data can have been moved in the meantime.
     moved = shutil.copytree(real["coco"], work_dir / "moved")
     folders = DataSettings({"real": dataclasses.replace(killed.data.train["real"], root=str(moved))})
     train(dataclasses.replace(killed, data=folders, resume=True))
@@ -111,7 +111,7 @@ def test_real_and_generated_images_killed_and_resumed(generated, real, work_dir:
         require_equal(left[part], right[part], part)
 
 
-def test_augmented_masks_are_taken_for_the_augmented_split(real, tmp_path: Path) -> None:
+def test_augmented_masks_are_used_for_the_augmented_split(real, tmp_path: Path) -> None:
     augmented = open_images_with_masks("root", real["voc"], "trainaug", tmp_path)
     assert [path.parent.name for path in augmented.masks] == [
         "SegmentationClassAug" if number in (0, 2, 3) else "SegmentationClass" for number in range(4)
@@ -121,7 +121,7 @@ def test_augmented_masks_are_taken_for_the_augmented_split(real, tmp_path: Path)
     assert plain.labels.names == load_vocabulary("voc").label_names
 
 
-def test_coco_masks_are_drawn_once(real, tmp_path: Path) -> None:
+def test_coco_masks_are_drawn_only_once(real, tmp_path: Path) -> None:
     data = open_images_with_masks("root", real["coco"], "train", tmp_path)
     times = [path.stat().st_mtime_ns for path in data.masks]
     mask = np.array(Image.open(data.masks[0]))
@@ -142,7 +142,7 @@ def test_semantic_masks_of_coco_style_folders_are_read(tmp_path: Path) -> None:
     data.require_valid()
 
 
-def test_num_samples_are_nested_and_drawn_by_the_seed(generated, tmp_path: Path) -> None:
+def test_subsets_of_num_samples_are_nested_and_depend_on_the_seed(generated, tmp_path: Path) -> None:
     def chosen(count: int, seed: int = 0) -> set[str]:
         entry = TrainingFolderSettings(str(generated["voc"]), num_samples=count)
         settings = tiny_settings(tmp_path, tmp_path, seed=seed)
@@ -157,7 +157,7 @@ def test_num_samples_are_nested_and_drawn_by_the_seed(generated, tmp_path: Path)
         chosen(7)
 
 
-def test_wrong_folders_are_one_line_each(generated, real, tmp_path: Path, monkeypatch) -> None:
+def test_wrong_folders_give_one_line_each(generated, real, tmp_path: Path, monkeypatch) -> None:
     def complaint(dataset_dir: Path | None, **entry: Any) -> str:
         folders = {"real": TrainingFolderSettings(**entry)}
         settings = tiny_settings(tmp_path, tmp_path / "run")
@@ -196,7 +196,7 @@ def test_a_bare_folder_takes_a_vocabulary(tmp_path: Path) -> None:
     assert open_sources(settings)[0].data.labels.names == load_vocabulary("voc").label_names
 
 
-def test_validation_by_name(real, tmp_path: Path, monkeypatch) -> None:
+def test_validation_can_be_chosen_by_name(real, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = tiny_settings(tmp_path, tmp_path, val="voc")
     voc = load_vocabulary("voc")

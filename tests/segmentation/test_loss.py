@@ -1,4 +1,4 @@
-"""What ignored pixels do to the loss of the real model: nothing, but for its divisor."""
+"""Ignored pixels do not affect the real model's loss, except for its divisor."""
 
 from typing import Any
 
@@ -53,21 +53,21 @@ def ignored() -> Tensor:
 
 
 @pytest.mark.parametrize("avg_non_ignore", [False, True])
-def test_labels_under_ignored_pixels_do_not_move_the_loss(images, true_labels, ignored, avg_non_ignore) -> None:
+def test_labels_under_ignored_pixels_do_not_change_the_loss(images, true_labels, ignored, avg_non_ignore) -> None:
     model = tiny_model(avg_non_ignore)
     others = torch.where(ignored, (true_labels + 1) % 3, true_labels)
     assert not torch.equal(others, true_labels)
     masks, other_masks = true_labels.masked_fill(ignored, 255), others.masked_fill(ignored, 255)
     loss = total_loss(model, images, masks)
     assert torch.equal(total_loss(model, images, other_masks), loss)
-    # The test would notice: one labelled pixel more or less does move it.
+    # The test is sensitive: other labels at labelled pixels do change the loss.
     masks[0, ~ignored[0]] = (masks[0, ~ignored[0]] + 1) % 3
     assert not torch.equal(total_loss(model, images, masks), loss)
 
 
 @pytest.mark.parametrize("avg_non_ignore", [False, True])
 @pytest.mark.parametrize("head_name", ["decode_head", "auxiliary_head"])
-def test_scores_at_ignored_pixels_do_not_move_the_loss(true_labels, ignored, avg_non_ignore, head_name) -> None:
+def test_scores_at_ignored_pixels_do_not_change_the_loss(true_labels, ignored, avg_non_ignore, head_name) -> None:
     head = getattr(tiny_model(avg_non_ignore), head_name)
     masks = data_samples(true_labels.masked_fill(ignored, 255))
     scores = torch.randn(2, 3, SIZE, SIZE, requires_grad=True)
@@ -80,7 +80,7 @@ def test_scores_at_ignored_pixels_do_not_move_the_loss(true_labels, ignored, avg
 
 
 @pytest.mark.parametrize("avg_non_ignore", [False, True])
-def test_an_image_that_is_all_ignored_has_finite_gradients(images, avg_non_ignore) -> None:
+def test_fully_ignored_images_have_finite_gradients(images, avg_non_ignore) -> None:
     model = tiny_model(avg_non_ignore)
     loss = total_loss(model, images, torch.full((2, SIZE, SIZE), 255))
     loss.backward()

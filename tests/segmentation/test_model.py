@@ -16,7 +16,7 @@ DILATIONS = (1, 12, 24, 36)
 
 @pytest.mark.parametrize("depth", [18, 50, 101])
 @pytest.mark.parametrize(("deep_stem", "stride"), [(True, 8), (False, 8), (True, 16)])
-def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem: bool, stride: int) -> None:
+def test_all_depths_and_stems_give_scores_at_the_output_stride(depth: int, deep_stem: bool, stride: int) -> None:
     architecture = Architecture(depth, deep_stem, DILATIONS, 21, output_stride=stride)
     with torch.device("meta"):
         model = build_segmentor(segmentor_config(architecture)).eval()
@@ -31,7 +31,7 @@ def test_depths_and_stems_make_scores_at_the_output_stride(depth: int, deep_stem
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_half_the_width_makes_a_quarter_of_the_weights(depth: int) -> None:
+def test_half_the_width_gives_a_quarter_of_the_weights(depth: int) -> None:
     def count(base_channels: int) -> int:
         architecture = Architecture(depth, True, DILATIONS, 21, base_channels)
         with torch.device("meta"):
@@ -40,12 +40,12 @@ def test_half_the_width_makes_a_quarter_of_the_weights(depth: int) -> None:
     assert count(32) == pytest.approx(count(64) / 4, rel=0.01)
 
 
-def test_the_loss_ignores_255_and_weighs_the_auxiliary_head_less() -> None:
+def test_the_loss_ignores_255_and_weights_the_auxiliary_head_less() -> None:
     config = segmentor_config(Architecture(18, True, (1, 2), 3))
     assert config["decode_head"]["ignore_index"] == config["auxiliary_head"]["ignore_index"] == 255
     assert config["decode_head"]["loss_decode"]["loss_weight"] == 1.0
     assert config["auxiliary_head"]["loss_decode"]["loss_weight"] == 0.4
-    # What is padded to the crop size is no evidence for the background.
+    # Padding up to the crop size must not count as background.
     assert config["data_preprocessor"]["seg_pad_val"] == 255
 
 
@@ -67,7 +67,7 @@ def test_architectures_survive_json() -> None:
         {"x": 1},
     ],
 )
-def test_architectures_that_are_none_are_refused(change: dict) -> None:
+def test_invalid_architectures_are_refused(change: dict) -> None:
     content = dataclasses.asdict(Architecture(18, True, (1, 2), 3)) | change
     with pytest.raises((ValueError, TypeError)):
         architecture_from_json(json.dumps(content))

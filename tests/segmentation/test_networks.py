@@ -1,4 +1,4 @@
-"""Segmentors other than DeepLabV3: configs of mmsegmentation, and transformers' Mask2Former."""
+"""Segmentors other than DeepLabV3: mmsegmentation configs and transformers' Mask2Former."""
 
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_each_kind_trains_validates_relabels_resumes_and_is_exported(
     for tta in (False, True):
         assert segmentor.predict([image], tta=tta)[0].shape == (64, 64)
     torch.testing.assert_close(segmentor.predict_probabilities(image).sum(dim=0), torch.ones(64, 64))
-    # A training that lost its end is resumed from its checkpoint.
+    # A training that lost its exported file resumes from its checkpoint.
     (work_dir / "second_training/segmentor.pth").unlink()
     before = load_strictly(exported)["state_dict"]
     exported.unlink()
@@ -66,7 +66,7 @@ def test_each_kind_trains_validates_relabels_resumes_and_is_exported(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_image_that_is_too_small_for_a_network_is_refused(dataset_dir: Path, work_dir: Path) -> None:
+def test_an_image_too_small_for_a_network_is_refused(dataset_dir: Path, work_dir: Path) -> None:
     exported = train(tiny_settings(dataset_dir, work_dir, segmentor=SMALL["mmseg"], iterations=1))
     image = np.zeros((20, 48, 3), np.uint8)
     with pytest.raises(InputError, match=r"48 x 20 pixels is too small .* at 24 x 10; set test_scale"):
@@ -109,7 +109,7 @@ def test_a_config_is_fitted_to_the_labels(tmp_path: Path) -> None:
     assert read_architecture(describe_architecture(fitted)) == fitted
 
 
-def test_weights_go_to_the_network_in_the_backbone_that_the_config_names() -> None:
+def test_weights_are_loaded_into_the_part_of_the_backbone_that_the_config_names() -> None:
     _, published = read_mmseg_config("bisenetv1/bisenetv1_r18-d32-in1k-pre_4xb4-160k_cityscapes-1024x1024")
     assert published == Published("open-mmlab://resnet18_v1c", "ResNet")
     model: Any = build_segmentor(segmentor_config(TINY))
@@ -149,7 +149,7 @@ def test_compiling_reaches_backbone_and_heads(monkeypatch: pytest.MonkeyPatch) -
             compiled.clear()
 
 
-def test_a_file_cannot_name_what_is_no_part_of_mmsegmentation() -> None:
+def test_a_file_can_name_only_parts_of_mmsegmentation() -> None:
     model, _ = read_mmseg_config(SEGFORMER)
     fitted = fit("b0", model, num_labels=3, crop_size=64, avg_non_ignore=False, sync_batch_norm=False)
     content: Any = describe_architecture(fitted)
@@ -191,11 +191,11 @@ def some_masks() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     return masks, [torch.tensor([0, 2]), torch.tensor([1, 2, 3])]
 
 
-def test_with_all_pixels_labelled_the_loss_is_that_of_transformers(config) -> None:
+def test_with_all_pixels_labelled_the_loss_equals_that_of_transformers(config) -> None:
     masks, classes = some_masks()
     ours = ValidPixelsLoss(config, WEIGHTS)
     with ours.ignoring(torch.zeros(2, 64, 64, dtype=torch.bool)):
-        # Points outside the outermost pixels' centres are sampled with zeros around: both do so.
+        # Both sample points outside the outermost pixel centres with zero padding.
         found = losses(ours, masks, classes)
     expected = losses(Mask2FormerLoss(config, WEIGHTS), masks, classes)
     assert found.keys() == expected.keys()
@@ -203,7 +203,7 @@ def test_with_all_pixels_labelled_the_loss_is_that_of_transformers(config) -> No
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_below_ignored_pixels_changes_no_bit_of_the_loss(config) -> None:
+def test_masks_under_ignored_pixels_change_no_bit_of_the_loss(config) -> None:
     masks, classes = some_masks()
     ignored = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(2)) > 0.9
     ignored[:, :20] = True
@@ -219,7 +219,7 @@ def test_what_is_below_ignored_pixels_changes_no_bit_of_the_loss(config) -> None
         assert not torch.equal(losses(ours, masks, classes)["loss_mask"], losses(ours, others, classes)["loss_mask"])
 
 
-def test_ignored_pixels_move_no_mask(config) -> None:
+def test_ignored_pixels_give_masks_no_gradient(config) -> None:
     masks, classes = some_masks()
     ignored = torch.zeros(2, 64, 64, dtype=torch.bool)
     ignored[:, :32] = True
@@ -230,11 +230,11 @@ def test_ignored_pixels_move_no_mask(config) -> None:
         found = ours(mask_logits, class_logits, masks, classes)
     for name in ("loss_mask", "loss_dice"):
         (moved,) = torch.autograd.grad(found[name], mask_logits, retain_graph=True)
-        assert not moved[:, :, :7].any()  # row 7 of 16 reaches half a row further down
+        assert not moved[:, :, :7].any()  # row 7 of 16 reaches half a row below itself
         assert moved[:, :, 8:].any()
 
 
-def test_the_loss_of_masks_is_the_mean_over_valid_points(config) -> None:
+def test_the_mask_loss_is_the_mean_over_valid_points(config) -> None:
     masks, classes = some_masks()
     ignored = torch.zeros(2, 64, 64, dtype=torch.bool)
     ignored[:, :, :40] = True
@@ -244,11 +244,11 @@ def test_the_loss_of_masks_is_the_mean_over_valid_points(config) -> None:
     assert found["loss_mask"].item() == pytest.approx(np.log(2))
 
 
-def test_queries_are_matched_by_what_they_say_of_valid_pixels(config) -> None:
+def test_queries_are_matched_by_their_predictions_at_valid_pixels(config) -> None:
     left = torch.arange(64).expand(64, 64) < 32
     ignored = torch.arange(64)[:, None].expand(64, 64) < 48
     masks = torch.stack([left, ~left]).float()
-    # Of the pixels that are ignored, three quarters, each says the other's.
+    # On ignored pixels, three quarters of all, each query predicts the other's mask.
     queries = 10 - 20 * (masks.bool() == ignored).float()[:, ::4, ::4]
     matcher = ValidPixelsLoss(config, WEIGHTS).matcher
     matcher.valid = (~ignored).float()[None, None]
@@ -256,15 +256,15 @@ def test_queries_are_matched_by_what_they_say_of_valid_pixels(config) -> None:
     assert rows.tolist() == columns.tolist() == [0, 1]
 
 
-def test_a_point_is_valid_where_all_pixels_around_it_are() -> None:
+def test_a_point_is_valid_if_all_pixels_around_it_are() -> None:
     valid = torch.ones(1, 1, 4, 4)
     valid[0, 0, 1, 1] = 0
-    # Centres of pixels 1 and 3, and between pixels 1 and 2, 2 and 3, of row 1.
+    # In row 1: the centres of pixels 1 and 3, and the points between pixels 1 and 2 and between 2 and 3.
     points = torch.tensor([[[1.5, 1.5], [3.5, 1.5], [2.0, 1.5], [3.0, 1.5]]]) / 4
     assert is_valid(valid, points).tolist() == [[False, True, False, True]]
 
 
-def test_an_image_without_a_label_has_a_loss(config) -> None:
+def test_images_without_labels_have_a_finite_loss(config) -> None:
     architecture = Mask2FormerArchitecture(18, True, 8, 4, 4, 64, 1, 1, 32)
     model: Any = build_segmentor(model_config(architecture, crop_size=64))
     assert isinstance(model, Mask2FormerSegmentor)
@@ -279,6 +279,6 @@ def test_an_image_without_a_label_has_a_loss(config) -> None:
     assert torch.isfinite(total)
 
 
-def test_a_mask2former_is_read_back() -> None:
+def test_a_mask2former_architecture_survives_writing() -> None:
     architecture = Mask2FormerArchitecture(50, False, 32, 3)
     assert read_architecture(describe_architecture(architecture)) == architecture

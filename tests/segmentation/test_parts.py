@@ -1,4 +1,4 @@
-"""A batch over all processes, taken in parts."""
+"""A batch across all processes, processed in parts."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.segmentation.tiny_voc import tiny_settings
 
 
 class Line(BaseModel):
-    """Mean squared error of a line: the gradient of a batch is the mean of those of its parts."""
+    """Mean squared error of a line: a batch's gradient is the mean of its parts' gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Line(BaseModel):
 
 
 class FakeRunner:
-    """What the loop asks of a runner."""
+    """The parts of a runner that the loop uses."""
 
     def __init__(self, parts: int) -> None:
         self.model = Line()
@@ -43,13 +43,13 @@ class FakeRunner:
 
 
 @pytest.mark.parametrize("start", [0, 5])
-def test_parts_of_a_batch_make_the_step_of_the_whole(start: int) -> None:
+def test_a_batch_in_parts_gives_the_same_step_as_a_whole_one(start: int) -> None:
     weights = []
     for parts in (1, 2, 4):
         runner = FakeRunner(parts)
         loop = object.__new__(PartsTrainLoop)
         loop._runner, loop._iter, loop._max_iters, loop._parts = runner, start, start + 3, parts
-        # Resumed at an odd iteration, parts are not taken for iterations.
+        # Parts must not be counted as iterations when resuming at an odd iteration.
         runner.optim_wrapper.initialize_count_status(runner.model, start, start + 3)
         generator = torch.Generator().manual_seed(1)
         for _ in range(3):
@@ -59,7 +59,7 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(start: int) -> None:
         torch.testing.assert_close(other, weights[0])
 
 
-def test_a_training_in_parts_counts_iterations_and_resumes(dataset_dir: Path, work_dir: Path) -> None:
+def test_a_training_in_parts_counts_iterations_not_parts(dataset_dir: Path, work_dir: Path) -> None:
     changes: dict[str, Any] = {"batch_size": 4, "accumulation_steps": 2, "iterations": 3, "checkpoint_interval": 1}
     train(tiny_settings(dataset_dir, work_dir / "whole", **changes))
     whole = load_strictly(work_dir / "whole/iter_3.pth")
@@ -67,7 +67,7 @@ def test_a_training_in_parts_counts_iterations_and_resumes(dataset_dir: Path, wo
     require_equal(whole["optimizer"]["param_groups"][0]["lr"], 0.0)
 
 
-def test_a_batch_that_does_not_divide_is_refused(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
+def test_a_batch_that_cannot_be_divided_is_refused(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
     settings = tiny_settings(dataset_dir, work_dir, batch_size=6)
     assert [settings.images_per_process(count) for count in (1, 3)] == [6, 2]
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -1,4 +1,4 @@
-"""Backbones of other libraries, imitated by renaming the model's own tensors backwards."""
+"""Backbones from other libraries, imitated by renaming the model's own tensors."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ def backbone(depth: int = 18, deep_stem: bool = True, seed: int = 0) -> Any:
 
 
 def as_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's resnet18c ...: conv1 = [conv, norm, relu, conv, norm, relu, conv], bn1 after it; a classifier on top."""
+    """timm's resnet18c ...: conv1 = [conv, norm, relu, conv, norm, relu, conv], then bn1; a classifier on top."""
     renamed = {}
     for name, tensor in state.items():
         name = re.sub(r"^stem\.7\.", "bn1.", name)
@@ -54,7 +54,7 @@ STYLES = {
 
 
 @pytest.mark.parametrize(("deep_stem", "saved_as"), STYLES.values(), ids=STYLES)
-def test_known_styles_are_recognised_and_load_whole(tmp_path: Path, capsys, deep_stem, saved_as) -> None:
+def test_known_styles_are_recognised_and_load_completely(tmp_path: Path, capsys, deep_stem, saved_as) -> None:
     original = backbone(deep_stem=deep_stem)
     path = tmp_path / "resnet.pth"
     torch.save(saved_as(original.state_dict()), path)
@@ -72,7 +72,7 @@ def test_known_styles_are_recognised_and_load_whole(tmp_path: Path, capsys, deep
     assert "(100%)" in capsys.readouterr().out
 
 
-def test_safetensors_are_read_as_timm_gives_them(tmp_path: Path) -> None:
+def test_timms_safetensors_are_read(tmp_path: Path) -> None:
     original = backbone()
     path = tmp_path / "model.safetensors"
     save_file(as_timm(original.state_dict()), path)
@@ -84,12 +84,12 @@ def test_safetensors_are_read_as_timm_gives_them(tmp_path: Path) -> None:
         read_backbone(str(path))
 
 
-def test_a_gap_of_norms_is_said_and_a_larger_one_refused(tmp_path: Path, capsys) -> None:
+def test_a_few_missing_tensors_are_reported_and_more_are_refused(tmp_path: Path, capsys) -> None:
     state = backbone().state_dict()
     counted = [name for name in state if "num_batches" not in name]
     few = set(counted[:5])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
-    # Without its first tensors nothing says what kind of stem it was: keep that one.
+    # Without its first tensors the kind of stem is unknown, so the last ones are removed below.
     with pytest.raises(InputError, match="holds no ResNet"):
         read_backbone(str(tmp_path / "most.pth"))
     few = set(counted[-4:])
@@ -112,7 +112,7 @@ def test_a_gap_of_norms_is_said_and_a_larger_one_refused(tmp_path: Path, capsys)
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
 
 
-def test_position_embeddings_of_another_grid_are_resized() -> None:
+def test_position_embeddings_for_another_grid_are_resized() -> None:
     def transformer(size: int) -> Any:
         sizes = {"patch_size": 16, "embed_dims": 16, "num_layers": 1, "num_heads": 2}
         return MODELS.build({"type": "VisionTransformer", "img_size": (size, size), **sizes})
@@ -141,17 +141,17 @@ def test_a_resnet_d_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), {"state_dict": {"a": 1}}, {"conv.weight": torch.zeros(1)}, {}])
-def test_what_is_no_resnet_is_refused(tmp_path: Path, content: Any) -> None:
+def test_weights_without_a_resnet_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(InputError, match=r"segmentor.pretrained=.*other\.pth: holds no"):
         read_backbone(str(tmp_path / "other.pth"))
 
 
-def test_none_is_none() -> None:
+def test_pretrained_none_reads_no_weights() -> None:
     assert read_backbone("none") is None
 
 
-def test_models_of_the_hub_are_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_models_are_downloaded_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
     def fetch(url: str, path: str, progress: bool) -> None:
@@ -168,7 +168,7 @@ def test_models_of_the_hub_are_downloaded_once(tmp_path: Path, monkeypatch: pyte
     assert "resnet18_v1c" in fetched[0]
 
 
-def test_hub_errors_have_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_errors_come_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, path: str, progress: bool) -> None:
         raise OSError("no route to host")
 

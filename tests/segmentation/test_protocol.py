@@ -1,4 +1,4 @@
-"""The test protocol, against mmsegmentation's shipped config and pipeline: no part of ours is used on that side."""
+"""The test protocol, checked against mmsegmentation's shipped config and pipeline, which use no code of ours."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ PAPER = TestProtocol((2048, 512))
 
 @pytest.fixture(scope="module")
 def shipped() -> Any:
-    """The model of the shipped config, a quarter as wide, with random weights that depend on nothing of ours."""
+    """The shipped config's model at a quarter of its width, with random weights that do not depend on our code."""
     from mmengine.config import Config
     from mmengine.model import revert_sync_batchnorm
     from mmseg.apis import init_model
@@ -50,7 +50,7 @@ def shipped() -> Any:
     return model.eval()
 
 
-def test_scores_and_labels_are_those_of_the_shipped_config(shipped, tmp_path: Path) -> None:
+def test_scores_and_labels_equal_those_of_the_shipped_config(shipped, tmp_path: Path) -> None:
     from mmseg.apis import inference_model
 
     voc = load_vocabulary("voc")
@@ -77,7 +77,7 @@ def test_scores_and_labels_are_those_of_the_shipped_config(shipped, tmp_path: Pa
     assert torch.equal(labels, expected.pred_sem_seg.data[0])
 
 
-def test_the_default_width_is_that_of_the_shipped_config() -> None:
+def test_the_default_width_equals_that_of_the_shipped_config() -> None:
     from mmengine.config import Config
 
     with torch.device("meta"):
@@ -93,7 +93,7 @@ def test_the_default_width_is_that_of_the_shipped_config() -> None:
     }
 
 
-def test_validation_sees_images_at_the_scale_and_labels_as_they_are(tmp_path: Path) -> None:
+def test_validation_scales_images_but_not_labels(tmp_path: Path) -> None:
     root = write_tiny_voc(tmp_path / "voc", num_images=1)
     Image.fromarray(random_image(30, 40)).save(root / "JPEGImages/image_0.jpg")
     Image.fromarray(np.zeros((30, 40), np.uint8)).save(root / "SegmentationClass/image_0.png")
@@ -106,7 +106,7 @@ def test_validation_sees_images_at_the_scale_and_labels_as_they_are(tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", [(100, 150), (50, 200), (40, 40)])
-def test_windows_are_those_of_mmsegmentation(size: tuple[int, int]) -> None:
+def test_windows_equal_those_of_mmsegmentation(size: tuple[int, int]) -> None:
     model = random_model()
     protocol = TestProtocol(None, "slide", window=64)
     image = random_image(*size)
@@ -149,7 +149,7 @@ def miou(predicted: list[np.ndarray], labels: list[np.ndarray]) -> float:
     return float(100 * np.nanmean(hits / (confusion.sum(axis=0) + confusion.sum(axis=1) - hits)))
 
 
-def test_a_file_of_before_is_of_images_at_their_own_size(tmp_path: Path) -> None:
+def test_a_file_without_a_protocol_uses_images_at_their_own_size(tmp_path: Path) -> None:
     path = tmp_path / "segmentor.pth"
     save_segmentor(SegmentorFile(random_model().state_dict(), TINY, LABEL_NAMES, PALETTE, ""), path)
     content = load_strictly(path)

@@ -37,7 +37,7 @@ def segmentor(model) -> Segmentor:
 @pytest.mark.parametrize("size", [(64, 64), (61, 83), (7, 120)])
 def test_predictions_equal_those_of_mmsegmentation(model, segmentor, size) -> None:
     image = random_image(*size)
-    # mmsegmentation's own way: BGR, normalised by its preprocessor, resized by its model.
+    # As mmsegmentation does it: BGR, normalised by its preprocessor, resized by its model.
     meta = {"ori_shape": size, "img_shape": size}
     batch = {
         "inputs": [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)],
@@ -55,7 +55,7 @@ def test_predictions_equal_those_of_mmsegmentation(model, segmentor, size) -> No
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_a_prediction_depends_on_its_image_alone(segmentor, tta) -> None:
+def test_a_prediction_depends_only_on_its_image(segmentor, tta) -> None:
     images = [random_image(*size, seed=seed) for seed, size in enumerate([(40, 40), (33, 57), (40, 40), (90, 20)])]
     together = segmentor.predict(images, tta=tta)
     shuffled = segmentor.predict([images[i] for i in (3, 1, 0)], tta=tta)
@@ -64,7 +64,7 @@ def test_a_prediction_depends_on_its_image_alone(segmentor, tta) -> None:
         np.testing.assert_array_equal(segmentor.predict([images[i]], tta=tta)[0], together[i])
 
 
-def test_tta_is_that_of_mmsegmentation(model, segmentor, tmp_path) -> None:
+def test_tta_equals_that_of_mmsegmentation(model, segmentor, tmp_path) -> None:
     from mmengine.dataset import Compose, pseudo_collate
     from mmseg.registry import MODELS
 
@@ -85,7 +85,7 @@ def test_tta_is_that_of_mmsegmentation(model, segmentor, tmp_path) -> None:
     assert not torch.allclose(probabilities, segmentor.predict_probabilities(image), atol=1e-3)
 
 
-def test_batches_of_one_size_give_what_single_images_do(model, segmentor) -> None:
+def test_batches_of_one_size_predict_like_single_images(model, segmentor) -> None:
     sizes = [(40, 40), (33, 57), (40, 40), (33, 57), (40, 40)]
     images = [random_image(*size, seed=seed) for seed, size in enumerate(sizes)]
     batched = Segmentor(model, LABEL_NAMES, PALETTE, TestProtocol(), torch.device("cpu"))
@@ -108,25 +108,25 @@ def test_the_smallest_image_has_a_label(segmentor) -> None:
 
 
 @pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))])
-def test_arrays_that_are_no_rgb_bytes_are_refused(segmentor, image) -> None:
+def test_arrays_that_are_not_uint8_rgb_are_refused(segmentor, image) -> None:
     with pytest.raises(ValueError, match="uint8"):
         segmentor.predict([image])
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_image_may_be_read_only(segmentor) -> None:
+def test_an_image_can_be_read_only(segmentor) -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image.flags.writeable = False
     assert segmentor.predict([image])[0].shape == (32, 32)
 
 
-def test_an_image_may_be_pillows(segmentor) -> None:
+def test_an_image_can_be_a_pillow_image(segmentor) -> None:
     image = random_image(32, 40)
     (from_pillow,), (expected,) = segmentor.predict([Image.fromarray(image)]), segmentor.predict([image])
     assert np.array_equal(from_pillow, expected)
 
 
-def test_an_exported_segmentor_predicts_what_its_model_did(tmp_path: Path) -> None:
+def test_an_exported_segmentor_predicts_like_its_model(tmp_path: Path) -> None:
     model = write_random_segmentor(tmp_path / "segmentor.pth", seed=3)
     loaded = load_segmentor(tmp_path / "segmentor.pth", "cpu")
     assert loaded.label_names == LABEL_NAMES

@@ -1,4 +1,4 @@
-"""Several processes, with gloo on a CPU as with NCCL on GPUs."""
+"""Several processes, with gloo on a CPU in place of NCCL on GPUs."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_two_processes_train_under_torchrun(dataset_dir: Path, work_dir: Path) -
     assert result.returncode == 0, result.stderr
     (relabelled_dir,) = dataset_dir.glob(f"{RELABELLED_DIR}_*")
     assert result.stdout.splitlines() == [f"relabelled masks: {relabelled_dir}", f"wrote {work_dir}/segmentor.pth"]
-    assert result.stderr.count("3/3") >= 2  # once for each training, not for each process
+    assert result.stderr.count("3/3") >= 2  # once per training, not per process
     for folder in ("first_training", "second_training"):
         checkpoint = load_strictly(work_dir / folder / "iter_3.pth")
         assert {int(state["step"]) for state in checkpoint["optimizer"]["state"].values()} == {3}

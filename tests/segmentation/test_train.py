@@ -1,4 +1,4 @@
-"""Trainings of a few iterations: what they leave behind, and that a killed one ends as if nothing had happened."""
+"""Trainings of a few iterations: their results, and that a killed one ends as if nothing had happened."""
 
 import dataclasses
 import os
@@ -51,7 +51,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def uninterrupted(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A training from its command line to its end."""
+    """A training run from the command line to its end."""
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     settings = tiny_settings(dataset_dir, folder)
     result = subprocess.run([*COMMAND, *overrides(settings)], capture_output=True, text=True, check=True)
@@ -67,11 +67,11 @@ def require_same_outcome(left: dict[str, Any], right: dict[str, Any]) -> None:
 
 
 def start_killed_after_a_checkpoint(settings: TrainSettings, checkpoints: int, delay: float) -> int:
-    """Start `dd-train`, kill it with SIGKILL `delay` seconds after so many checkpoints, return the last's iteration."""
+    """Start `dd-train`, SIGKILL it `delay` seconds after `checkpoints` checkpoints, return the last one's iteration."""
     folder, seen = Path(settings.work_dir), set()
     with subprocess.Popen([*COMMAND, *overrides(settings)], stderr=subprocess.DEVNULL) as process:
         while len(seen) < checkpoints:
-            assert process.poll() is None, "it ended before it was to be killed"
+            assert process.poll() is None, "it ended before it could be killed"
             pointer = folder / "last_checkpoint"
             if pointer.is_file():
                 seen.add(pointer.read_text())
@@ -84,12 +84,12 @@ def start_killed_after_a_checkpoint(settings: TrainSettings, checkpoints: int, d
     return int(latest.stem.removeprefix("iter_"))
 
 
-def test_a_run_killed_at_random_ends_as_an_uninterrupted_one(uninterrupted: Run, dataset_dir, work_dir) -> None:
+def test_a_run_killed_at_random_ends_like_an_uninterrupted_one(uninterrupted: Run, dataset_dir, work_dir) -> None:
     moment = random.Random(os.urandom(8))
     settings = tiny_settings(dataset_dir, work_dir, checkpoint_interval=2)
     stopped_at = start_killed_after_a_checkpoint(settings, moment.randint(1, 2), moment.uniform(0, 0.05))
     assert 0 < stopped_at < settings.iterations
-    # The folder may have been moved in the meantime.
+    # The folder can have been moved in the meantime.
     moved = work_dir.parent / "moved"
     work_dir.rename(moved)
     train(dataclasses.replace(settings, work_dir=str(moved), resume=True))
@@ -110,7 +110,7 @@ def test_the_schedule_is_adamw_with_polynomial_decay_and_a_slower_backbone(unint
     assert initial.count(settings.lr * settings.backbone_lr_mult) == of_backbone
     assert {group["weight_decay"] for group in groups} == {settings.weight_decay}
     assert {group["lr"] for group in groups} == {0.0}
-    # The tenth of twelve iterations, after nine steps of the schedule.
+    # The tenth of twelve iterations comes after nine schedule steps.
     logged = scalars(uninterrupted.folder)["lr"][10]
     np.testing.assert_allclose(logged, initial[0] * (1 - 9 / 12) ** POLY_POWER, rtol=1e-5)
 
@@ -129,11 +129,11 @@ def test_progress_is_one_line_without_noise(uninterrupted: Run) -> None:
     assert "loss=" in lines[-1]
 
 
-def test_the_export_is_the_average_of_the_last_weights(uninterrupted: Run) -> None:
+def test_the_export_has_the_averaged_weights(uninterrupted: Run) -> None:
     exported = read_segmentor(uninterrupted.folder / "segmentor.pth")
     checkpoint = uninterrupted.checkpoint
     require_equal(dict(exported.state_dict), checkpoint["state_dict"])
-    # mmengine swaps them: under `ema_state_dict` are the weights that the optimizer moves.
+    # mmengine swaps them: `ema_state_dict` holds the weights that the optimizer updates.
     raw = checkpoint["ema_state_dict"]
     assert int(raw["steps"]) == 12
     name = "decode_head.conv_seg.weight"
@@ -143,17 +143,17 @@ def test_the_export_is_the_average_of_the_last_weights(uninterrupted: Run) -> No
     assert exported.architecture == TINY
 
 
-def test_the_average_reaches_over_the_same_share_of_any_run() -> None:
+def test_the_average_spans_the_same_share_of_any_run() -> None:
     settings = tiny_settings(Path("data"), Path("run"), ema_horizon=0.05)
     for iterations in (60, 800, 20_000):
         momentum = ema_momentum(dataclasses.replace(settings, iterations=iterations))
         assert 0 < momentum < 1
-        # What is left of the random start at the end of the run, and of the weights 5% before the end.
+        # The weight, at the end of the run, of the random start and of the weights 5% before the end.
         assert (1 - momentum) ** iterations < 1e-6
         np.testing.assert_allclose((1 - momentum) ** (iterations * 0.05), np.exp(-1), rtol=0.15)
 
 
-def test_the_config_text_is_mmsegmentations(uninterrupted: Run, dataset_dir: Path) -> None:
+def test_mmsegmentation_can_use_the_exported_config(uninterrupted: Run, dataset_dir: Path) -> None:
     from mmengine.config import Config
     from mmseg.apis import inference_model, init_model
 
@@ -169,7 +169,7 @@ def test_the_config_text_is_mmsegmentations(uninterrupted: Run, dataset_dir: Pat
     assert (labels == expected).mean() > 0.99  # OpenCV and Pillow decode a JPEG within 1 of 255
 
 
-def test_a_folder_with_a_training_is_not_trained_in_again(uninterrupted: Run) -> None:
+def test_a_folder_with_a_training_is_refused_for_another_one(uninterrupted: Run) -> None:
     with pytest.raises(
         InputError, match=r"holds a training already; add resume=true to resume it, or name another work_dir"
     ):
@@ -180,14 +180,14 @@ def test_a_folder_with_a_training_is_not_trained_in_again(uninterrupted: Run) ->
             train(dataclasses.replace(uninterrupted.settings, resume=True, **change))
 
 
-def test_a_finished_training_is_left_as_it_is(uninterrupted: Run) -> None:
+def test_a_finished_training_is_left_unchanged(uninterrupted: Run) -> None:
     before = {file: file.stat().st_mtime_ns for file in uninterrupted.folder.glob("*.pth")}
     train(dataclasses.replace(uninterrupted.settings, resume=True, checkpoint_interval=5))
     assert {file: file.stat().st_mtime_ns for file in uninterrupted.folder.glob("*.pth")} == before
 
 
 class MakesFolder:
-    """Unpickling this makes a folder."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = str(target)
@@ -206,7 +206,7 @@ def test_checkpoints_to_resume_from_are_read_strictly(uninterrupted: Run, work_d
         content["meta"]["hook_msgs"] = MakesFolder(trap)
         complaint = "could run code"
     elif attack == "config":
-        # mmengine runs this text as Python when it resumes.
+        # mmengine runs this text as Python when resuming.
         content["meta"]["config"] = f"import os\nos.mkdir({str(trap)!r})\n"
         complaint = None
     elif attack == "weights":

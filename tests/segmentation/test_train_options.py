@@ -1,4 +1,4 @@
-"""What can be asked of a training beside its schedule, and what ends it early."""
+"""Training options other than the schedule, and errors that end a training early."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ from tests.segmentation.outcome import require_equal, scalars
 from tests.segmentation.tiny_voc import LABEL_NAMES, tiny_settings, write_tiny_voc
 
 
-def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_faults_in_the_data_end_a_training_before_a_model_is_built(tmp_path: Path, monkeypatch, capsys) -> None:
     data = write_tiny_voc(tmp_path / "voc", num_images=2)
     Image.fromarray(np.full((64, 64), 37, np.uint8)).save(data / "SegmentationClass/image_0.png")
     (data / "SegmentationClass/image_1.png").unlink()
@@ -36,7 +36,7 @@ def test_faults_of_the_data_end_it_before_a_model_is_built(tmp_path: Path, monke
     assert not (tmp_path / "run").exists()
 
 
-def test_a_work_folder_takes_one_run_at_a_time(dataset_dir: Path, work_dir: Path) -> None:
+def test_a_work_folder_accepts_one_run_at_a_time(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.mkdir()
     with (
         held_by_one_process(work_dir / HELD_FILE, "held"),
@@ -54,7 +54,7 @@ def test_a_work_folder_takes_one_run_at_a_time(dataset_dir: Path, work_dir: Path
         ('{"vocabulary": {"label_names": ["background"], "palette": [[0, 0, 0]]}}', "1 label names"),
     ],
 )
-def test_a_folder_must_say_its_labels(tmp_path: Path, content: str | None, complaint: str) -> None:
+def test_a_folder_must_describe_its_labels(tmp_path: Path, content: str | None, complaint: str) -> None:
     data = write_tiny_voc(tmp_path / "voc", num_images=1)
     (data / "dataset.json").unlink()
     if content is not None:
@@ -71,7 +71,7 @@ def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: P
         train(tiny_settings(dataset_dir, work_dir, val="toy"))
 
 
-def test_a_validation_folder_of_other_labels_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
+def test_a_validation_folder_with_other_labels_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
     other = write_tiny_voc(tmp_path / "other", num_images=1, split="val")
     description = json.loads((other / "dataset.json").read_text())
     description["vocabulary"]["label_names"][1:] = ["green", "red"]
@@ -82,17 +82,17 @@ def test_a_validation_folder_of_other_labels_is_refused(dataset_dir: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_device_that_is_not_there_leaves_no_work_folder(dataset_dir: Path, tmp_path: Path) -> None:
+def test_a_missing_device_leaves_no_work_folder(dataset_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="device=cuda:77: this machine"):
         train(tiny_settings(dataset_dir, tmp_path / "run", device="cuda:77"))
     assert not (tmp_path / "run").exists()
 
 
-def test_the_lock_is_one_that_network_drives_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_works_on_network_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
     def as_on_nfs(descriptor: int, operation: int) -> None:
-        fcntl.lockf(descriptor, operation)  # of a file that is not open for writing it raises an OSError
+        fcntl.lockf(descriptor, operation)  # raises an OSError for a file that is not open for writing
         taken.append(operation)
 
     monkeypatch.setattr("dataset_diffusion.files.fcntl.flock", as_on_nfs)
@@ -100,7 +100,7 @@ def test_the_lock_is_one_that_network_drives_have(tmp_path: Path, monkeypatch: p
         assert len(taken) == 1
 
 
-def test_a_full_device_is_answered_with_a_remedy(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
+def test_running_out_of_device_memory_comes_with_a_remedy(dataset_dir: Path, work_dir: Path, monkeypatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError
 
@@ -109,7 +109,7 @@ def test_a_full_device_is_answered_with_a_remedy(dataset_dir: Path, work_dir: Pa
         train(tiny_settings(dataset_dir, work_dir))
 
 
-def test_masks_that_cannot_be_written_are_noticed_before_the_first_training(
+def test_masks_that_cannot_be_written_are_reported_before_the_first_training(
     dataset_dir: Path, work_dir: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != dataset_dir)
@@ -118,13 +118,13 @@ def test_masks_that_cannot_be_written_are_noticed_before_the_first_training(
     assert not work_dir.exists()
 
 
-def test_a_loss_that_is_not_finite_ends_it(dataset_dir: Path, work_dir: Path) -> None:
+def test_a_non_finite_loss_ends_a_training(dataset_dir: Path, work_dir: Path) -> None:
     with pytest.raises(InputError, match=r"the loss is \w+ at iteration \d+ .*train with a smaller lr"):
         train(tiny_settings(dataset_dir, work_dir, lr=1e30, clip_norm=1e30))
 
 
-def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeypatch, capsys) -> None:
-    # The second of three validations is made to be the best.
+def test_the_checkpoint_with_the_best_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeypatch, capsys) -> None:
+    # Make the second of three validations the best.
     scores = iter([20.0, 70.0, 30.0])
     monkeypatch.setattr("mmseg.evaluation.IoUMetric.compute_metrics", lambda self, results: {"mIoU": next(scores)})
     settings = tiny_settings(
@@ -145,7 +145,7 @@ def test_the_best_by_miou_is_exported(dataset_dir: Path, work_dir: Path, monkeyp
     assert scalars(work_dir)["mIoU"] == {1: 20.0, 2: 70.0, 3: 30.0}
 
 
-def test_a_best_that_left_no_checkpoint_is_forgotten(dataset_dir: Path, work_dir: Path) -> None:
+def test_a_best_result_without_a_training_checkpoint_is_ignored(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.mkdir()
     (work_dir / "best.json").write_text('{"iteration": 1, "mIoU": 100.0}')
     (work_dir / "best.pth").write_bytes(b"of a training with other settings")
@@ -153,7 +153,7 @@ def test_a_best_that_left_no_checkpoint_is_forgotten(dataset_dir: Path, work_dir
     assert load_segmentor(train(settings), "cpu").label_names == LABEL_NAMES
 
 
-def test_other_images_than_at_the_start_are_refused(dataset_dir: Path, tmp_path: Path) -> None:
+def test_resuming_with_other_images_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
     settings = tiny_settings(dataset_dir, tmp_path / "run", iterations=1, checkpoint_interval=1)
     train(settings)
     moved = shutil.copytree(dataset_dir, tmp_path / "moved")
@@ -180,13 +180,13 @@ def test_validation_measures_the_averaged_weights(dataset_dir: Path, work_dir: P
     assert abs(100 * np.nanmean(iou) - said) < 0.5
 
 
-def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_dir, monkeypatch) -> None:
+def test_self_training_trains_on_the_first_segmentors_predictions(dataset_dir, work_dir, monkeypatch) -> None:
     settings = tiny_settings(
         dataset_dir, work_dir, iterations=3, self_training=True, self_training_threshold=0.4, resume=True
     )
     first_masks = {file: file.read_bytes() for file in (dataset_dir / "SegmentationClass").iterdir()}
 
-    # Killed while it relabels: after two masks.
+    # Killed while relabelling, after two masks.
     calls = []
     predict = Segmentor.predict_confident
 
@@ -219,7 +219,7 @@ def test_self_training_trains_on_what_the_first_segmentor_saw(dataset_dir, work_
         confidence, labels = teacher.predict_probabilities(image, tta=True).max(dim=0)
         expected = torch.where(confidence >= 0.4, labels, 255).numpy()
         np.testing.assert_array_equal(np.array(Image.open(mask)), expected)
-    # The first masks are as they were, and the second training did not see them.
+    # The first masks are unchanged, and the second training did not use them.
     assert {file: file.read_bytes() for file in (dataset_dir / "SegmentationClass").iterdir()} == first_masks
     first, second = (read_segmentor(file).state_dict for file in (first_file, exported))
     assert not torch.equal(first["decode_head.conv_seg.weight"], second["decode_head.conv_seg.weight"])

@@ -1,4 +1,4 @@
-"""A few small images with masks, the settings to train on them in seconds, and a segmentor with random weights."""
+"""A few small images with masks, settings to train on them in seconds, and a segmentor with random weights."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ TINY = Architecture(18, True, (1, 2), len(LABEL_NAMES), base_channels=16)
 
 
 def write_tiny_voc(root: Path, num_images: int = 6, split: str = "train") -> Path:
-    """A red and a green rectangle on grey in each image; a frame around each is ignored."""
+    """Each image has a red and a green rectangle on grey; a frame around each rectangle is ignored."""
     folder = VocFolder(root, PALETTE)
     folder.prepare()
     rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def write_tiny_voc(root: Path, num_images: int = 6, split: str = "train") -> Pat
 
 
 def tiny_settings(dataset_dir: Path, work_dir: Path, **changes: Any) -> TrainSettings:
-    """Twelve iterations of two images."""
+    """Settings for twelve iterations with two images each."""
     settings = TrainSettings(
         dataset_dir=str(dataset_dir),
         work_dir=str(work_dir),
@@ -64,7 +64,7 @@ def tiny_settings(dataset_dir: Path, work_dir: Path, **changes: Any) -> TrainSet
 
 
 def overrides(settings: TrainSettings) -> list[str]:
-    """The command line of these settings."""
+    """The command-line arguments for these settings."""
     values = dataclasses.asdict(settings)
     segmentor = values.pop("segmentor")
     folders = values.pop("data")["train"]
@@ -88,13 +88,13 @@ def random_model(architecture: Architecture = TINY, seed: int = 0) -> Any:
     torch.nn.init.normal_(model.decode_head.conv_seg.weight, 0, 0.5)
     model.eval()
     with torch.no_grad():
-        # No label is the likeliest everywhere.
+        # No label is the most likely everywhere.
         model.decode_head.conv_seg.bias -= model(torch.randn(1, 3, SIZE, SIZE), mode="tensor").mean(dim=(0, 2, 3))
     return model
 
 
 def write_random_segmentor(path: Path, seed: int = 0) -> Any:
-    """Export a random model; returns it."""
+    """Export a random model and return it."""
     model = random_model(seed=seed)
     save_segmentor(SegmentorFile(model.state_dict(), TINY, LABEL_NAMES, PALETTE, "settings"), path)
     return model

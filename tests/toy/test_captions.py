@@ -36,7 +36,7 @@ def made_up_scene(rng: random.Random) -> tuple[list[SceneObject], str]:
 
 
 def mentions_in(caption: str) -> list[tuple[str, str, str]]:
-    """(colour word, noun, position) of each mention of a caption; "" for what it does not say."""
+    """(colour word, noun, position) of each mention in a caption; "" for each part it lacks."""
     for opening in OPENINGS:
         caption = caption.removeprefix(opening)
     for phrases in BACKGROUND_PHRASES.values():
@@ -54,7 +54,7 @@ def can_mean(noun: str, item: SceneObject) -> bool:
     return noun == VOC_WORDS[item.class_id - 1] or noun in SYNONYMS[item.class_id]
 
 
-def test_every_mention_is_true_of_an_object_of_the_scene() -> None:
+def test_every_mention_is_true_of_an_object_in_the_scene() -> None:
     rng = random.Random(0)
     for _ in range(2000):
         objects, background = made_up_scene(rng)
@@ -78,7 +78,7 @@ def test_captions_of_rendered_scenes_are_true() -> None:
             )
 
 
-def test_the_background_is_true_and_mostly_said() -> None:
+def test_the_background_is_true_and_mostly_mentioned() -> None:
     rng = random.Random(2)
     said = 0
     for _ in range(1000):
@@ -90,7 +90,7 @@ def test_the_background_is_true_and_mostly_said() -> None:
     assert said / 1000 > 0.75
 
 
-def test_how_often_synonyms_colours_and_positions_are_used() -> None:
+def test_synonyms_colours_and_positions_have_the_expected_frequencies() -> None:
     rng = random.Random(3)
     synonyms = colours = coloured = positions = mentions = 0
     for _ in range(3000):
@@ -133,7 +133,7 @@ def _orders(words: list[str]) -> list[list[str]]:
     ]
 
 
-def test_style_classes_is_an_opening_and_class_words() -> None:
+def test_style_classes_gives_an_opening_and_class_words() -> None:
     rng = random.Random(6)
     objects = [SceneObject(11, "", 0.2), SceneObject(11, "", 0.5), SceneObject(8, "grey", 0.8)]
     for _ in range(50):
@@ -143,7 +143,7 @@ def test_style_classes_is_an_opening_and_class_words() -> None:
         assert caption in ("dining table cat", "cat dining table")
 
 
-def test_a_caption_of_nothing_rendered_speaks_of_its_classes_alone() -> None:
+def test_a_caption_without_a_scene_mentions_only_its_classes() -> None:
     rng = random.Random(7)
     for _ in range(500):
         class_ids = rng.sample(range(1, 21), rng.randint(1, 4))
@@ -156,14 +156,14 @@ def test_a_caption_of_nothing_rendered_speaks_of_its_classes_alone() -> None:
             )
 
 
-def test_classes_of_ones_own_are_found_among_the_twenty_by_their_words() -> None:
+def test_custom_classes_are_found_among_the_twenty_by_their_words() -> None:
     vocabulary = choose_vocabulary(VocabularySettings(classes=["dog", "cat"]))
     write = pickle.loads(pickle.dumps(toy_captions(vocabulary)))
     for seed in range(50):
         assert write([2, 1], random.Random(seed)) == random_caption([8, 12], random.Random(seed))
 
 
-def test_a_caption_is_a_function_of_its_generator() -> None:
+def test_a_caption_depends_only_on_its_generator() -> None:
     assert random_caption([3, 9], random.Random(8)) == random_caption([3, 9], random.Random(8))
 
 

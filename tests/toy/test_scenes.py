@@ -1,4 +1,4 @@
-"""Scenes: the same on every machine, with masks that are right and objects that can be seen."""
+"""Scenes: the same on every machine, with correct masks and visible objects."""
 
 import hashlib
 import random
@@ -31,7 +31,7 @@ def some_scenes() -> list[Scene]:
     return [render_scene(seed) for seed in range(200)]
 
 
-def test_a_scene_is_a_function_of_its_seed(some_scenes: list[Scene]) -> None:
+def test_a_scene_depends_only_on_its_seed(some_scenes: list[Scene]) -> None:
     again = render_scene(7)
     assert again.image.tobytes() == some_scenes[7].image.tobytes()
     assert again.label_mask.tobytes() == some_scenes[7].label_mask.tobytes()
@@ -39,15 +39,15 @@ def test_a_scene_is_a_function_of_its_seed(some_scenes: list[Scene]) -> None:
     assert again.image.tobytes() != some_scenes[8].image.tobytes()
 
 
-def test_scenes_are_those_that_models_were_trained_on() -> None:
-    # A change of any drawing or choice changes this: every model and figure of the toy world is then stale.
+def test_scenes_equal_those_that_models_were_trained_on() -> None:
+    # Changing any drawing or choice changes this digest and makes every model and figure of the toy world stale.
     digest = hashlib.sha256()
     for seed in (0, 1, 20_000_000, 30_000_000):
         digest.update(render_scene(seed).label_mask.tobytes())
     assert digest.hexdigest() == "e589dc08f4b06eec27f2bbe6e094d212a42691f97d5f31b74cf0272a1a57be08"
 
 
-def test_image_and_mask_have_the_promised_form() -> None:
+def test_image_and_mask_have_the_promised_shapes_and_types() -> None:
     for size in (64, 128, 200):
         scene = render_scene(3, size=size)
         assert scene.image.shape == (size, size, 3)
@@ -56,14 +56,14 @@ def test_image_and_mask_have_the_promised_form() -> None:
         assert scene.label_mask.dtype == np.uint8
 
 
-def test_a_scene_shows_the_same_at_every_size() -> None:
+def test_a_scene_shows_the_same_content_at_every_size() -> None:
     small, large = render_scene(11, size=64), render_scene(11, size=128)
     assert [item.class_id for item in small.objects] == [item.class_id for item in large.objects]
     assert np.mean(small.label_mask == large.label_mask[::2, ::2]) > 0.95
 
 
 @pytest.mark.parametrize("class_id", CLASS_IDS)
-def test_every_class_renders_at_a_findable_size(class_id: int) -> None:
+def test_every_class_is_rendered_at_a_recognisable_size(class_id: int) -> None:
     for seed in range(4):
         scene = render_scene(seed, class_ids=[class_id])
         assert [item.class_id for item in scene.objects] == [class_id]
@@ -71,7 +71,7 @@ def test_every_class_renders_at_a_findable_size(class_id: int) -> None:
 
 
 @pytest.mark.parametrize("class_id", CLASS_IDS)
-def test_every_design_fills_the_unit_square_and_no_more(class_id: int) -> None:
+def test_every_design_exactly_fills_the_unit_square(class_id: int) -> None:
     paint = next(iter(CLASS_DRAWINGS[class_id].palette.values()))
     for design in CLASS_DRAWINGS[class_id].designs:
         for seed in range(5):
@@ -82,13 +82,13 @@ def test_every_design_fills_the_unit_square_and_no_more(class_id: int) -> None:
             assert np.ptp(corners, axis=0).max() > 0.7
 
 
-def test_labels_are_those_of_the_objects(some_scenes: list[Scene]) -> None:
+def test_labels_equal_the_objects_classes(some_scenes: list[Scene]) -> None:
     for scene in some_scenes:
         assert set(np.unique(scene.label_mask)) - {0} == {item.class_id for item in scene.objects}
         assert 0 in scene.label_mask
 
 
-def test_every_object_shows_enough_of_itself() -> None:
+def test_enough_of_every_object_is_visible() -> None:
     for seed in range(60):
         rng = random.Random(seed)
         drawn = [Drawn(class_id, *draw_object(class_id, rng)) for class_id in rng.sample(CLASS_IDS, 3)]
@@ -120,14 +120,14 @@ def test_an_object_is_where_its_pixels_are(some_scenes: list[Scene]) -> None:
                 assert item.x == pytest.approx((columns.mean() + 0.5) / 128)
 
 
-def test_positions_are_plainly_true() -> None:
+def test_position_words_are_clearly_true() -> None:
     places = [(0.1, "left"), (0.35, "left"), (0.39, ""), (0.5, "middle"), (0.6, ""), (0.9, "right")]
     for x, position in places:
         assert SceneObject(7, "red", x).position == position
 
 
 @pytest.mark.parametrize("class_id", [class_id for class_id in CLASS_IDS if colour_words(class_id)])
-def test_the_colour_word_is_the_colour_one_sees(class_id: int) -> None:
+def test_the_colour_word_matches_the_visible_colour(class_id: int) -> None:
     palette = CLASS_DRAWINGS[class_id].palette
     for seed in range(6):
         scene = render_scene(seed, class_ids=[class_id], background="grass")
@@ -139,7 +139,7 @@ def test_the_colour_word_is_the_colour_one_sees(class_id: int) -> None:
         assert np.mean(nearest < 28) > 0.2
 
 
-def test_animals_have_fur_colours_only() -> None:
+def test_animals_have_only_fur_colours() -> None:
     for word in ("cat", "cow", "dog", "horse", "sheep"):
         assert set(colour_words(VOC_WORDS.index(word) + 1)) <= set(FUR)
     for word in ("dining table", "person", "potted plant", "tv monitor"):
@@ -147,7 +147,7 @@ def test_animals_have_fur_colours_only() -> None:
     assert {colour for class_id in CLASS_IDS for colour in colour_words(class_id)} == set(PAINT)
 
 
-def test_scenes_have_one_to_three_objects_and_seldom_a_class_twice(some_scenes: list[Scene]) -> None:
+def test_scenes_have_one_to_three_objects_and_rarely_repeat_a_class(some_scenes: list[Scene]) -> None:
     counts = [len(scene.objects) for scene in some_scenes]
     assert set(counts) == {1, 2, 3}
     assert counts.count(3) < counts.count(1)
@@ -155,7 +155,7 @@ def test_scenes_have_one_to_three_objects_and_seldom_a_class_twice(some_scenes: 
     assert 0 < np.mean(twice) < 0.1
 
 
-def test_things_keep_to_their_habits_with_exceptions() -> None:
+def test_objects_mostly_appear_in_their_usual_places() -> None:
     boat = VOC_WORDS.index("boat") + 1
     backgrounds = [choose_background([boat], random.Random(seed)) for seed in range(300)]
     assert 0.5 < backgrounds.count("sea") / 300 < 0.75
@@ -165,7 +165,7 @@ def test_things_keep_to_their_habits_with_exceptions() -> None:
         assert set(habits) <= set(BACKGROUND_NAMES)
 
 
-def test_background_and_classes_can_be_asked_for() -> None:
+def test_background_and_classes_can_be_requested() -> None:
     for background in BACKGROUND_NAMES:
         scene = render_scene(5, class_ids=[7, 7, 15], background=background)
         assert scene.background == background
@@ -184,11 +184,11 @@ def test_background_and_classes_can_be_asked_for() -> None:
         ({"seed": 0, "background": "moon"}, "no background"),
     ],
 )
-def test_what_cannot_be_rendered_is_refused(arguments: dict[str, Any], complaint: str) -> None:
+def test_impossible_scenes_are_refused(arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         render_scene(**arguments)
 
 
-def test_seed_ranges_do_not_meet() -> None:
+def test_seed_ranges_are_disjoint() -> None:
     assert TRAINING_SEEDS.stop <= HELD_OUT_SEEDS.start
     assert HELD_OUT_SEEDS.stop <= VALIDATION_SEEDS.start

@@ -1,4 +1,4 @@
-"""Exports, each read back by the library that its users use and compared pixel by pixel."""
+"""Each export is read back by the library that its users use and compared pixel by pixel."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def records(folder: Path) -> dict[str, SampleRecord]:
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "huggingface"])
-def test_a_folder_comes_back_as_it_was(folder: Path, tmp_path: Path, name: str) -> None:
+def test_an_export_converts_back_to_the_same_folder(folder: Path, tmp_path: Path, name: str) -> None:
     there = run(folder, tmp_path / "there", name)
     again = run(there, tmp_path / "again", "voc")
     assert records(again) == records(folder)
@@ -62,7 +62,7 @@ def test_a_folder_comes_back_as_it_was(folder: Path, tmp_path: Path, name: str) 
         assert (again / image).read_bytes() == (folder / image).read_bytes()
     for split in SPLITS:
         assert split_ids(again, split) == split_ids(folder, split)
-    # A finished folder with the right hashes: it can be exported anew.
+    # A finished folder with the right hashes: it can be exported again.
     assert [sample.read() for sample in FolderSource(again).samples("val")]
     old, new = (json.loads((path / "dataset.json").read_bytes()) for path in (folder, again))
     assert new == {**old, "format": "voc", "splits": ["train", "val"]}
@@ -89,7 +89,7 @@ def test_datasets_reads_the_parquet_files(folder: Path, tmp_path: Path, streamin
             assert row["image"].size == row["label"].size
 
 
-def test_the_data_card_is_yaml_and_counts(folder: Path, tmp_path: Path) -> None:
+def test_the_data_card_has_valid_yaml_and_counts(folder: Path, tmp_path: Path) -> None:
     exported = run(folder, tmp_path / "hf", "huggingface")
     _, head, text = (exported / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     assert yaml.safe_load(head)["configs"][0]["data_files"][1] == {"split": "val", "path": "data/val-*.parquet"}
@@ -142,7 +142,7 @@ def test_webdataset_reads_the_tars(folder: Path, tmp_path: Path) -> None:
         ]
 
 
-def test_an_id_with_a_dot_is_one_key(tmp_path: Path) -> None:
+def test_an_id_with_a_dot_stays_one_key(tmp_path: Path) -> None:
     make_folder(tmp_path / "made", 2, sample_ids=["a.b", "a_b"])
     exported = run(tmp_path / "made", tmp_path / "wds", "webdataset")
     with tarfile.open(exported / "train-000000.tar") as shard:
@@ -152,7 +152,7 @@ def test_an_id_with_a_dot_is_one_key(tmp_path: Path) -> None:
         assert json.load(record)["id"] == "a.b"
 
 
-def test_ultralytics_finds_masks_beside_images(folder: Path, tmp_path: Path) -> None:
+def test_ultralytics_finds_the_mask_of_each_image(folder: Path, tmp_path: Path) -> None:
     exported = run(folder, tmp_path / "yolo", "ultralytics")
     data = yaml.safe_load((exported / "data.yaml").read_text())
     assert (data["train"], data["val"]) == ("images/train", "images/val")
@@ -161,28 +161,28 @@ def test_ultralytics_finds_masks_beside_images(folder: Path, tmp_path: Path) -> 
         images = sorted((exported / data["path"] / data[split]).iterdir())
         assert [path.stem for path in images] == split_ids(folder, split)
         for image in images:
-            # The documented rule: `masks_dir` in the place of "images", and the suffix of a mask.
+            # The documented rule: `masks_dir` instead of "images", and the mask suffix.
             mask = Path(str(image).replace("/images/", f"/{data['masks_dir']}/")).with_suffix(".png")
             with Image.open(mask) as file:
                 assert file.mode == "L"
                 assert np.array_equal(np.asarray(file), masks(folder)[image.stem])
 
 
-def test_a_split_of_choice_is_written_under_another_name(folder: Path, tmp_path: Path) -> None:
+def test_a_chosen_split_can_be_written_under_another_name(folder: Path, tmp_path: Path) -> None:
     exported = run(folder, tmp_path / "yolo", "ultralytics", splits={"train": "val"})
     assert sorted(path.stem for path in (exported / "images/train").iterdir()) == split_ids(folder, "val")
     assert yaml.safe_load((exported / "data.yaml").read_text())["val"] == "images/train"
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "huggingface"])
-def test_an_export_of_some_splits_that_overlap_is_a_dataset_of_its_own(tmp_path: Path, name: str) -> None:
+def test_an_export_of_overlapping_splits_is_a_complete_dataset(tmp_path: Path, name: str) -> None:
     made = make_folder(tmp_path / "made", 8, splits=SPLITS)
     best = ["000001", "000003", "000004"]
     VocFolder(tmp_path / "made", ()).write_split(best, "best")
     train = split_ids(tmp_path / "made", "train")
     assert set(train) & set(best)
     there = run(tmp_path / "made", tmp_path / "there", name, splits={"train": "best", "rest": "train"})
-    # By default, the splits that were written: not those of the settings that made the source.
+    # The default splits are the ones written, not those in the settings that made the source.
     again = run(there, tmp_path / "again", "voc")
     assert (split_ids(again, "train"), split_ids(again, "rest")) == (best, train)
     written = [record for record in made if record.id in {*best, *train}]
@@ -196,7 +196,7 @@ def test_an_export_of_some_splits_that_overlap_is_a_dataset_of_its_own(tmp_path:
     assert json.loads((again / "report.json").read_bytes())["splits"] == {"train": len(best), "rest": len(train)}
 
 
-def test_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_write_the_same_files_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataset_diffusion.parallel.FEW", 4)
     make_folder(tmp_path / "made", 40)
     one = run(tmp_path / "made", tmp_path / "one", "coco", num_workers=1)
@@ -235,7 +235,7 @@ def sort_split_backwards(folder: Path) -> None:
         ),
     ],
 )
-def test_a_folder_that_cannot_be_exported_is_named_and_nothing_is_left(
+def test_a_folder_that_cannot_be_exported_is_named_and_leaves_nothing_behind(
     tmp_path: Path, spoil: Any, name: str, message: str
 ) -> None:
     make_folder(tmp_path / "made", 4)
@@ -290,14 +290,14 @@ def test_a_damaged_file_of_an_export_is_named(tmp_path: Path, name: str, spoil: 
         ({"name": "ultralytics", "splits": {"best": "train"}}, "Ultralytics knows train, val and test"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(folder: Path, tmp_path: Path, settings: Any, message: str) -> None:
+def test_an_impossible_setting_is_named(folder: Path, tmp_path: Path, settings: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(folder, tmp_path / "out", **settings)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["huggingface", "ultralytics"])
-def test_an_empty_split_is_named_with_those_to_write(tmp_path: Path, name: str) -> None:
+def test_an_empty_split_is_named_with_the_splits_to_choose(tmp_path: Path, name: str) -> None:
     make_folder(tmp_path / "made", 4, splits=SPLITS)
     VocFolder(tmp_path / "made", ()).write_split([], "val")
     message = r"splits: .*made has no sample in val; name splits that have some, e\.g\. splits='\{train: train\}'$"
@@ -306,14 +306,14 @@ def test_an_empty_split_is_named_with_those_to_write(tmp_path: Path, name: str) 
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_folder_with_something_in_it_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"output_dir=.*: is not empty; name a new folder"):
         run(folder, tmp_path, "coco")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_two_exports_at_once_do_not_meet(folder: Path, tmp_path: Path) -> None:
+def test_two_exports_to_one_folder_do_not_run_at_once(folder: Path, tmp_path: Path) -> None:
     refused = pytest.raises(InputError, match="another dd-export is writing it")
     with held_by_one_process(tmp_path / ".out.lock", "held"), refused:
         run(folder, tmp_path / "out", "coco")
@@ -329,7 +329,7 @@ def test_a_missing_library_is_named_with_the_pip_command(
         run(folder, tmp_path / "out", "huggingface")
 
 
-def test_masks_keep_their_bytes_where_nothing_needs_grey(folder: Path, tmp_path: Path) -> None:
+def test_masks_keep_their_bytes_where_grey_is_not_needed(folder: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     exported = run(folder, tmp_path / "hf", "huggingface")
     (row, *_) = parquet.read_table(exported / "data").to_pylist()

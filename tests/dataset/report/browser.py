@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to through pipes in the DevTools protocol (chromedevtools.github.io)."""
+"""A headless Chromium, driven through pipes with the DevTools protocol (chromedevtools.github.io)."""
 
 import base64
 import fcntl
@@ -17,7 +17,7 @@ CHROMIUM = next(
 
 
 class Page:
-    """A tab that has opened a file; `complaints` are the messages of its console and its uncaught errors."""
+    """A tab with an open file; `complaints` holds its console messages and uncaught errors."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to_browser, self._from_browser = to_browser, from_browser
@@ -72,7 +72,7 @@ class Page:
 
 @contextmanager
 def opened_page(path: Path, profile: Path) -> Iterator[Page]:
-    """Start the browser and open a file in it."""
+    """A file opened in a newly started browser."""
     assert CHROMIUM
     ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for pair in (os.pipe(), os.pipe()) for end in pair]
     read_commands, to_browser, from_browser, write_answers = ends

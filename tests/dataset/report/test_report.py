@@ -1,4 +1,4 @@
-"""The report of a folder: its figures by hand, its page in a real browser."""
+"""A folder's report: its figures against hand-counted ones, its page in a real browser."""
 
 import io
 import json
@@ -51,7 +51,7 @@ RECORDS = [
 ]
 
 
-def test_figures_are_those_counted_by_hand() -> None:
+def test_figures_equal_those_counted_by_hand() -> None:
     found = collect_statistics(RECORDS, LABELS)
     by_name = {entry.name: entry for entry in found.classes}
     dogs, cats, sofas = by_name["dog"], by_name["cat"], by_name["sofa"]
@@ -70,7 +70,7 @@ def test_figures_are_those_counted_by_hand() -> None:
     assert found.means["confidence"] == pytest.approx(1.7 / 3)
 
 
-def test_maps_say_where_a_class_is(tmp_path: Path) -> None:
+def test_maps_show_where_a_class_is(tmp_path: Path) -> None:
     folder = VocFolder(tmp_path, VOC.palette)
     folder.prepare()
     for index, left in enumerate((True, False)):
@@ -90,7 +90,7 @@ def test_samples_are_spread_evenly(count: int, expected: list[int]) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 samples, of which the first 30 have a dog; their confidence rises from 0 to 0.975."""
+    """40 samples, the first 30 with a dog; confidence rises from 0 to 0.975."""
     path = tmp_path_factory.mktemp("report") / "made"
     records = [
         scored(record, index / 40, classes=(dog(0.2, 0.5),) if index < 30 else (cat(0.2, 0.5),))
@@ -106,7 +106,7 @@ def page_text(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_page_links_to_nothing_and_runs_its_own_script_alone(folder: Path) -> None:
+def test_the_page_links_to_nothing_and_runs_only_its_own_script(folder: Path) -> None:
     page = page_text(folder)
     assert "default-src 'none'" in page
     assert page.count("<script") == page.count("</script") == 2
@@ -115,7 +115,7 @@ def test_the_page_links_to_nothing_and_runs_its_own_script_alone(folder: Path) -
     assert not re.search(r"(?:\bsrc=|href=\"[^#]|action=|url\(|@import|https?:)", without_pictures)
 
 
-def test_report_json_has_what_the_page_has(folder: Path) -> None:
+def test_report_json_has_the_pages_content(folder: Path) -> None:
     content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert content["samples"] == 40
     assert {name: number for name, number in content["splits"].items() if number} == content["splits"]
@@ -140,7 +140,7 @@ def test_thumbnails_do_not_grow_with_the_dataset(folder: Path, monkeypatch: pyte
     assert page_text(folder) == before
 
 
-def test_a_folder_of_an_older_version_has_a_report(tmp_path: Path) -> None:
+def test_a_folder_from_an_older_version_gets_a_report(tmp_path: Path) -> None:
     make_folder(tmp_path, 3)
     rewrite_manifest(tmp_path, [replace(record, quality=None) for record in Manifest(tmp_path).read().values()])
     write_report(tmp_path)
@@ -168,7 +168,7 @@ def choose(page: Page, **values: str) -> None:
         )
 
 
-def test_a_browser_shows_every_picture_and_complains_of_nothing(page: Page) -> None:
+def test_a_browser_shows_every_picture_without_complaints(page: Page) -> None:
     assert page.evaluate("document.querySelectorAll('#gallery figure').length") == 24
     page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
     loaded = "Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth > 0)))"
@@ -179,14 +179,14 @@ def test_a_browser_shows_every_picture_and_complains_of_nothing(page: Page) -> N
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
 
 
-def test_texts_stay_texts(page: Page) -> None:
+def test_captions_are_shown_as_plain_text(page: Page) -> None:
     captions = page.evaluate("[...document.querySelectorAll('#gallery figcaption')].map((text) => text.textContent)")
     assert any(caption.startswith(EVIL) for caption in captions)
 
 
-def test_the_filter_keeps_what_fits_and_pages_through_it(page: Page) -> None:
+def test_the_filter_keeps_matching_samples_and_pages_through_them(page: Page) -> None:
     choose(page, **{"class": "dog", "score": "confidence", "least": "0.1", "most": "", "order": "down"})
-    # Dogs are 0 ... 29; a confidence of at least 0.1 have 4 and later ones.
+    # Dogs are 0 ... 29; samples from 4 on have a confidence of at least 0.1.
     assert shown(page) == [f"{index:06d}" for index in range(29, 5, -1)]
     assert page.evaluate("document.getElementById('found').textContent") == "26 samples, page 1 of 2"
     page.evaluate("document.getElementById('next').click()")

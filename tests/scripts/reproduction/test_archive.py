@@ -1,4 +1,4 @@
-"""Archived attention: the mean over layers and quarters is what dd-generate records; class words are found again."""
+"""Archived attention: its mean over layers and quarters equals dd-generate's recording; class words are found again."""
 
 from dataclasses import replace
 from functools import partial
@@ -52,7 +52,7 @@ def encode(pipe: StableDiffusionPipeline, texts: list[str]) -> torch.Tensor:
         return pipe.encode_prompt(texts, "cpu", 1, False)[0]
 
 
-def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: StableDiffusionPipeline) -> None:
+def test_quarters_of_a_sampling_run_average_to_the_samplers_recording(pipe: StableDiffusionPipeline) -> None:
     generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
     words = (WORDS[:2], WORDS[1:2])
     class_texts = [class_prompt(pipe.tokenizer, of_image) for of_image in words]
@@ -78,7 +78,7 @@ def test_quarters_of_a_sampling_average_to_what_the_sampler_records(pipe: Stable
     assert not [module for module in pipe.unet.modules() if module._forward_hooks or module._forward_pre_hooks]
 
 
-def test_a_sampling_of_another_length_is_an_error(pipe: StableDiffusionPipeline) -> None:
+def test_a_sampling_run_of_another_length_is_an_error(pipe: StableDiffusionPipeline) -> None:
     generator = Generator(pipe, SETTINGS, SIXTEEN, load_vocabulary("voc"))
     texts = read_texts(pipe.tokenizer, partial(encode, pipe), None, [["cat"]], seeds=[1])
     plan = plan_recordings(find_attention_layers(pipe.unet, (16, 16)), texts)
@@ -102,7 +102,7 @@ def test_a_labelled_images_quarters_average_to_its_recording(pipe: StableDiffusi
     assert (FULL_PROMPT, 16) not in archive_labelled(recorder, item, seed=5, appended=False).cross
 
 
-def test_words_not_asked_for_are_read_behind_those_that_were(pipe: StableDiffusionPipeline) -> None:
+def test_words_not_asked_for_are_read_after_the_requested_ones(pipe: StableDiffusionPipeline) -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     item = LabelledImage(image, np.zeros((32, 32), np.uint8), (8, 12), ("cat", "dog"), prompt="a thing; cat dog")
     recorder = NoisedRecorder(pipe, 7, SIXTEEN)
@@ -117,7 +117,7 @@ def test_words_not_asked_for_are_read_behind_those_that_were(pipe: StableDiffusi
     assert (MORE_WORDS, 8) not in archived.cross
 
 
-def test_other_words_are_never_asked_for_and_are_those_of_the_seed() -> None:
+def test_other_words_exclude_the_requested_ones_and_depend_on_the_seed() -> None:
     asked = ["cat", "dog", "sofa"]
     drawn = [other_words(asked, seed) for seed in range(50)]
     assert all(len({*words, *asked}) == 3 + NUM_MORE for words in drawn)
@@ -137,7 +137,7 @@ def test_appended_class_words_are_found_in_the_whole_prompt(caption: str) -> Non
     assert [tokenizer.decode([token_ids[p] for p in span]).strip() for span in spans] == words
 
 
-def test_an_archive_is_read_as_it_was_written_up_to_float16(tmp_path: Path) -> None:
+def test_an_archive_survives_writing_up_to_float16_precision(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     archived = ArchivedAttention(
         cross={(CLASS_PROMPT, 16): generator.random((2, 4, 1, 16, 16), dtype=np.float32)},

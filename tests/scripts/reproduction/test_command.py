@@ -1,4 +1,4 @@
-"""The script that measures the paper's claims: its quick form, with fewer scenes and steps, and what it refuses."""
+"""The script that measures the paper's claims: its quick form, with fewer scenes and steps, and its errors."""
 
 import json
 import pickle
@@ -20,7 +20,7 @@ from scripts.reproduction.variants import Claim
 
 
 def run_here(work: Callable, jobs: Sequence, *_: object) -> None:
-    """Do the jobs in this process, after the way that they would take to another."""
+    """Run the jobs in this process, but pickle them as if for another."""
     for job in jobs:
         sent_work, sent_job = pickle.loads(pickle.dumps((work, job)))
         sent_work(sent_job)
@@ -69,7 +69,7 @@ def test_the_main_claims_hold_on_few_images_and_the_results_are_written(
         (("--model", "other"), False),
     ],
 )
-def test_what_is_less_than_all_does_not_replace_what_is_published(
+def test_only_a_full_run_replaces_the_published_results(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], published: bool
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["python -m scripts.reproduction", *arguments])
@@ -92,7 +92,7 @@ def test_a_difference_of_one_seed_has_no_interval_in_the_record() -> None:
         (("--model", "a, (b)=c"), "a, (b)=c"),
     ],
 )
-def test_bad_arguments_are_one_line(
+def test_bad_arguments_give_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""What figures say of claims, and which claims need more seeds."""
+"""Verdicts on claims, and claims that need more seeds."""
 
 import pytest
 
@@ -31,9 +31,9 @@ def test_one_clear_metric_decides_and_two_that_disagree_do_not() -> None:
     ("worse", "needs"),
     [
         ([0.1, 0.1, 0.1, 0.1], False),  # clear at once
-        ([0.29, 0.32, 0.31, 0.36], True),  # clear of nothing
-        ([0.26, 0.31, 0.29, 0.32], True),  # clear at 95%, not at the 99.9% that end it early
-        ([0.301, 0.309, 0.321, 0.329], False),  # no difference, and the interval is narrow
+        ([0.29, 0.32, 0.31, 0.36], True),  # not clear
+        ([0.26, 0.31, 0.29, 0.32], True),  # clear at 95%, but not at the 99.9% that stops early
+        ([0.301, 0.309, 0.321, 0.329], False),  # no difference, but the interval is narrow
     ],
 )
 def test_seeds_are_added_until_a_claim_is_clear_or_its_interval_narrow(worse: list[float], needs: bool) -> None:
@@ -41,7 +41,7 @@ def test_seeds_are_added_until_a_claim_is_clear_or_its_interval_narrow(worse: li
     assert needs_more_seeds(figures, BAND) is needs
 
 
-def test_no_seeds_are_added_where_masks_have_decided_or_nothing_was_trained() -> None:
+def test_no_seeds_are_added_if_masks_have_decided_or_nothing_was_trained() -> None:
     segmentor = {"reference": [0.3, 0.31, 0.32], "power 0": [0.29, 0.32, 0.33]}
     clear = {"reference": groups(0.6, 0.61, 0.62), "power 0": groups(0.5, 0.51, 0.52)}
     assert needs_more_seeds(Figures(segmentor=segmentor), POWER)
@@ -49,7 +49,7 @@ def test_no_seeds_are_added_where_masks_have_decided_or_nothing_was_trained() ->
     assert not needs_more_seeds(Figures(masks=clear), BAND)
 
 
-def test_two_tests_of_one_training_have_a_variance_that_is_theirs_alone() -> None:
+def test_two_tests_of_one_training_have_their_own_variance() -> None:
     segmentor = {
         "reference": [0.30, 0.33, 0.36],
         "TTA": [0.31, 0.341, 0.372],
@@ -63,6 +63,6 @@ def test_two_tests_of_one_training_have_a_variance_that_is_theirs_alone() -> Non
     assert alone is not None
     assert shared is not None
     assert alone.half_width < 0.3 < shared.half_width
-    # Nor do they make the others' variance smaller than it is.
+    # They do not make the other rows' variance too small either.
     del segmentor["TTA"]
     assert difference(Figures(segmentor=segmentor), "no band", "reference", "segmentor") == shared

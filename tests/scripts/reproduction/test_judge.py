@@ -1,4 +1,4 @@
-"""The judge decides between the classes that an image was asked for, and its labels take the place of exact masks."""
+"""The judge chooses among the classes that an image was asked to show; its labels replace exact masks."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from scripts.reproduction.judge import Judge
 
 
 class Certain:
-    """Says the same of every pixel: most of all label 3, then 7, then 2, then the background."""
+    """Gives every pixel the same scores: label 3 is highest, then 7, then 2, then background."""
 
     def predict_probabilities(self, image: np.ndarray) -> torch.Tensor:
         scores = torch.zeros(21, *image.shape[:2])
@@ -20,7 +20,7 @@ class Certain:
 
 
 @pytest.mark.parametrize(("class_ids", "label"), [((7, 2), 7), ((2, 7, 3), 3), ((5,), 0)])
-def test_the_likeliest_of_the_classes_asked_for_wins(class_ids: tuple[int, ...], label: int) -> None:
+def test_the_most_likely_requested_class_wins(class_ids: tuple[int, ...], label: int) -> None:
     judge = Judge(Path("unused"))
     judge.__dict__["_segmentor"] = Certain()
     labels = judge.labels(np.zeros((4, 6, 3), np.uint8), class_ids)

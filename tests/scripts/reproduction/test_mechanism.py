@@ -1,4 +1,4 @@
-"""How much self-attention stays on an object: closed forms, and what follows for its masks."""
+"""How much self-attention stays on an object: closed forms, and the consequences for its masks."""
 
 import numpy as np
 import pytest
@@ -8,17 +8,17 @@ from scripts.reproduction.mechanism import ObjectFigures, group_by_size, object_
 from scripts.reproduction.recipe import ArchivedImage
 
 OBJECT = np.zeros((8, 8), np.float32)
-OBJECT[2:5, 3:7] = [[1, 1, 0.5, 0.4]] * 3  # nine positions; three are less than half the object's
+OBJECT[2:5, 3:7] = [[1, 1, 0.5, 0.4]] * 3  # nine positions; the object covers less than half of three others
 
 
-def test_attention_within_the_object_stays_there_and_uniform_attention_leaves_its_share_of_the_image() -> None:
+def test_attention_within_an_object_stays_and_uniform_attention_keeps_the_objects_share() -> None:
     on_object = OBJECT.ravel() >= 0.5
     within = (on_object[:, None] == on_object[None]).astype(np.float32)
     assert staying_shares(within, OBJECT, (1, 2, 8)) == pytest.approx([1, 1, 1])
     assert staying_shares(np.ones((64, 64), np.float32), OBJECT, (1, 2, 8)) == pytest.approx([9 / 64] * 3)
 
 
-def test_of_attention_that_leaves_and_does_not_return_a_power_of_it_stays() -> None:
+def test_attention_that_never_returns_decays_with_the_power() -> None:
     on_object = OBJECT.ravel() >= 0.5
     leaving = np.eye(64, dtype=np.float32)
     leaving[on_object] *= 0.6
@@ -26,12 +26,12 @@ def test_of_attention_that_leaves_and_does_not_return_a_power_of_it_stays() -> N
     assert staying_shares(leaving, OBJECT, (1, 2, 4)) == pytest.approx([0.6, 0.6**2, 0.6**4])
 
 
-def test_an_object_without_a_position_has_no_share() -> None:
+def test_an_object_smaller_than_a_position_has_no_share() -> None:
     assert staying_shares(np.ones((64, 64), np.float32), OBJECT / 3, (1, 2)) == []
 
 
-def test_the_figures_of_a_scenes_objects_have_their_size_and_the_iou_at_each_power() -> None:
-    """Each position attends to its left neighbour: walks go left by a column a step, and masks move right."""
+def test_object_figures_include_the_size_and_the_iou_at_each_power() -> None:
+    """Each position attends to its left neighbour: walks go one column left per step, and masks move right."""
     labels = np.zeros((32, 32), np.uint8)
     labels[:16, :16] = 3
     labels[31, 31] = 5
@@ -46,16 +46,16 @@ def test_the_figures_of_a_scenes_objects_have_their_size_and_the_iou_at_each_pow
     )
     large, tiny = object_figures(scene, {1: 0.5, 2: 0.5, 4: 0.5, 8: 0.0})
     assert (large.size, tiny.size) == (64, 0.25)
-    # From the image's first position walks go nowhere; from other rows they leave to the end of the row before.
+    # Walks from the image's first position stay there; in other rows they continue at the end of the row above.
     assert large.fine == pytest.approx([(8 + 7 * (8 - power)) / 64 for power in (1, 2, 4, 8)])
     assert large.coarse == [1, 1, 1, 1]
     assert tiny.fine == tiny.coarse == []
-    # A mask moved by n of its 8 columns shares 8 - n of 8 + n with the object.
+    # A mask that moved by n of its 8 columns has an IoU of (8 - n) / (8 + n) with the object.
     assert large.iou[:3] == pytest.approx([7 / 9, 6 / 10, 4 / 12], abs=0.1)
-    assert large.iou[3] == pytest.approx(64 / 256, abs=0.01)  # a threshold of 0: all of the image
+    assert large.iou[3] == pytest.approx(64 / 256, abs=0.01)  # a threshold of 0: the whole image
 
 
-def test_groups_have_equally_many_objects_from_the_smallest_to_the_largest() -> None:
+def test_groups_by_size_have_equal_numbers_of_objects() -> None:
     sizes = [64.0, 1, 32, 2, 4, 16, 8, 128]
     objects = [ObjectFigures(size, [size / 128] * 4, [] if size < 4 else [0.5] * 4, [0.25] * 4) for size in sizes]
     groups = group_by_size(objects)

@@ -1,4 +1,4 @@
-"""Recipes: the default one is dd-generate's way from attention to masks; each change changes what it says."""
+"""The default recipe turns attention into masks as dd-generate does; each change to it changes the scores."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def archived_image(seed: int = 0) -> ArchivedImage:
     return ArchivedImage(image, (3, 5), ArchivedAttention(cross, self_attention, QUARTER_STEPS), labels)
 
 
-def test_a_mean_of_some_quarters_and_layers_counts_each_of_their_steps_once() -> None:
+def test_a_mean_over_quarters_and_layers_weights_steps_equally() -> None:
     values = np.arange(8, dtype=np.float32).reshape(2, 4, 1)
     attention = ArchivedAttention({}, {}, QUARTER_STEPS)
     assert attention.mean(values).tolist() == [pytest.approx((0 + 2 * (1 + 2 + 3)) / 7 + 2)]
@@ -56,7 +56,7 @@ def test_a_mean_of_some_quarters_and_layers_counts_each_of_their_steps_once() ->
     assert attention.mean(values, layers=(1,), quarters=(0, 3)).tolist() == [pytest.approx((4 + 2 * 7) / 3)]
 
 
-def test_the_default_recipe_is_what_dd_generate_does() -> None:
+def test_the_default_recipe_equals_dd_generate() -> None:
     item = archived_image()
     maps = AttentionMaps(
         torch.from_numpy(item.attention.mean(item.attention.cross[CLASS_PROMPT, 16])),
@@ -91,7 +91,7 @@ def test_every_change_of_the_recipe_changes_the_scores() -> None:
             assert not torch.allclose(one.scores, other.scores, atol=1e-4)
 
 
-def test_shifted_scores_cut_at_one_threshold_are_scores_cut_at_their_own() -> None:
+def test_shifted_scores_at_a_common_threshold_equal_scores_at_their_own() -> None:
     values = torch.rand(2, 20, 20) * torch.tensor([1.0, 0.0])[:, None, None]  # class 5 is nowhere
     scores = ClassScores(values, (3, 5))
     own = np.full(21, 0.9)
@@ -100,7 +100,7 @@ def test_shifted_scores_cut_at_one_threshold_are_scores_cut_at_their_own() -> No
     assert np.array_equal(label_mask(shifted, 0.5, 0.5).labels, label_mask(scores, 0.7, 0.7).labels)
 
 
-def test_pixels_that_a_class_not_asked_for_wins_are_ignored() -> None:
+def test_pixels_won_by_a_class_not_asked_for_are_ignored() -> None:
     item = archived_image()
     scores = make_scores(item, Recipe(text=MORE_WORDS))
     assert scores.class_ids == (3, 5, 255, 255, 255)
@@ -109,12 +109,12 @@ def test_pixels_that_a_class_not_asked_for_wins_are_ignored() -> None:
     labels = make_mask(scores, Recipe(text=MORE_WORDS), MaskSettings(0.5, 0.4)).labels
     assert (labels[(best >= 0.5) & (winner >= 2)] == 255).all()
     assert (labels[(best >= 0.5) & (winner == 1)] == 5).all()
-    assert (labels[best < 0.4] == 0).all()  # where none is clear, it is background
+    assert (labels[best < 0.4] == 0).all()  # no clear class means background
     assert asked_alone(scores).class_ids == (3, 5)
     assert torch.equal(asked_alone(scores).scores, scores.scores[:2])
 
 
-def test_thresholds_are_chosen_without_the_classes_that_were_not_asked_for() -> None:
+def test_thresholds_are_chosen_from_the_requested_classes_only() -> None:
     item = archived_image()
     asked_rows = {(CLASS_PROMPT, 16): item.attention.cross[MORE_WORDS, 16][:, :, :2]}
     without = replace(item, attention=replace(item.attention, cross=asked_rows))
@@ -124,11 +124,11 @@ def test_thresholds_are_chosen_without_the_classes_that_were_not_asked_for() -> 
 def test_small_connected_regions_of_a_class_are_ignored() -> None:
     labels = np.zeros((40, 40), np.uint8)
     labels[0, :3] = 3  # three pixels of 1,600
-    labels[1, 3] = 3  # touches them at a corner alone
+    labels[1, 3] = 3  # touches them only at a corner
     labels[10:12, 10:12] = 3
-    labels[10:12, 12:14] = 5  # beside them, but of another class
+    labels[10:12, 12:14] = 5  # next to them, but of another class
     labels[20:30, 20:30] = 3
-    labels[24, 24] = 0  # background has no least size
+    labels[24, 24] = 0  # background has no minimum size
     labels[39, 39] = 255
     expected = labels.copy()
     expected[0, :3] = expected[1, 3] = 255
@@ -136,7 +136,7 @@ def test_small_connected_regions_of_a_class_are_ignored() -> None:
     assert np.array_equal(ignore_small_regions(labels, 0), labels)
 
 
-def test_every_metric_of_masks_ignores_small_regions() -> None:
+def test_every_mask_metric_ignores_small_regions() -> None:
     item = archived_image()
     labels = label_mask(make_scores(item, Recipe()), 0.5, 0.5).labels
     recipe = Recipe(least_region=0.002)
@@ -147,9 +147,9 @@ def test_every_metric_of_masks_ignores_small_regions() -> None:
     assert choose_thresholds([item], recipe) == choose_thresholds([item], Recipe())
 
 
-def test_thresholds_are_those_of_the_best_masks_and_measured_on_others() -> None:
+def test_thresholds_give_the_best_masks_and_are_measured_on_other_scenes() -> None:
     def scene(level: float) -> ArchivedImage:
-        """A class that fills the left half, with scores that fall from 1 to `level` there, and are lower elsewhere."""
+        """A class that fills the left half, where its scores fall from 1 to `level`; they are lower elsewhere."""
         left = np.linspace(1, level, 8, dtype=np.float32)
         right = np.linspace(level / 2, 0, 8, dtype=np.float32)
         cross = np.broadcast_to(np.concatenate([left, right]), (1, 1, 1, 16, 16)).copy()
@@ -163,7 +163,7 @@ def test_thresholds_are_those_of_the_best_masks_and_measured_on_others() -> None
     assert 0.3 < thresholds.common <= 0.6
     assert thresholds.by_label is not None
     assert 0.3 < thresholds.by_label[3] <= 0.6
-    assert thresholds.by_label[4] == thresholds.common  # a class that was not seen
+    assert thresholds.by_label[4] == thresholds.common  # a class that did not occur
     figures = measure_masks([scene(0.6)], recipe, thresholds, band=0.0)
     assert (figures.miou, figures.kept_accuracy, figures.share_ignored) == (1.0, 1.0, 0.0)
     wrong = measure_masks([scene(0.6)], recipe, Thresholds(0.8), band=0.4)

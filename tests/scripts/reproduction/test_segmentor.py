@@ -1,4 +1,4 @@
-"""Training sets of the second metric, and a whole job in a few iterations."""
+"""Training sets for the second metric, and a whole job with a few iterations."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ SCALE = Scale(
 
 
 def upper_half(num_classes: int = 1) -> ArchivedAttention:
-    """Attention that says of each class that it fills the upper half."""
+    """Attention that places each class in the upper half."""
     scores = np.linspace(1, 0, 16, dtype=np.float32)[:, None].repeat(16, axis=1)
     return ArchivedAttention(
         {(CLASS_PROMPT, 16): np.stack([scores] * num_classes)[None, None]},
@@ -41,7 +41,7 @@ def upper_half(num_classes: int = 1) -> ArchivedAttention:
 
 
 def make_generated(folder: Path, count: int) -> None:
-    """Images as GeneratedImages keeps them, with attention on the upper half."""
+    """Images as GeneratedImages stores them, with attention on the upper half."""
     folder = folder / "generated" / "caption_and_classes" / "seed0"
     for index in range(count):
         name = f"{index:06d}"
@@ -68,20 +68,20 @@ def job(folder: Path, *variants: Variant) -> SegmentorJob:
         (Variant("d", soft=True, images=0.25), ["000000low", "000000middle", "000000high"]),
     ],
 )
-def test_training_sets_have_the_images_of_their_source(tmp_path: Path, variant: Variant, names: list[str]) -> None:
+def test_training_sets_take_images_from_their_source(tmp_path: Path, variant: Variant, names: list[str]) -> None:
     make_generated(tmp_path, 5)
     items = training_items(job(tmp_path, variant))
     assert [item.name for item in items] == names
 
 
-def test_masks_of_a_training_have_their_small_regions_ignored(tmp_path: Path) -> None:
+def test_small_regions_of_training_masks_are_ignored(tmp_path: Path) -> None:
     make_generated(tmp_path, 1)
-    recipe = replace(REFERENCE.recipe, least_region=0.6)  # of an image: the upper half is less
+    recipe = replace(REFERENCE.recipe, least_region=0.6)  # a share of the image; the upper half is smaller
     (item,) = training_items(job(tmp_path, Variant("f", recipe=recipe, images=0.25)))
     assert set(np.unique(item.labels)) == {0, 255}
 
 
-def test_recorded_scenes_have_their_image_and_the_mask_of_its_attention(tmp_path: Path) -> None:
+def test_recorded_scenes_pair_the_image_with_the_mask_of_its_attention(tmp_path: Path) -> None:
     seeds = rendered_seeds(0, 2)
     scenes = [render_scene(seed) for seed in seeds]
     for seed, scene in zip(seeds, scenes, strict=True):
@@ -105,10 +105,10 @@ def test_scenes_passed_through_the_autoencoder_keep_their_masks(tmp_path: Path) 
         scene = render_scene(seed)
         assert np.array_equal(item.labels, scene.label_mask)
         error = np.abs(item.image.astype(float) - scene.image)
-        assert 1 < error.mean() < 15  # blurred, and the same picture
+        assert 1 < error.mean() < 15  # blurred, but the same picture
 
 
-def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresholds(tmp_path: Path) -> None:
+def test_generated_masks_have_a_band_and_soft_ones_three_thresholds(tmp_path: Path) -> None:
     make_generated(tmp_path, 4)
     (item, *_) = training_items(job(tmp_path, REFERENCE))
     assert set(np.unique(item.labels)) == {0, 1, 255}
@@ -118,7 +118,7 @@ def test_masks_of_generated_images_have_the_band_and_soft_ones_the_three_thresho
     assert all(set(np.unique(entry.labels)) <= {0, 1, 2} for entry in soft)
 
 
-def test_the_least_confident_of_each_class_are_left_out() -> None:
+def test_the_least_confident_images_of_each_class_are_left_out() -> None:
     labels = np.zeros((1, 1), np.uint8)
     confidences = [(1, 0.9), (1, 0.5), (2, 0.2), (2, 0.3), (1, 0.8), (2, 0.1), (1, 0.7), (1, 0.6)]
     black = np.zeros((1, 1, 3), np.uint8)
@@ -127,7 +127,7 @@ def test_the_least_confident_of_each_class_are_left_out() -> None:
     assert most_confident(items, 1.0) == items
 
 
-def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
+def test_training_settings_follow_the_variant(tmp_path: Path) -> None:
     plain = training_settings(job(tmp_path, REFERENCE), tmp_path)
     assert (plain.iterations, plain.segmentor.depth, plain.segmentor.base_channels) == (2, 18, 16)
     assert not plain.avg_non_ignore
@@ -139,7 +139,7 @@ def test_settings_are_those_of_the_variant(tmp_path: Path) -> None:
     assert settings.ema_horizon < 1e-6 < plain.ema_horizon
 
 
-def test_a_job_trains_once_tests_each_variant_and_leaves_its_results_alone(tmp_path: Path) -> None:
+def test_a_job_trains_once_tests_each_variant_and_keeps_only_its_results(tmp_path: Path) -> None:
     make_generated(tmp_path, 4)
     one = job(tmp_path, REFERENCE, Variant("TTA", tta=True))
     assert not one.is_finished()

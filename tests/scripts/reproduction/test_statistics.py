@@ -1,4 +1,4 @@
-"""Intervals against a published table of Student's t, and what differences say."""
+"""Intervals checked against a published table of Student's t, and verdicts on differences."""
 
 import math
 
@@ -8,13 +8,13 @@ import pytest
 from scripts.reproduction.statistics import CommonVariance, interval, paired_difference, verdict
 
 
-def test_the_interval_of_three_values() -> None:
+def test_the_interval_of_three_values_uses_students_t() -> None:
     result = interval([1.0, 2.0, 3.0])
     assert result.mean == 2.0
-    assert result.half_width == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)  # t of 2 degrees of freedom, deviation 1
+    assert result.half_width == pytest.approx(4.303 / math.sqrt(3), rel=1e-4)  # t for 2 degrees of freedom, deviation 1
 
 
-def test_one_value_has_no_interval_and_decides_nothing() -> None:
+def test_one_value_has_no_interval_and_is_inconclusive() -> None:
     result = interval([5.0])
     assert result.mean == 5.0
     assert math.isnan(result.half_width)
@@ -30,7 +30,7 @@ def test_a_difference_is_taken_seed_by_seed() -> None:
         paired_difference([1.0, 2.0], [1.0])
 
 
-def test_with_a_common_variance_two_rows_are_a_paired_difference() -> None:
+def test_a_common_variance_of_two_rows_gives_the_paired_difference() -> None:
     better, worse = [30.0, 33.0, 31.5], [29.0, 30.5, 31.0]
     common = CommonVariance.of([better, worse]).difference(better, worse)
     paired = paired_difference(better, worse)
@@ -38,18 +38,18 @@ def test_with_a_common_variance_two_rows_are_a_paired_difference() -> None:
     assert common.half_width == pytest.approx(paired.half_width)
 
 
-def test_with_a_common_variance_rows_and_seeds_explain_what_they_add() -> None:
+def test_a_common_variance_excludes_row_and_seed_effects() -> None:
     rows = [[row + seed for seed in (0.0, 2.0, 7.0)] for row in (10.0, 20.0, 30.0, 40.0)]
     exact = CommonVariance.of(rows)
     assert exact.residual == pytest.approx(0)
     assert exact.within == pytest.approx(np.std([0, 2, 7], ddof=1))
-    # A checkerboard is what neither explains: of its 12 squares 6 degrees of freedom are left.
+    # Neither effect explains a checkerboard; its 12 squares leave 6 degrees of freedom.
     board = np.array(rows) + np.array([[1, -1, 0], [-1, 1, 0], [1, -1, 0], [-1, 1, 0]])
     common = CommonVariance.of(board.tolist())
     assert common.residual == pytest.approx(math.sqrt(8 / 6))
     difference = common.difference(board[1].tolist(), board[0].tolist())
     assert difference.mean == pytest.approx(10)
-    assert difference.half_width == pytest.approx(2.447 * math.sqrt(8 / 6 * 2 / 3), rel=1e-3)  # t of 6
+    assert difference.half_width == pytest.approx(2.447 * math.sqrt(8 / 6 * 2 / 3), rel=1e-3)  # t for 6
 
 
 def test_a_common_variance_covers_the_true_difference_in_95_of_100_tables() -> None:
@@ -62,13 +62,13 @@ def test_a_common_variance_covers_the_true_difference_in_95_of_100_tables() -> N
     assert 0.935 <= hits / 2000 <= 0.965
 
 
-def test_rows_of_which_some_have_more_seeds_share_a_variance() -> None:
+def test_rows_with_different_numbers_of_seeds_share_a_variance() -> None:
     rows = [[row + seed for seed in (0.0, 2.0, 7.0, -3.0)] for row in (10.0, 20.0, 30.0)]
-    rows.append([51.0, 51.0])  # 50 + 0 + 1, 50 + 2 - 1: what two seeds do not explain is +1, -1
+    rows.append([51.0, 51.0])  # 50 + 0 + 1 and 50 + 2 - 1: the seeds leave +1 and -1 unexplained
     common = CommonVariance.of(rows)
     assert common.residual_freedom == 14 - (4 + 4 - 1)
-    # The last row differs from the others' common seed effects by 1 and -1; least squares shares that out: with three
-    # exact rows beside it the seed effects take a quarter of it.
+    # The last row deviates from the others' common seed effects by 1 and -1. Least squares spreads that: with three
+    # exact rows besides it, the seed effects absorb a quarter.
     assert common.residual == pytest.approx(math.sqrt(2 * (1 - 1 / 4) / 7), rel=1e-6)
     assert common.within_freedom == 14 - 4
     assert common.mean([1.0] * 4).half_width < common.mean([1.0] * 2).half_width

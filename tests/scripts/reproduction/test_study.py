@@ -1,4 +1,4 @@
-"""A study resumes where it was stopped, and a finished one does nothing again."""
+"""A study resumes where it was stopped, and a finished one repeats nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -43,11 +43,9 @@ def settings() -> GenerateSettings:
     )
 
 
-def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_study_resumes_and_a_finished_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
-    stop_after = 2  # scenes to choose thresholds on, scenes to measure: then the judge, images, trainings
+    stop_after = 2  # scenes to choose thresholds on and scenes to measure; the judge, images and trainings follow
 
     def run_here(work: Callable, jobs: Sequence, at_once: int, what: str, unit: str, jobs_a_process: int = 1) -> None:
         for job in jobs:
@@ -63,13 +61,13 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     stop_after = -1
     figures = Study(settings(), tmp_path, SCALE, at_once=1).measure([TABLE])
     kinds = [type(job).__name__ for job in done]
-    # No job twice: the reference and TTA share a training, and the fewer images are the first of the more.
+    # No job runs twice: the reference and TTA share a training, and the smaller image set is part of the larger.
     assert kinds == ["SceneJob"] * 2 + ["JudgeJob"] + ["ImageJob"] * 3 + ["SegmentorJob"] * 2
     names = ["reference", "no band", "TTA", "more", "guided"]
     assert {name: len(groups) for name, groups in figures.masks.items()} == dict.fromkeys(names[:4], 2)
     assert {name: len(groups) for name, groups in figures.judged.items()} == dict.fromkeys(names, 2)
     assert {name: len(seeds) for name, seeds in figures.segmentor.items()} == dict.fromkeys(names[:3], 1)
-    # Other images: the attention on rendered scenes is the reference's, but what is sampled is not.
+    # Guidance leaves the attention on rendered scenes unchanged, but not the sampled images.
     assert figures.judged["guided"] != figures.judged["reference"]
     assert figures.masks["no band"][0].share_ignored == 0 < figures.masks["reference"][0].share_ignored
     stop_after = len(done)
@@ -79,7 +77,7 @@ def test_a_study_that_is_stopped_goes_on_and_a_finished_one_is_read(
     assert fewer.masks == figures.masks
 
 
-def test_claims_that_are_not_decided_get_more_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecided_claims_get_more_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = (0.0, 0.2, 0.1, 0.0, 0.0, 0.0, 0.1, 0.2)
 
     def run_here(work: Callable, jobs: Sequence, at_once: int, what: str, unit: str, jobs_a_process: int = 1) -> None:
@@ -104,7 +102,7 @@ def test_claims_that_are_not_decided_get_more_seeds(tmp_path: Path, monkeypatch:
     scale = replace(SCALE, seeds=3, most_seeds=8)
     monkeypatch.setattr(GeneratedImages, "plan", lambda *_: [])
     figures = Study(settings(), tmp_path, scale, at_once=1).measure([table])
-    # The first claim stays open; 3 + 3 seeds are the most that fit below 8. The second is clear with all noise.
+    # The first claim stays open; 3 + 3 seeds are the most that fit below 8. The second is clear despite the noise.
     assert {name: len(seeds) for name, seeds in figures.segmentor.items()} == {
         "reference": 6,
         "no band": 6,
@@ -113,7 +111,7 @@ def test_claims_that_are_not_decided_get_more_seeds(tmp_path: Path, monkeypatch:
     }
 
 
-def test_images_of_another_guidance_are_those_that_these_settings_make(tmp_path: Path) -> None:
+def test_images_with_another_guidance_equal_those_made_with_its_settings(tmp_path: Path) -> None:
     guided = GeneratedImages(tmp_path, "caption_and_classes", seed=0, guidance_scale=7.0)
     expected = GeneratedImages(tmp_path / "expected", "caption_and_classes", seed=0)
     seven = replace(settings(), sampler=replace(settings().sampler, guidance_scale=7.0))
@@ -123,7 +121,7 @@ def test_images_of_another_guidance_are_those_that_these_settings_make(tmp_path:
         assert np.array_equal(made.image, same.image)
 
 
-def test_images_of_a_larger_number_begin_with_those_of_a_smaller(tmp_path: Path) -> None:
+def test_a_larger_image_set_starts_with_the_smaller_one(tmp_path: Path) -> None:
     images = GeneratedImages(tmp_path, "caption_and_classes", seed=0)
     for job in images.plan(settings(), 2):
         generate_images(job)

@@ -1,4 +1,4 @@
-"""Tables of figures that are known."""
+"""Tables of known figures."""
 
 from scripts.reproduction.figures import Figures
 from scripts.reproduction.findings import findings
@@ -29,7 +29,7 @@ def test_names_are_distinct_in_tables_and_in_files() -> None:
     assert len({file_name(variant) for variant in VARIANTS}) == len(VARIANTS)
 
 
-def test_every_claim_is_about_rows_that_are_measured_by_its_metrics() -> None:
+def test_every_claims_rows_are_measured_by_its_metrics() -> None:
     for claim in CLAIMS:
         for name in {claim.better, claim.worse} - {REFERENCE.name}:
             rows = [(table, row) for table in EXPERIMENTS for row in (table.reference, *table.variants)]
@@ -37,28 +37,28 @@ def test_every_claim_is_about_rows_that_are_measured_by_its_metrics() -> None:
             assert all(table.is_measured(variant, metric) for metric in claim.metrics), claim
 
 
-def test_a_claim_is_a_row_with_what_each_metric_says() -> None:
+def test_a_claim_is_a_row_with_each_metrics_difference() -> None:
     found = findings(figures())
     assert "| paper | reference − power 0 | +10.0 ± 0.0 | – | +10.0 ± 5.2 (3) | supported |" in claims_table(found)
     assert "| paper | power 4 − reference | -20.0 ± 0.0 | – | – | contradicted |" in claims_table(found)
     assert claims_line(found) == "Of 2 claims, 1 supported, 1 contradicted, 0 inconclusive.\n"
 
 
-def test_a_table_has_a_row_for_each_variant_and_shows_what_is_missing() -> None:
+def test_a_table_has_a_row_for_each_variant_and_marks_missing_figures() -> None:
     text = experiment_table(figures(), experiment("power"))
     assert "| reference | 61.0 ± 2.5 | 71.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | 31.0 ± 2.9 |  |" in text
     assert "| power 4 | 41.0 ± 2.5 | 51.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | – | – |" in text
     assert "| power 0 | 51.0 ± 2.5 | 61.0 ± 2.5 | 90.0 ± 0.0 | 5.0 | 21.0 ± 2.9 | -10.0 ± 5.2 |" in text
 
 
-def test_a_table_with_a_reference_of_its_own_has_differences_to_that() -> None:
+def test_a_table_with_its_own_reference_shows_differences_from_it() -> None:
     text = experiment_table(Figures(segmentor={"caption": [0.4, 0.4], "caption and classes": [0.5, 0.5]}), PROMPT)
     assert "| caption and classes | – | – | – | – | 50.0 ± 0.0 |  |" in text
     assert "| caption | – | – | – | – | 40.0 ± 0.0 | -10.0 ± 0.0 |" in text
     assert "| reference |" not in text
 
 
-def test_an_idea_is_kept_only_if_it_gains_by_every_metric() -> None:
+def test_an_idea_is_kept_only_if_every_metric_improves() -> None:
     both = figures()
     assert "| edges | +5.0 ± 0.0 | – | +2.0 ± 5.2 (3) | no |" in new_ideas_table(both)
     both.segmentor["edges"] = [0.35, 0.36, 0.38]

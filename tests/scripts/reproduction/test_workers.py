@@ -1,4 +1,4 @@
-"""Jobs dealt to processes: all are done, and a failure is not swallowed."""
+"""Jobs distributed to processes: all are done, and failures are not swallowed."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Other architectures begin as the network whose weights they take."""
+"""Other architectures initially behave like the network whose weights they take."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SMALL_UNET = {**UNET_CONFIG, "block_out_channels": (16, 16, 16), "sample_size": 
 
 @pytest.mark.parametrize("name", [name for name in TRAINABLE if name != SHIPPED])
 @torch.no_grad()
-def test_new_attention_layers_add_nothing_at_first(name: str) -> None:
+def test_new_attention_layers_initially_add_nothing(name: str) -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**SMALL_UNET)
     changed = with_more_attention(unet, ALTERNATIVES[name])
@@ -21,6 +21,6 @@ def test_new_attention_layers_add_nothing_at_first(name: str) -> None:
     torch.testing.assert_close(changed(*inputs).sample, unet(*inputs).sample)
 
 
-def test_weights_that_do_not_fit_are_not_taken() -> None:
+def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RuntimeError, match="do not fit"):
         with_more_attention(UNet2DConditionModel(**SMALL_UNET), {"layers_per_block": 2})

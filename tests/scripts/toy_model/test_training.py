@@ -1,4 +1,4 @@
-"""The toy model's recipe: each part against what it is meant to keep."""
+"""Each part of the toy model's recipe, checked for the property that it must preserve."""
 
 import json
 import platform
@@ -57,7 +57,7 @@ def vae() -> AutoencoderKL:
     return AutoencoderKL(**AUTOENCODER_CONFIG).eval()
 
 
-def test_tokenizer_gives_words_one_token_and_the_split_words_two(tokenizer: CLIPTokenizer) -> None:
+def test_the_tokenizer_gives_words_one_token_and_split_words_two(tokenizer: CLIPTokenizer) -> None:
     counts = {word: len(tokenizer(word).input_ids) - 2 for word in ("car", "sofa", "aeroplane", "motorbike")}
     assert counts == {"car": 1, "sofa": 1, "aeroplane": 2, "motorbike": 2}
 
@@ -89,7 +89,7 @@ def test_standardised_latents_have_mean_0_and_deviation_1_and_decode_as_before(v
     torch.testing.assert_close(scaled, log_variance - 2 * deviation.log(), atol=1e-3, rtol=0)
 
 
-def test_training_states_keep_the_words_and_take_the_sentence_out_of_the_padding(tokenizer: CLIPTokenizer) -> None:
+def test_training_states_keep_word_states_and_replace_padding_states(tokenizer: CLIPTokenizer) -> None:
     torch.manual_seed(0)
     config = CLIPTextConfig(vocab_size=len(tokenizer), **TEXT_ENCODER_CONFIG)
     encoder = CLIPTextModel(config).eval()
@@ -128,7 +128,7 @@ def test_time_steps_follow_the_power_law() -> None:
     assert (times < 500).double().mean().item() == pytest.approx(0.5 ** (1 / 0.6), abs=0.005)
 
 
-def test_the_optimizer_moves_matrices_by_muon_and_the_rest_by_adamw() -> None:
+def test_the_optimizer_uses_muon_for_matrices_and_adamw_for_the_rest() -> None:
     torch.manual_seed(0)
     layer = torch.nn.Conv2d(8, 8, 3)
     recipe = replace(Recipe(), matrix_learning_rate=0.01, vector_learning_rate=0.001)
@@ -138,14 +138,14 @@ def test_the_optimizer_moves_matrices_by_muon_and_the_rest_by_adamw() -> None:
         parameter.grad = torch.randn_like(parameter)
     optimizer.step(rate=1.0)
     moved = (layer.weight - before["weight"]).detach().flatten(1)
-    # Muon's update is near orthogonal (all singular values alike), AdamW's first one is the learning rate everywhere.
+    # Muon's update is nearly orthogonal (similar singular values); AdamW's first step is the learning rate everywhere.
     singular = torch.linalg.svdvals(moved)
     assert singular.max() / singular.min() < 2.5
     assert (layer.bias - before["bias"]).abs().tolist() == pytest.approx([0.001] * 8, rel=0.1)
     assert all(parameter.grad is None for parameter in layer.parameters())
 
 
-def test_orthogonalised_matrices_are_those_of_the_iteration_on_the_matrices_themselves() -> None:
+def test_orthogonalised_matrices_equal_those_of_the_plain_iteration() -> None:
     torch.manual_seed(0)
     matrices = [torch.randn(shape) for shape in ((8, 40), (40, 8), (8, 8), (8, 40))]
     a, b, c = NEWTON_SCHULZ
@@ -157,7 +157,7 @@ def test_orthogonalised_matrices_are_those_of_the_iteration_on_the_matrices_them
         torch.testing.assert_close(result.double(), expected, atol=1e-4, rtol=0)
 
 
-def test_the_optimizer_steps_as_torchs_muon_does() -> None:
+def test_the_optimizer_steps_like_torchs_muon() -> None:
     torch.manual_seed(0)
     ours, theirs = torch.nn.Linear(8, 32), torch.nn.Linear(8, 32)
     theirs.load_state_dict(ours.state_dict())
@@ -166,15 +166,15 @@ def test_the_optimizer_steps_as_torchs_muon_does() -> None:
     optimizer = MixedOptimizer([ours], recipe)
     muon = torch.optim.Muon([theirs.weight], lr=0.01, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
-        gradient = 0.01 * torch.randn(32, 8)  # too short to be clipped
+        gradient = 0.01 * torch.randn(32, 8)  # too small to be clipped
         ours.weight.grad, theirs.weight.grad = gradient.clone(), gradient.clone()
         optimizer.step(rate=1.0)
         muon.step()
-    # torch's iteration is in bfloat16.
+    # torch iterates in bfloat16.
     assert torch.dist(ours.weight, theirs.weight) < 0.03 * torch.dist(theirs.weight, before)
 
 
-def test_scenes_are_drawn_so_that_each_number_of_objects_gets_its_share() -> None:
+def test_scene_weights_give_each_number_of_objects_its_share() -> None:
     descriptions = [describe(render_scene(seed)) for seed in SEEDS]
     weights = scene_weights(descriptions, (0.4, 0.4, 0.2))
     counts = torch.tensor([len(objects) for objects, _ in descriptions])
@@ -183,13 +183,13 @@ def test_scenes_are_drawn_so_that_each_number_of_objects_gets_its_share() -> Non
     assert len(weights[counts == 2].unique()) == 1
 
 
-def test_the_learning_rate_falls_where_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_sets_where_the_learning_rate_starts_to_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["toy_model", "--samples", "1000", "--decay-from", "0.8"])
     (stage,) = make_recipe(parse_arguments()).stages
     assert stage == Stage(128, 1000, decay_from=0.8)
 
 
-def test_reports_add_to_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_are_appended_to_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = CaptionLosses([0.1, 0.2, 0.3], [0.1, 0.25, 0.5])
     monkeypatch.setattr(toy_model_main, "assemble", lambda *_: None)
     monkeypatch.setattr(toy_model_main, "caption_losses", lambda *_: losses)
@@ -224,7 +224,7 @@ print(pages)
     assert int(result.stdout) < 100  # of 16,384
 
 
-def test_a_resumed_training_ends_as_an_uninterrupted_one(
+def test_a_resumed_training_ends_like_an_uninterrupted_one(
     tokenizer: CLIPTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(denoiser_module, "UNET_CONFIG", {**denoiser_module.UNET_CONFIG, **SMALL_UNET})
@@ -258,10 +258,10 @@ def test_scenes_are_rendered_and_encoded_once(tmp_path: Path, vae: AutoencoderKL
         torch.testing.assert_close(latents.float(), encode_images(vae, images), atol=2e-2, rtol=1e-2)
     assert store.latents(64, vae).shape == (4, 4, 16, 16)
     (tmp_path / "latents_128_4.pt").rename(tmp_path / "unfinished_latents_128_4.pt")
-    assert torch.equal(store.latents(128, vae), latents)  # what a killed run left is not taken for a whole file
+    assert torch.equal(store.latents(128, vae), latents)  # a killed run's leftover is not taken for a complete file
 
 
-def test_the_exported_pipeline_loads_as_it_was_and_as_older_tools_expect_it(
+def test_the_exported_pipeline_loads_unchanged_and_as_older_tools_expect_it(
     tokenizer: CLIPTokenizer, vae: AutoencoderKL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(denoiser_module, "UNET_CONFIG", {**denoiser_module.UNET_CONFIG, **SMALL_UNET})
