@@ -303,7 +303,7 @@ def present_share(presence: np.ndarray) -> float:
 
 
 def add_segmentor_figures(rows: Sequence[dict[str, Any]]) -> None:
-    """Add to each row its segmentors' mean and the 95% interval of the difference to the first row's mean."""
+    """Add to each row its segmentors' mean and the 95% interval of the difference from the first row's mean."""
     if not all(row.get("segmentors") for row in rows):
         return
     variance = CommonVariance.of([row["segmentors"] for row in rows])
@@ -328,12 +328,16 @@ def difference_interval(own: np.ndarray, first: np.ndarray, statistic: Any) -> t
 def format_table(rows: Sequence[dict[str, Any]], judge: float | None, sizes: Sizes) -> str:
     """The table in Markdown."""
     seeds = len(rows[0].get("segmentors", []))
-    heads = ["scheduler", "steps", "asked classes present", "masks, judged", "masks, exact", "segmentor"]
+    heads = ["scheduler", "steps", "requested classes present", "masks, judged", "masks, exact", "segmentor"]
     lines = [
-        f"Percent; in brackets the 95% interval of the difference to the first row. {sizes.images} images and "
+        f"Percent; in brackets the 95% interval of the difference from the first row. {sizes.images} images and "
         f"{sizes.scenes} rendered scenes. "
         + ("" if judge is None else f"The judge's own mIoU on rendered scenes: {100 * judge:.1f}. ")
-        + (f"Segmentors: {seeds} of {sizes.training.iterations} iterations at {SIDE} x {SIDE} a row." if seeds else ""),
+        + (
+            f"Segmentors: {seeds} of {sizes.training.iterations} iterations per row, at {SIDE} x {SIDE}."
+            if seeds
+            else ""
+        ),
         "",
         markdown_row(heads),
         markdown_row(["---", *["---:"] * (len(heads) - 1)]),

@@ -41,7 +41,7 @@ from scripts.reproduction.training_sets import rendered_items, write_folder
 
 NETWORK = "DeepLabV3-R18"
 ALL, BEST, RANDOM = "train", "best", "random"
-TITLES = {ALL: "all", BEST: "the best, `best_share=0.5`", RANDOM: "as many, at random"}
+TITLES = {ALL: "all", BEST: "the best, `best_share=0.5`", RANDOM: "equally many, at random"}
 """The splits' names in the table."""
 
 
@@ -135,9 +135,9 @@ def format_table(study: Study, results: list[dict[str, Any]]) -> str:
         return f"{difference.mean:+.1f} ± {difference.half_width:.1f}"
 
     lines = [
-        f"{len(values(ALL))} folders of {study.num_images} images, each made and trained with a seed; {NETWORK}, "
+        f"{len(values(ALL))} folders of {study.num_images} images, each with its own seed; {NETWORK}, "
         f"{study.iterations} iterations of 8 from scratch at {SIDE} x {SIDE}; mIoU in percent on "
-        f"{study.num_validation} rendered scenes; intervals of 95%.",
+        f"{study.num_validation} rendered scenes; 95% intervals.",
         "",
         markdown_row(["trained on", "images", "mIoU", "more than all", "more than at random"]),
         markdown_row(["---", "---:", "---:", "---:", "---:"]),

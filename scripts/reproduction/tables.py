@@ -21,7 +21,7 @@ def experiment_table(figures: Figures, table: Experiment) -> str:
     by_segmentor = "segmentor" in table.metrics and bool(figures.segmentor)
     header = ["", "masks: mIoU without band", "kept mIoU", "kept accuracy", "ignored"] if by_masks else [""]
     header += ["judged: mIoU without band"] if by_judge else []
-    header += ["segmentor: mIoU", "difference to the reference"] if by_segmentor else []
+    header += ["segmentor: mIoU", "difference from the reference"] if by_segmentor else []
     variants = (table.reference, *table.variants)
     rows = [_row(figures, variant, table.reference.name, by_masks, by_judge, by_segmentor) for variant in variants]
     return f"**{table.title}** (`{COMMAND} {table.name}`)\n\n{_markdown(header, rows)}"
@@ -31,8 +31,8 @@ def class_words_line(figures: Figures) -> str:
     """How much class words tell the model that captions do not."""
     gain = interval(figures.class_word_gain)
     return (
-        "Class words tell the model what captions leave out: of rendered scenes whose captions leave one out, the "
-        f"denoising loss under much noise is lower by {gain.mean:.4f} ± {gain.half_width:.4f} when they are appended "
+        "Class words tell the model what captions leave out: on rendered scenes whose captions omit a class, appending "
+        f"the class words lowers the denoising loss at high noise by {gain.mean:.4f} ± {gain.half_width:.4f} "
         f"(`{COMMAND} prompt`).\n"
     )
 
@@ -40,9 +40,9 @@ def class_words_line(figures: Figures) -> str:
 def judge_line(figures: Figures) -> str:
     """How far the judge itself can be trusted."""
     return (
-        "The judge, a segmentor of rendered scenes, labels such scenes, told their classes, with mIoU "
-        f"{100 * (figures.judge_miou or 0):.1f}; between the classes that an image was asked for it decides the metric "
-        "*judged*.\n"
+        "The judge is a segmentor trained on rendered scenes. Given the classes of held-out scenes, it labels them "
+        f"with mIoU {100 * (figures.judge_miou or 0):.1f}. For the metric *judged*, it chooses between the classes "
+        "requested for an image.\n"
     )
 
 
@@ -59,14 +59,14 @@ def claims_table(found: Sequence[Finding]) -> str:
         ]
         for finding in found
     ]
-    return _markdown(["claim", "whose", "difference of", *METRICS[:2], "segmentor (seeds)", "here", "made by"], rows)
+    return _markdown(["claim", "source", "difference", *METRICS[:2], "segmentor (seeds)", "verdict", "command"], rows)
 
 
 def claims_line(found: Sequence[Finding]) -> str:
     """How many claims were decided, and how."""
     verdicts = [finding.verdict for finding in found]
     counts = [f"{verdicts.count(name)} {name}" for name in ("supported", "contradicted", "inconclusive")]
-    return f"Of {len(found)} claims, {', '.join(counts)}.\n"
+    return f"{len(found)} claims: {', '.join(counts)}.\n"
 
 
 def new_ideas_table(figures: Figures) -> str:
@@ -77,7 +77,7 @@ def new_ideas_table(figures: Figures) -> str:
             fails = any(not outcome.difference.is_positive for outcome in finding.outcomes)
             verdict_of_all = "no" if fails else "yes" if finding.outcome("segmentor") else NO_FIGURE
             rows.append([name, *(_cell(finding, metric) for metric in METRICS), verdict_of_all])
-    return _markdown(["idea", *METRICS[:2], "segmentor (seeds)", "gains by all"], rows)
+    return _markdown(["idea", *METRICS[:2], "segmentor (seeds)", "gains by all metrics"], rows)
 
 
 def power_table(groups: Sequence[SizeGroup]) -> str:
@@ -92,8 +92,8 @@ def power_table(groups: Sequence[SizeGroup]) -> str:
             cells = (_plus_minus(Interval(100 * value.mean, 100 * value.half_width)) for value in means)
             rows.append([size, f"{100 * group.chance:.1f}", what, *cells])
     return (
-        "**What powers do, by the size of objects**: the share of the self-attention of an object's positions that is "
-        "still on the object after as many steps, and the IoU of its mask "
+        "**What powers do, by object size**: at each power, how much of the self-attention from an object's positions "
+        "stays on the object, and the IoU of its mask "
         f"(`{COMMAND} power`; [plot](power.png))\n\n{_markdown(header, rows)}"
     )
 

@@ -41,7 +41,7 @@ def test_a_claim_is_a_row_with_each_metrics_difference() -> None:
     found = findings(figures())
     assert "| paper | reference − power 0 | +10.0 ± 0.0 | – | +10.0 ± 5.2 (3) | supported |" in claims_table(found)
     assert "| paper | power 4 − reference | -20.0 ± 0.0 | – | – | contradicted |" in claims_table(found)
-    assert claims_line(found) == "Of 2 claims, 1 supported, 1 contradicted, 0 inconclusive.\n"
+    assert claims_line(found) == "2 claims: 1 supported, 1 contradicted, 0 inconclusive.\n"
 
 
 def test_a_table_has_a_row_for_each_variant_and_marks_missing_figures() -> None:
