@@ -103,5 +103,5 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, what: str) -> N
     pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
     broken = pipe.vae.encoder if what == "latents" else pipe.unet
     broken.conv_in.bias.data += torch.nan
-    with pytest.raises(InputError, match=rf"model\.dtype=float32: the {what} .* not finite numbers; give bfloat16"):
+    with pytest.raises(InputError, match=rf"model\.dtype=float32: the {what} .* not finite numbers; use bfloat16"):
         NoisedRecorder(pipe, STEPS, AttentionSettings(), IMAGE_SIZE).record(ITEM, 0)

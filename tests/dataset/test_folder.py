@@ -112,7 +112,7 @@ def test_a_folder_that_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     with opened_folder(tmp_path / "a", "dd-generate"):
         with (
-            pytest.raises(InputError, match="another dd-generate is writing in it"),
+            pytest.raises(InputError, match="another dd-generate is writing to it"),
             opened_folder(tmp_path / "a", "dd-generate"),
         ):
             pass

@@ -69,7 +69,7 @@ def test_a_plan_with_spaces_as_older_versions_wrote_it_is_the_same(folder: Path)
 def test_a_folder_that_began_without_a_number_of_images_is_told_so(folder: Path) -> None:
     lines = list(plan_lines(PROMPTS, VOCABULARY))[::-1]
     for number, fill, remedy in (
-        (3, "reuse", "the captions, or num_images=null if the folder began with that, or name another output_dir"),
+        (3, "reuse", "the captions, or num_images=null if the folder started with that, or name another output_dir"),
         (3, "none", "the captions, or name another output_dir"),
         (None, "reuse", "the captions, or name another output_dir"),
     ):

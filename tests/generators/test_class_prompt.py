@@ -220,7 +220,7 @@ def test_dd_generate_makes_the_same_images_with_other_masks(
 
 
 def test_what_cannot_be_is_refused(pipes) -> None:
-    with pytest.raises(InputError, match=r"attention\.class_prompt=own: Z-Image takes no second text; give appended"):
+    with pytest.raises(InputError, match=r"attention\.class_prompt=own: Z-Image takes no second text; use appended"):
         generator(pipes, "z_image", class_prompt="own")
     with pytest.raises(InputError, match=r"attention\.class_prompt=both: must be one of own, appended, or null"):
         AttentionSettings(class_prompt="both")

@@ -81,7 +81,7 @@ def test_a_model_too_large_for_the_device_is_told_to_be_offloaded(folder, monkey
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 72.00 MiB.")
 
     monkeypatch.setattr(StableDiffusionPipeline, "to", fail)
-    with pytest.raises(InputError, match=r"the device is out of memory; give model\.cpu_offload=true"):
+    with pytest.raises(InputError, match=r"the device is out of memory; set model\.cpu_offload=true"):
         load(folder)
 
 
@@ -140,7 +140,7 @@ def test_half_precision_reads_half_the_bytes_where_it_can(folder, with_halves, h
 
 
 def test_a_variant_that_is_not_there(folder):
-    with pytest.raises(InputError, match=r"^model\.variant=fp16: .* has no such files; give null$"):
+    with pytest.raises(InputError, match=r"^model\.variant=fp16: .* has no files of that variant; use null$"):
         load(folder, variant="fp16")
 
 

@@ -100,7 +100,7 @@ def test_a_gap_of_norms_is_said_and_a_larger_one_refused(tmp_path: Path, capsys)
 
     few = set(counted[-5:])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "random.pth")
-    with pytest.raises(InputError, match=r"random\.pth: has .* but no layer4\.1\.conv2\.weight of its shape"):
+    with pytest.raises(InputError, match=r"random\.pth: has .* but no layer4\.1\.conv2\.weight of the right shape"):
         load_backbone(backbone(), read_backbone(str(tmp_path / "random.pth")))
 
     tenth = set(counted[-(len(counted) // 10 + 1) :])

@@ -171,7 +171,7 @@ def test_the_config_text_is_mmsegmentations(uninterrupted: Run, dataset_dir: Pat
 
 def test_a_folder_with_a_training_is_not_trained_in_again(uninterrupted: Run) -> None:
     with pytest.raises(
-        InputError, match=r"holds a training already; add resume=true to resume it, or name another work_dir"
+        InputError, match=r"already contains a training run; add resume=true to resume it, or name another work_dir"
     ):
         train(uninterrupted.settings)
     for change, old in (({"lr": 0.5}, "lr=0.001"), ({"iterations": 24}, "iterations=12")):
