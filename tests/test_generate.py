@@ -283,7 +283,10 @@ OWN_VOCABULARY = "classes: [cat, dog]\n"
             "vocabulary=own: the folder data was made with voc (other classes, words or colours); "
             "use that, or name another output_dir",
         ),
-        ({"num_images": 6}, "num_images=6: the plan in data has 7 images; give at least that"),
+        (
+            {"num_images": 6},
+            "num_images=6: the plan in data has 7 images; give at least that, or name another output_dir",
+        ),
         ({"output_dir": "foreign"}, "output_dir=foreign: is not empty and has no dataset.json; name a new folder"),
         ({"output_dir": "foreign/file"}, "output_dir=foreign/file: is a file; name a folder"),
     ],
@@ -327,7 +330,7 @@ def test_captions_that_changed_are_refused(fake: type[FakeGenerator]) -> None:
     Path("captions.json").write_text(json.dumps(captions))
     summary = generate(settings, progress=False)
     assert summary.plan.num_without_class == 1
-    assert "captions left out, because they have no class: 1" in str(summary)
+    assert "captions left out because they have no class: 1" in str(summary)
     captions[1] = {"caption": "the dog"}
     Path("captions.json").write_text(json.dumps(captions))
     with pytest.raises(InputError, match=r"line \d of its prompts\.jsonl differs .*; restore the captions"):
@@ -358,7 +361,7 @@ def test_a_full_device_is_explained_and_the_work_kept(
 
     monkeypatch.setattr(FakeGenerator, "sample", sample_once)
     settings = replace(SETTINGS, batch_size=4)
-    with pytest.raises(InputError, match="batch_size=4: the device is out of memory; batch_size=2 resumes"):
+    with pytest.raises(InputError, match="batch_size=4: the device is out of memory; resume with batch_size=2"):
         generate(settings, progress=False)
     (part,) = Path("data/manifest.parts").glob("*.jsonl")
     assert len(lines(str(part))) == 4

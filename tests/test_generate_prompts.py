@@ -141,7 +141,7 @@ def test_shortened_captions_are_reported_once(dd_generate, capfd: pytest.Capture
     printed = "".join(capfd.readouterr())
     assert printed.count("shortened") == 1
     assert "captions shortened to what the text encoder reads: 1\n" in printed
-    assert "captions left out, because they have no class: 1\n" in printed
+    assert "captions left out because they have no class: 1\n" in printed
 
 
 def test_masks_can_be_traced_to_captions_of_blip(dd_generate, tmp_path: Path) -> None:
@@ -260,7 +260,10 @@ def test_a_bad_file_ends_with_one_line(
             "prompts.template=toy: the toy model cannot draw 'hot air balloon', only aeroplane, bicycle,",
         ),
         (["num_images=null"], "num_images=null: prompts=template never ends; give a number"),
-        (["vocabulary.classes=[cat,Cat]"], "vocabulary.classes: class 2 has the name 'cat' of class 1"),
+        (
+            ["vocabulary.classes=[cat,Cat]"],
+            "vocabulary.classes: class 2 has the name 'cat', which already belongs to class 1",
+        ),
         (["vocabulary.classes=[cat,' ']"], "vocabulary.classes: class 2: name and word must be text"),
         (
             ["vocabulary.classes=[]"],
@@ -270,7 +273,10 @@ def test_a_bad_file_ends_with_one_line(
         ([f"vocabulary.classes=[cat,{'z' * 60}]"], f"class words '{'z' * 60}': 62 tokens with start and end, but"),
         (["vocabulary.words={unicorn: horse}"], "vocabulary.words.unicorn: no class of vocabulary voc has that name"),
         (["vocabulary.words={sofa: ' '}"], "vocabulary.words.sofa: is empty; give a word"),
-        (["vocabulary.words={sofa: chair}"], "vocabulary.words: class 18 has the word 'chair' of class 9"),
+        (
+            ["vocabulary.words={sofa: chair}"],
+            "vocabulary.words: class 18 has the word 'chair', which already belongs to class 9",
+        ),
     ],
 )
 def test_bad_settings_end_with_one_line(

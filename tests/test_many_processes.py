@@ -191,7 +191,7 @@ def test_the_same_share_twice_is_refused(model: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     write_plan(settings_of(str(model)), progress=False)
     part = ledger_module.Part(Path("data"), Share(0, 2))
-    with pytest.raises(InputError, match="another dd-generate makes share 0/2 of it; wait for it"):
+    with pytest.raises(InputError, match="another dd-generate is making share 0/2 of it; wait"):
         make_share(model, "0/2")
     ledger_module.require_free_share(Path("data"), Share(1, 2))
     part.close()

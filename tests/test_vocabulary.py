@@ -203,14 +203,14 @@ def test_other_words_for_classes() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat' of class 1"),
+        ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat', .* class 1"),
         ({"classes": ["cat", ""]}, "vocabulary.classes: class 2: name and word must be text"),
         ({"classes": ["cat", 7]}, "vocabulary.classes: class 2: must be a name or"),
         ({"classes": [f"thing {i}" for i in range(255)]}, "vocabulary.classes: 255 classes"),
         ({"words": {"unicorn": "horse"}}, r"vocabulary\.words\.unicorn: no class of vocabulary voc has that name"),
         ({"words": {"background": "sky"}}, r"vocabulary\.words\.background: no class"),
         ({"words": {"sofa": " "}}, r"vocabulary\.words\.sofa: is empty; give a word"),
-        ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair' of class 9"),
+        ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair', .* class 9"),
     ],
 )
 def test_settings_that_make_no_vocabulary_are_named(settings: dict[str, object], message: str) -> None:

@@ -40,7 +40,7 @@ def test_recorded_attention_sums_to_one_and_depends_on_the_seed(pipe) -> None:
 
 
 def test_a_window_without_a_step_is_refused(pipe) -> None:
-    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* give \[0\.3333,0\.6667\]"):
+    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* use \[0\.3333,0\.6667\]"):
         NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
 
 

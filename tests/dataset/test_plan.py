@@ -49,7 +49,7 @@ def test_a_torn_last_line_is_no_prompt(folder: Path) -> None:
 def test_a_line_that_is_not_of_a_plan_is_named(folder: Path) -> None:
     with (folder / "prompts.jsonl").open("a") as stream:
         stream.write('{"id": "d"}\n')
-    with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not of a plan"):
+    with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not a line of a plan"):
         StoredPlan(folder)[3]
 
 

@@ -143,7 +143,7 @@ def test_sample_id_is_the_stem(write, filename: str, sample_id: str) -> None:
         ([{**DOG, "filename": "a.jpg"}, {**DOG, "filename": "A.jpg"}], "entry 2", "entry 1 already has .* 'A'"),
         ([{**DOG, "filename": "000001"}, DOG], "entry 2", "entry 1 already has .* '000001'"),
         ([{**DOG, "id": "a"}, {**DOG, "id": "a"}], "entry 2", "entry 1 already has .* 'a'"),
-        ([{**DOG, "id": "a/b"}], "entry 1", "id 'a/b': letters, digits"),
+        ([{**DOG, "id": "a/b"}], "entry 1", "id 'a/b': .* letters, digits"),
         ([{**DOG, "id": "a\\\\b"}], "entry 1", "letters, digits"),
         ([{**DOG, "id": True}], "entry 1", "id must be text, but is true"),
         ([{**DOG, "seed": -1}], "entry 1", r"seed must be a whole number in \[0, 2\*\*63\), but is -1"),

@@ -24,7 +24,7 @@ def test_the_report_counts_before_and_after() -> None:
     assert report.num_shortened == 1
     assert report.text.splitlines() == [
         "3 prompts, 1 of them with a template caption",
-        "captions left out, because they have no class: 4",
+        "captions left out because they have no class: 4",
         "captions shortened to the 77 tokens that the text encoder reads: 1",
         "captions per class in the source: 0 to 90",
         "prompts per class in the plan: 1 to 2 (most / least: 2.00)",

@@ -102,7 +102,7 @@ def write_mask(root: Path, labels: np.ndarray) -> None:
         (lambda root: (root / "JPEGImages/2007_000033.jpg").unlink(), r"2007_000033\.jpg: no such file"),
         (
             lambda root: (root / "Annotations/2007_000033.xml").unlink(),
-            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml instead",
+            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml either",
         ),
         (lambda root: write_mask(root, np.full((6, 8), 21, np.uint8)), "has label 21, which is not a VOC class"),
         (lambda root: write_mask(root, np.zeros((6, 8, 3), np.uint8)), "has mode RGB"),
@@ -147,7 +147,7 @@ def test_images_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"prompts\.path=.*: has no image"):
+    with pytest.raises(InputError, match=r"prompts\.path=.*: contains no images"):
         list_images(tmp_path)
     with pytest.raises(InputError, match=r"prompts\.path=.*absent: no such folder"):
         list_images(tmp_path / "absent")
