@@ -90,7 +90,7 @@ def test_a_gap_of_norms_is_said_and_a_larger_one_refused(tmp_path: Path, capsys)
     few = set(counted[:5])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
     # Without its first tensors nothing says what kind of stem it was: keep that one.
-    with pytest.raises(InputError, match="holds no ResNet"):
+    with pytest.raises(InputError, match="contains no ResNet"):
         read_backbone(str(tmp_path / "most.pth"))
     few = set(counted[-4:])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
@@ -143,7 +143,7 @@ def test_a_resnet_d_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [torch.zeros(3), {"state_dict": {"a": 1}}, {"conv.weight": torch.zeros(1)}, {}])
 def test_what_is_no_resnet_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"segmentor.pretrained=.*other\.pth: holds no"):
+    with pytest.raises(InputError, match=r"segmentor.pretrained=.*other\.pth: contains no"):
         read_backbone(str(tmp_path / "other.pth"))
 
 
