@@ -110,7 +110,8 @@ def opened_folder(path: Path, command: str, exclusive: bool = True) -> Iterator[
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    held = held_by_one_process(path / HELD_FILE, f"output_dir={path}: another {command} is writing in it; wait for it")
+    complaint = f"output_dir={path}: another {command} is writing to it; wait until it has finished"
+    held = held_by_one_process(path / HELD_FILE, complaint)
     try:
         with held if exclusive else nullcontext():
             yield
@@ -181,4 +182,6 @@ def require_files(folder: Path, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in there]
     if missing:
         more = f" and {len(missing) - 1} more of {len(names)} are" if len(missing) > 1 else " is"
-        raise InputError(f"{folder / missing[0]}{more} missing; unpack the dataset again or take the ids off the split")
+        raise InputError(
+            f"{folder / missing[0]}{more} missing; unpack the dataset again or remove the ids from the split"
+        )

@@ -113,12 +113,12 @@ class Summary:
             )
         lines = [f"{self.num_images} images and masks in {self.folder}{self._pace()}"]
         if self.plan.num_without_class:
-            lines.append(f"captions left out, because they have no class: {self.plan.num_without_class}")
+            lines.append(f"captions left out because they have no class: {self.plan.num_without_class}")
         if self.plan.num_shortened:
             lines.append(f"captions shortened to what the text encoder reads: {self.plan.num_shortened}")
         if self.num_failed:
             where = self.folder / FAILED_FILE
-            lines.append(f"left out, because their images are not finite with any seed: {self.num_failed} ({where})")
+            lines.append(f"left out because no seed gave a finite image: {self.num_failed} ({where})")
         lines += [f"picture: {self.folder / CONTACT_SHEET_FILE}", f"report:  {self.folder / REPORT_FILE}"]
         return "\n".join(lines)
 
@@ -128,7 +128,7 @@ class Summary:
         total = sum(self.seconds.values())
         shares = ", ".join(f"{stage} {100 * seconds / total:.0f}%" for stage, seconds in self.seconds.items())
         each = total / self.num_new
-        pace = f"{each:.2f} s an image" if each > 0.05 else f"{1 / each:.0f} images a second"
+        pace = f"{each:.2f} s per image" if each > 0.05 else f"{1 / each:.0f} images per second"
         return f" ({self.num_new} new, {pace}: {shares})"
 
 
@@ -209,7 +209,7 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     path = Path(settings.output_dir).expanduser()
     with opened_folder(path, "dd-generate", exclusive=False), locked(path, "planning"):
         if is_begun(path, require_continuable(path, settings, vocabulary)):
-            raise InputError(f"dry_run=true: {path} holds a dataset already; name another output_dir")
+            raise InputError(f"dry_run=true: {path} already holds a dataset; choose another output_dir")
         new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
     return f"{new.report.text}\n{comparison}plan: {path / PLAN_FILE}"
 
@@ -224,12 +224,12 @@ def remask(settings: GenerateSettings, progress: bool = True) -> Summary:
     vocabulary, share = choose_vocabulary(settings.vocabulary), find_share(settings.shard)
     if settings.attention.power not in POWERS:
         kept = ", ".join(map(str, POWERS))
-        raise InputError(f"attention.power={settings.attention.power}: evidence is kept at the powers {kept} alone")
+        raise InputError(f"attention.power={settings.attention.power}: evidence is kept only at the powers {kept}")
     old, description = VocFolder(source, vocabulary.palette), read_description(source) if source.is_dir() else None
     if description is None or not old.is_complete() or "plan" not in description:
-        raise InputError(f"remask={source}: is no finished dataset; start its dd-generate again first")
+        raise InputError(f"remask={source}: is not a finished dataset; run its dd-generate again first")
     if path.exists() and path.samefile(source):
-        raise InputError(f"output_dir={path}: is the folder of remask; name another one for the new masks")
+        raise InputError(f"output_dir={path}: is the same folder as remask; choose another one for the new masks")
     stopwatch = Stopwatch()
     with StopSignals() as stop, opened_folder(path, "dd-generate", exclusive=False):
         dataset = Dataset(settings, vocabulary, share, VocFolder(path, vocabulary.palette))
@@ -326,13 +326,15 @@ def verify(settings: GenerateSettings, progress: bool = True) -> Verification:
     description = require_continuable(path, settings, vocabulary) if path.is_dir() else None
     plan = stored_plan(path, description, settings, vocabulary)
     if plan is None:
-        raise InputError(f"output_dir={path}: holds no dataset with these settings; name its folder, and nothing else")
+        raise InputError(
+            f"output_dir={path}: holds no dataset with these settings; give only the output_dir of the dataset"
+        )
     found = verify_folder(folder, Ledger(folder, plan), len(vocabulary.palette), progress)
     if found.is_sound and folder.is_complete():
         return found
-    print(f"{folder.split_file}: missing, though all samples are there" if found.is_sound else found)
+    print(f"{folder.split_file}: missing, although all samples are there" if found.is_sound else found)
     if not settings.repair:
-        raise InputError(f"output_dir={path}: is not sound; repair=true makes again what is missing or damaged")
+        raise InputError(f"output_dir={path}: has faults; repair=true regenerates missing and damaged files")
     for file in found.damaged:
         with explaining_write_errors(file):
             file.unlink(missing_ok=True)
@@ -421,7 +423,7 @@ def _make_share(
         elif ledger is None and settings.prompts.source in MODEL_SOURCES:
             raise InputError(
                 f"prompts={settings.prompts.source}: several processes need a finished plan, because a model writes "
-                "it; start one process with dry_run=true and otherwise the same settings first"
+                "it; first run one process with dry_run=true and otherwise the same settings"
             )
         model_settings = replace(settings.model, device=share.device_name(settings.model.device))
         pipe = load_pipeline(model_settings, settings.sampler)
@@ -484,10 +486,10 @@ def _compare_versions(dataset: Dataset, before: Mapping[str, str], now: Mapping[
     differences = {name: now[name] for name in names if before.get(name) not in (None, now[name])}
     if differences:
         text = ", ".join(f"{name} {value} (was {before[name]})" for name, value in differences.items())
-        where = f"output_dir={dataset.path}: was begun with other versions: {text}"
+        where = f"output_dir={dataset.path}: was started with other versions: {text}"
         if dataset.settings.strict:
             raise InputError(f"{where}; install those, or set strict=false")
-        print(f"dd-generate: {where}; new samples may differ in rounding, and say so in the manifest", file=sys.stderr)
+        print(f"dd-generate: {where}; new samples may differ in rounding; the manifest marks them", file=sys.stderr)
     return differences
 
 
@@ -585,8 +587,8 @@ def _require_some(settings: GenerateSettings, records: Sequence[SampleRecord | N
 
 def _not_finite(settings: GenerateSettings, what: str) -> InputError:
     return InputError(
-        f"model.dtype={settings.model.dtype}: the images of {what} have values that are not finite, with any seed; try "
-        "another dtype, as bfloat16 or float32"
+        f"model.dtype={settings.model.dtype}: the images of {what} have non-finite values with every seed; try another "
+        "dtype, e.g. bfloat16 or float32"
     )
 
 
@@ -603,7 +605,7 @@ def _say_what_is_to_come(
         path(name).stat().st_size for name in made for path in (dataset.folder.image_path, dataset.folder.mask_path)
     )
     bar.write(
-        f"first batch: {pace:.2f} s an image; the other {num_left:,} take about "
+        f"first batch: {pace:.2f} s per image; the other {num_left:,} will take about "
         f"{num_left * pace / 3600 / dataset.share.count:.1f} hours and {num_left * size / len(made) / 1e9:.2f} GB",
         file=sys.stderr,
     )
@@ -633,7 +635,9 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
         description = require_continuable(path, dataset.settings, dataset.vocabulary)
         plan = stored_plan(path, description, dataset.settings, dataset.vocabulary)
         if description is None or plan is None:
-            raise InputError(f"output_dir={path}: was planned anew by another process meanwhile; start this one again")
+            raise InputError(
+                f"output_dir={path}: another process has written a new plan meanwhile; start this one again"
+            )
         # Read again from the beginning: another process may have merged parts.
         ledger = Ledger(dataset.folder, plan)
         if ledger.num_finished == len(plan) and (has_parts(path) or not dataset.folder.is_complete()):

@@ -24,7 +24,7 @@ def find_device(name: str, setting: str = "device", kinds: Sequence[str] = ("cud
         name = next(kind for kind in kinds if counts[kind])
     parts = re.fullmatch(r"([a-z]+)(?::(\d+))?", name)
     if not parts or parts[1] not in kinds:
-        raise InputError(f"{setting}={name}: must be auto, {', '.join(kinds)}, or a GPU by its number, as cuda:1")
+        raise InputError(f"{setting}={name}: must be auto, {', '.join(kinds)}, or a GPU by its number, e.g. cuda:1")
     if int(parts[2] or 0) >= counts[parts[1]]:
         raise InputError(f"{setting}={name}: this machine, or this build of torch, has no such device; try auto")
     return torch.device(name)

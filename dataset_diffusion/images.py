@@ -72,7 +72,7 @@ def require_same_size(image_path: Path, image: np.ndarray, mask: str, labels: np
     if (height, width) != (mask_height, mask_width):
         raise InputError(
             f"{image_path}: is {width} x {height} pixels, but {mask} is {mask_width} x {mask_height}; "
-            "they must be of one size"
+            "they must have the same size"
         )
 
 

@@ -126,7 +126,7 @@ def _read_share(names: Sequence[str], environment: Mapping[str, str]) -> Share |
     if not (values[0] and values[1]):
         return None
     if not all(re.fullmatch(r"\d+", value) for value in values if value):
-        raise InputError(f"{', '.join(names)}: must be whole numbers in the environment, are {values}")
+        raise InputError(f"{', '.join(names)}: must be whole numbers in the environment, but are {values}")
     rank, count = int(values[0]), int(values[1])
     return Share(rank, count, int(values[2] or 0), shows_progress=rank == 0)
 
@@ -135,7 +135,7 @@ def parse_shard(shard: str) -> tuple[int, int]:
     """The two numbers of "i/N", i from 0. Raises InputError for anything else."""
     numbers = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not numbers or int(numbers[1]) >= int(numbers[2]):
-        raise InputError(f"shard={shard}: must be i/N, i from 0 to N - 1, as 0/4, 1/4, 2/4 and 3/4 for four processes")
+        raise InputError(f"shard={shard}: must be i/N, i from 0 to N - 1, e.g. 0/4, 1/4, 2/4, 3/4 for four processes")
     return int(numbers[1]), int(numbers[2])
 
 

@@ -181,9 +181,11 @@ def _parse_vocabulary(where: str, name: str, content: dict[Any, Any]) -> Vocabul
     if unknown := sorted(map(str, content.keys() - set(_FILE_KEYS))):
         raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_FILE_KEYS)}")
     if len(entries) > MAX_CLASSES:
-        raise InputError(f"{where}: {len(entries)} classes; a mask of bytes holds at most {MAX_CLASSES}")
+        raise InputError(f"{where}: {len(entries)} classes; an 8-bit mask holds at most {MAX_CLASSES}")
     if content.get("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
-        raise InputError(f"{where}: ignore_index: {content['ignore_index']}: masks ignore {IGNORE_INDEX}; write that")
+        raise InputError(
+            f"{where}: ignore_index: {content['ignore_index']}: masks use {IGNORE_INDEX} for ignored pixels; write that"
+        )
     classes = tuple(_parse_class(where, position, entry) for position, entry in enumerate(entries, start=1))
     _require_distinct(where, classes)
     vocabulary = Vocabulary(name, classes, _parse_words(f"{where}: other_phrases", content.get("other_phrases", [])))
@@ -196,7 +198,7 @@ def _parse_class(where: str, position: int, entry: object) -> VocabularyClass:
         entry = {"name": entry}
     where = f"{where}: class {position}"
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: must be a name or {{{', '.join(_CLASS_KEYS)}}}, is {entry!r}")
+        raise InputError(f"{where}: must be a name or {{{', '.join(_CLASS_KEYS)}}}, but is {entry!r}")
     if unknown := sorted(map(str, entry.keys() - set(_CLASS_KEYS))):
         raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_CLASS_KEYS)}")
     name = entry.get("name")
@@ -245,8 +247,8 @@ def _require_distinct(where: str, classes: tuple[VocabularyClass, ...]) -> None:
             text = normalise(getattr(entry, what))
             owner = owners.setdefault(text, position)
             if owner != position:
-                other = f"class {owner}" if owner else "the background, which is label 0 by itself"
-                raise InputError(f"{where}: class {position} has the {what} {text!r} of {other}")
+                other = f"class {owner}" if owner else "the background (label 0)"
+                raise InputError(f"{where}: class {position} has the {what} {text!r}, which already belongs to {other}")
 
 
 def _require_distinct_colours(where: str, vocabulary: Vocabulary) -> None:
@@ -254,7 +256,10 @@ def _require_distinct_colours(where: str, vocabulary: Vocabulary) -> None:
     for name, colour in zip(vocabulary.label_names, vocabulary.palette, strict=True):
         owner = owners.setdefault(colour, name)
         if owner != name:
-            raise InputError(f"{where}: {name} has the colour {list(colour)} of {owner}; give each class its own")
+            raise InputError(
+                f"{where}: {name} has the colour {list(colour)}, which already belongs to {owner}; "
+                "give each class its own"
+            )
 
 
 def _with_words(vocabulary: Vocabulary, words: Mapping[str, str]) -> Vocabulary:

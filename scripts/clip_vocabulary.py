@@ -47,8 +47,8 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
         with gzip.open(path, mode="rt", encoding="utf-8") as file:
             lines = file.read().split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as gzipped text; give CLIP's bpe_simple_vocab_16e6.txt.gz") from error
+        raise InputError(f"{path}: not readable as gzipped text; use CLIP's bpe_simple_vocab_16e6.txt.gz") from error
     pairs = [tuple(line.split()) for line in lines[1 : NUM_MERGES + 1]]
     if len(pairs) < NUM_MERGES or any(len(pair) != 2 for pair in pairs):
-        raise InputError(f"{path}: not a list of {NUM_MERGES} merges; give CLIP's bpe_simple_vocab_16e6.txt.gz")
+        raise InputError(f"{path}: not a list of {NUM_MERGES} merges; use CLIP's bpe_simple_vocab_16e6.txt.gz")
     return [(left, right) for left, right in pairs]

@@ -175,7 +175,7 @@ def report(
         f"settings: {settings.model.dtype}, {height}x{width}, batches of {settings.batch_size}, "
         f"{sampler.num_inference_steps} steps, scheduler {sampler.scheduler or 'its own'}, "
         f"guidance {sampler.guidance_scale:g}",
-        f"speed: {pace:.3f} s an image when warm, {40_000 * pace / 3600:.1f} hours for 40,000; "
+        f"speed: {pace:.3f} s per image when warm, {40_000 * pace / 3600:.1f} hours for 40,000; "
         f"{sum(summary.seconds.values()) / summary.num_new:.3f} s with the first batch, masks and files",
         f"recording: {repeated.seconds / repeated.stock_seconds:.3f} times the stock pipeline (one batch)",
         f"peak memory: {memory}",

@@ -87,12 +87,14 @@ def prepare(source: Source, folder: Path) -> EvaluationDataset:
     to_unpack = [archive for archive in source.archives if not (folder / archive.member).exists()]
     if missing := [archive for archive in to_unpack if not (folder / archive.file_name).is_file()]:
         needed = ", ".join(f"{archive.url} ({archive.size})" for archive in missing)
-        raise InputError(f"{folder}: download {needed} into this folder, then start again")
+        raise InputError(f"{folder}: download {needed} into this folder, then run this again")
     for archive in to_unpack:
         unpack(archive, folder)
     dataset = source.open(folder)
     if len(dataset.ids) != source.num_images:
-        raise InputError(f"{folder}: {len(dataset.ids)} validation images, must be {source.num_images}; unpack it anew")
+        raise InputError(
+            f"{folder}: {len(dataset.ids)} validation images, expected {source.num_images}; unpack it again"
+        )
     return dataset
 
 
@@ -100,12 +102,12 @@ def unpack(archive: Archive, folder: Path) -> None:
     """Unpack an archive next to itself. Raises InputError if its checksum is wrong or part of it already exists."""
     path, top = folder / archive.file_name, Path(archive.member).parts[0]
     if (folder / top).exists():
-        raise InputError(f"{folder / top}: is there, but not {archive.member}; move it away, then start again")
+        raise InputError(f"{folder / top}: exists, but {archive.member} does not; move it away, then run this again")
     print(f"reading {path}")
     with path.open("rb") as stream:
         md5 = hashlib.file_digest(stream, "md5").hexdigest()
     if md5 != archive.md5:
-        raise InputError(f"{path}: has the MD5 {md5}, must have {archive.md5}; download {archive.url} again")
+        raise InputError(f"{path}: has MD5 {md5}, expected {archive.md5}; download {archive.url} again")
     print(f"unpacking {path}")
     # Unpacked elsewhere and moved when done, so that an interrupted unpacking is not taken for a finished one.
     unfinished = folder / f".{archive.file_name}.unpacked"

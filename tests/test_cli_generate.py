@@ -178,21 +178,21 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         (["vocabulary=pets"], "vocabulary=pets: must be one of coco, voc"),
         (
             ["vocabulary=pets.yaml"],
-            "vocabulary=pets.yaml: must be one of coco, voc; a file of your own is vocabulary.name=pets.yaml",
+            "vocabulary=pets.yaml: must be one of coco, voc; for a file of your own, set vocabulary.name=pets.yaml",
         ),
         (["vocabulary.classes=cat"], "vocabulary.classes=cat: must be a list, e.g. 'vocabulary.classes=[one,two]'"),
         (["prompts=file"], "prompts.path=null: name the JSON file of captions (prompts.path=FILE)"),
         (["writer=zip"], "writer=zip: must be one of voc, coco"),
         (["seed=1,2"], "seed=1,2: has several values; add -m to run once with each, or quote the whole value"),
-        (["toy"], "toy: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
-        (["=3"], "=3: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'"),
+        (["toy"], "toy: must be key=value; quote unusual values, as in 'output_dir=\"a dir (1)\"'"),
+        (["=3"], "=3: must be key=value; quote unusual values, as in 'output_dir=\"a dir (1)\"'"),
         (
             ["prompts.path=my file (1).json"],
-            "prompts.path=my file (1).json: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'",
+            "prompts.path=my file (1).json: must be key=value; quote unusual values, as in 'output_dir=\"a dir (1)\"'",
         ),
         (
             ["--num-images", "3"],
-            "--num-images: no such flag; settings are written without dashes, as num_images=VALUE; "
+            "--num-images: no such flag; settings are written without dashes: num_images=VALUE; "
             "dd-generate --help lists them",
         ),
         (
@@ -243,7 +243,7 @@ def test_a_config_with_the_name_of_a_shipped_one_is_refused(
     Path("experiment").mkdir()
     Path("experiment/toy.yaml").write_text("# @package _global_\nseed: 7\n")
     line = failure(monkeypatch, capsys, "--config-dir", ".", "experiment=toy")
-    assert line.endswith("experiment/toy.yaml would be used in its place; give it another name")
+    assert line.endswith("experiment/toy.yaml would be used instead; give it another name")
 
 
 def test_a_config_folder_can_have_any_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_ctrl_c_ends_with_the_command_that_resumes(
         run_command("dd-generate", "generate", GenerateSettings, work, after_interrupt=again)
     assert end.value.code == 130
     command = shlex.join(["dd-generate", "output_dir=a folder", "seed=3", *added])
-    assert capsys.readouterr().err == f"\ndd-generate: interrupted; this resumes it: {command}\n"
+    assert capsys.readouterr().err == f"\ndd-generate: interrupted; to resume: {command}\n"
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,8 @@ def test_self_training_is_one_setting() -> None:
         ("segmentor.depth=34", "segmentor.depth=34: must be one of 18, 50, 101"),
         ("segmentor.base_channels=33", "segmentor.base_channels=33: must be even, in 8 ... 256"),
         ("segmentor.output_stride=32", "segmentor.output_stride=32: must be one of 8, 16"),
-        ("scale_range=[2,1]", r"scale_range=\[2.0, 1.0\]: must be the least and the largest"),
-        ("scale_range=[1]", r"scale_range=\[1.0\]: must be the least and the largest"),
+        ("scale_range=[2,1]", r"scale_range=\[2.0, 1.0\]: must be the smallest and the largest"),
+        ("scale_range=[1]", r"scale_range=\[1.0\]: must be the smallest and the largest"),
         ("segmentor.aspp_dilations=[]", r"segmentor.aspp_dilations=\[\]: must be a list"),
         ("+learning_rate=1", "learning_rate: no such setting"),
         ("dataset_dir=''", "dataset_dir=: name a folder"),
@@ -137,7 +137,7 @@ def test_wrong_input_ends_with_one_line(dd_train, tmp_path: Path) -> None:
     assert dd_train("lr=-1") == (2, "dd-train: error: lr=-1.0: must be more than 0\n")
     status, errors = dd_train("segmentor.num_queries=3")
     assert (status, errors.count("\n")) == (2, 1)
-    assert "segmentor.num_queries: is no setting of the chosen configs" in errors
+    assert "segmentor.num_queries: is not a setting of the chosen configs" in errors
     status, errors = dd_train("data.train.real.root=none", f"dataset_dir={data}")
     assert (status, errors.count("\n")) == (2, 1)
     assert "data.train.real.root=none: no such folder" in errors

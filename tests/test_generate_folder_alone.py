@@ -93,7 +93,7 @@ def test_verify_lists_faults_and_repair_fixes_them(dd_generate: Run, capsys: pyt
         "foreign: data/JPEGImages/holiday.jpg",
         "5 samples: 1 missing, 2 damaged files, 1 foreign files",
     ]
-    assert "dd-generate: error: output_dir=data: is not sound; repair=true makes again" in captured.err
+    assert "dd-generate: error: output_dir=data: has faults; repair=true regenerates" in captured.err
     assert tree(Path("data")) == damaged
 
     dd_generate("output_dir=data", "repair=true")
@@ -160,7 +160,7 @@ def test_a_damaged_image_ends_a_run_with_the_repair_command(
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert "error: data/JPEGImages/000001.jpg: cannot be read as an image" in error
-    assert "; dd-generate output_dir=data repair=true makes it again" in error
+    assert "; dd-generate output_dir=data repair=true regenerates it" in error
     dd_generate("output_dir=data", "repair=true")
     assert tree(Path("data")) == whole
 
@@ -172,7 +172,7 @@ def test_a_folder_without_its_sample_list_is_not_sound(dd_generate: Run, capsys:
     split.unlink()
     with pytest.raises(SystemExit):
         dd_generate("output_dir=data", "verify=true")
-    assert f"{split}: missing, though all samples are there" in capsys.readouterr().out
+    assert f"{split}: missing, although all samples are there" in capsys.readouterr().out
     dd_generate("output_dir=data", "repair=true")
     assert split.read_bytes() == content
 
@@ -229,7 +229,7 @@ def test_masks_of_other_images_are_not_mixed(dd_generate: Run, capsys: pytest.Ca
     before = tree(Path())
     for source, target, message in (
         ("unlike", "masks", "output_dir=masks: line 1 of its prompts.jsonl differs from that of remask=unlike; name"),
-        ("data", "data", "output_dir=data: is the folder of remask; name another one"),
+        ("data", "data", "output_dir=data: is the same folder as remask; choose another one"),
     ):
         with pytest.raises(SystemExit):
             dd_generate(f"remask={source}", f"output_dir={target}")
@@ -269,7 +269,7 @@ def test_a_link_replaces_a_file_atomically(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["remask=data", "output_dir=new", "attention.power=3"], "attention.power=3: evidence is kept at the powers"),
+        (["remask=data", "output_dir=new", "attention.power=3"], "attention.power=3: evidence is kept only at"),
         (["remask=data", "output_dir=new", "seed=1"], "seed: cannot be given with remask; these can: attention.power"),
         (["remask=data"], "output_dir: is missing; name a new folder"),
         (["remask=nowhere", "output_dir=new"], "remask=nowhere: holds no dataset"),

@@ -101,7 +101,7 @@ def test_a_plan_is_used_completely_and_with_its_own_seeds(dd_generate, capsys: p
     assert [line["seed"] for line in lines("data/prompts.jsonl")] == list(range(501))
     for override, message in (
         ("seed=0", "seed=0: cannot change the images of prompts.path=plan.jsonl, whose lines all have a seed; leave"),
-        ("num_images=502", "num_images=502: prompts.path=plan.jsonl is a plan of 501; give that or fewer, or null"),
+        ("num_images=502", "num_images=502: prompts.path=plan.jsonl is a plan of 501 images; use at most that"),
     ):
         with pytest.raises(SystemExit) as end:
             dd_generate(*arguments, "dry_run=true", "output_dir=refused", override)
@@ -141,7 +141,7 @@ def test_shortened_captions_are_reported_once(dd_generate, capfd: pytest.Capture
     printed = "".join(capfd.readouterr())
     assert printed.count("shortened") == 1
     assert "captions shortened to what the text encoder reads: 1\n" in printed
-    assert "captions left out, because they have no class: 1\n" in printed
+    assert "captions left out because they have no class: 1\n" in printed
 
 
 def test_masks_can_be_traced_to_blips_captions(dd_generate, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_dry_run_does_not_change_a_dataset(dd_generate, capsys: pytest.Capture
         dd_generate("dry_run=true", "num_images=4")
     assert end.value.code == 2
     assert capsys.readouterr().err.endswith(
-        "dd-generate: error: dry_run=true: data holds a dataset already; name another output_dir\n"
+        "dd-generate: error: dry_run=true: data already holds a dataset; choose another output_dir\n"
     )
     assert files("data") == before
 
@@ -216,18 +216,18 @@ def json_lines(*records: object) -> str:
     [
         (
             json_lines(DOG, {**DOG, "class_prompt": "unicorn"}),
-            "c.jsonl: line 2: class_prompt 'unicorn': 'unicorn' is no",
+            "c.jsonl: line 2: class_prompt 'unicorn': 'unicorn' is not",
         ),
-        (json_lines(DOG, {"class_prompt": "dog"}), "c.jsonl: line 2: has no caption; write a JSON list, or one line"),
+        (json_lines(DOG, {"class_prompt": "dog"}), "c.jsonl: line 2: has no caption; write a JSON list of"),
         (json_lines(DOG, DOG) + '{"caption": "a dog"\n', "c.jsonl: line 3: not JSON ("),
-        (json_lines({**DOG, "id": "x"}, {**DOG, "id": "X"}), "c.jsonl: line 2: sample 'X' is line 1 already; make ids"),
-        (json_lines({**DOG, "id": "../x"}), "c.jsonl: line 1: id '../x': use letters, digits"),
-        (json_lines({**DOG, "id": "a\\b"}), "c.jsonl: line 1: id 'a\\\\b': use letters, digits"),
-        ("", "c.jsonl: is empty; write a JSON list, or one line each"),
+        (json_lines({**DOG, "id": "x"}, {**DOG, "id": "X"}), "c.jsonl: line 2: line 1 already has the sample id 'X'"),
+        (json_lines({**DOG, "id": "../x"}), "c.jsonl: line 1: id '../x': use at most 200 letters, digits"),
+        (json_lines({**DOG, "id": "a\\b"}), "c.jsonl: line 1: id 'a\\\\b': use at most 200 letters, digits"),
+        ("", "c.jsonl: is empty; write a JSON list of"),
         (json_lines({"caption": "a street"}), "prompts.path=c.jsonl: no caption names a class of vocabulary voc; set"),
         (
             json_lines({"caption": "x", "class_prompt": "aeroplane bicycle sofa motorbike dining table"}),
-            "class words 'aeroplane bicycle sofa motorbike dining table': 42 tokens with start and end, the text",
+            "class words 'aeroplane bicycle sofa motorbike dining table': 42 tokens with start and end, but",
         ),
     ],
 )
@@ -247,30 +247,36 @@ def test_a_bad_file_ends_with_one_line(
         ),
         (["prompts=coco", "prompts.data_root=."], "annotations/instances_train2017.json: no such file; unpack"),
         (["prompts=voc", "prompts.data_root=."], "prompts.data_root=.: has no VOCdevkit/VOC2012/JPEGImages; unpack"),
-        (["prompts=images", "prompts.path=empty"], "prompts.path=empty: has no image (.bmp"),
+        (["prompts=images", "prompts.path=empty"], "prompts.path=empty: contains no images (.bmp"),
         (["prompts=images"], "prompts.path=null: name the folder of images (prompts.path=DIR)"),
         (["prompts.cooccurrence=absent.yaml"], "prompts.cooccurrence=absent.yaml: no such file"),
-        (["prompts.template=toy", "vocabulary=coco"], "the toy model draws no 'motorcycle', only aeroplane,"),
+        (["prompts.template=toy", "vocabulary=coco"], "the toy model cannot draw 'motorcycle', only aeroplane,"),
         (
             ["prompts.template=toy", "model.path=toy", "vocabulary.classes=[zebra]", "prompts=file", "prompts.path=a"],
-            "prompts.template=toy: the toy model draws no 'zebra', only",
+            "prompts.template=toy: the toy model cannot draw 'zebra', only",
         ),
         (
             ["prompts.template=toy", "vocabulary.classes=[cat,hot air balloon]"],
-            "prompts.template=toy: the toy model draws no 'hot air balloon', only aeroplane, bicycle,",
+            "prompts.template=toy: the toy model cannot draw 'hot air balloon', only aeroplane, bicycle,",
         ),
-        (["num_images=null"], "num_images=null: prompts=template has no end; give a number"),
-        (["vocabulary.classes=[cat,Cat]"], "vocabulary.classes: class 2 has the name 'cat' of class 1"),
+        (["num_images=null"], "num_images=null: prompts=template never ends; give a number"),
+        (
+            ["vocabulary.classes=[cat,Cat]"],
+            "vocabulary.classes: class 2 has the name 'cat', which already belongs to class 1",
+        ),
         (["vocabulary.classes=[cat,' ']"], "vocabulary.classes: class 2: name and word must be text"),
         (
             ["vocabulary.classes=[]"],
             "vocabulary.classes=[]: list at least one, e.g. '[cat,hot air balloon]'",
         ),
-        ([f"vocabulary.classes=[{','.join(f'c{i}' for i in range(255))}]"], "vocabulary.classes: 255 classes; a mask"),
-        ([f"vocabulary.classes=[cat,{'z' * 60}]"], f"class words '{'z' * 60}': 62 tokens with start and end, the text"),
+        ([f"vocabulary.classes=[{','.join(f'c{i}' for i in range(255))}]"], "vocabulary.classes: 255 classes;"),
+        ([f"vocabulary.classes=[cat,{'z' * 60}]"], f"class words '{'z' * 60}': 62 tokens with start and end, but"),
         (["vocabulary.words={unicorn: horse}"], "vocabulary.words.unicorn: no class of vocabulary voc has that name"),
         (["vocabulary.words={sofa: ' '}"], "vocabulary.words.sofa: is empty; give a word"),
-        (["vocabulary.words={sofa: chair}"], "vocabulary.words: class 18 has the word 'chair' of class 9"),
+        (
+            ["vocabulary.words={sofa: chair}"],
+            "vocabulary.words: class 18 has the word 'chair', which already belongs to class 9",
+        ),
     ],
 )
 def test_bad_settings_end_with_one_line(

@@ -191,7 +191,7 @@ def test_two_processes_cannot_make_the_same_share(model: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     write_plan(settings_of(str(model)), progress=False)
     part = ledger_module.Part(Path("data"), Share(0, 2))
-    with pytest.raises(InputError, match="another dd-generate makes share 0/2 of it; wait for it"):
+    with pytest.raises(InputError, match="another dd-generate is making share 0/2 of it; wait"):
         make_share(model, "0/2")
     ledger_module.require_free_share(Path("data"), Share(1, 2))
     part.close()
@@ -246,7 +246,7 @@ def test_a_source_is_read_again_only_if_it_changed(
         assert generate(replace(settings, shard="1/2"), progress=False).num_finished == 3
     Path("data/JPEGImages/000000.jpg").unlink()
     Path("captions.json").write_text(json.dumps(captions[1:]))
-    with pytest.raises(InputError, match=r"differs from what prompts=file gives now|is planned with"):
+    with pytest.raises(InputError, match=r"differs from what prompts=file gives now|the plan in .* has"):
         generate(settings, progress=False)
 
 

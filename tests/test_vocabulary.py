@@ -108,7 +108,7 @@ def test_a_word_wins_over_another_classs_synonym(write) -> None:
 def test_the_largest_vocabulary_has_distinct_colours(write) -> None:
     vocabulary = load_vocabulary(write("classes:\n" + "".join(f"- thing {i}\n" for i in range(254))))
     assert len(set(vocabulary.palette)) == 255
-    with pytest.raises(InputError, match="255 classes; a mask of bytes holds at most 254"):
+    with pytest.raises(InputError, match="255 classes; an 8-bit mask holds at most 254"):
         load_vocabulary(write("classes:\n" + "".join(f"- thing {i}\n" for i in range(255))))
 
 
@@ -141,18 +141,18 @@ def test_the_largest_vocabulary_has_distinct_colours(write) -> None:
         ("classes: [{name: dog, colour: [1, 2]}]", "colour must be"),
         ("classes: [{name: dog, colour: [1, 2, 256]}]", "colour must be"),
         ("classes: [{name: dog, colour: [1, 2, true]}]", "colour must be"),
-        ("classes: [{name: dog, colour: [0, 0, 0]}]", r"dog has the colour \[0, 0, 0\] of background"),
-        ("classes: [dog, {name: cat, colour: [128, 0, 0]}]", r"cat has the colour \[128, 0, 0\] of dog"),
-        ("classes: [dog]\nignore_index: 0", "ignore_index: 0: masks ignore 255"),
+        ("classes: [{name: dog, colour: [0, 0, 0]}]", r"dog has the colour \[0, 0, 0\], .* background"),
+        ("classes: [dog, {name: cat, colour: [128, 0, 0]}]", r"cat has the colour \[128, 0, 0\], .* dog"),
+        ("classes: [dog]\nignore_index: 0", "ignore_index: 0: masks use 255"),
         ("classes: [{name: dog, synonyms: puppy}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [{name: dog, synonyms: [1]}]", r"class 1 \(dog\): synonyms must be a list of words"),
         ("classes: [dog]\nother_phrases: hot dog", "other_phrases must be a list of words"),
         ("classes: [dog]\nother_phrase: [hot dog]", "unknown key 'other_phrase'; the keys are classes, other_phrases"),
-        ("classes: [dog, cat, Dog]", "class 3 has the name 'dog' of class 1"),
-        ("classes: [dog, {name: hound, word: dog}]", "class 2 has the word 'dog' of class 1"),
-        ("classes: [{name: hound, word: dog}, dog]", "class 2 has the name 'dog' of class 1"),
-        ("classes: [Background]", "class 1 has the name 'background' of the background"),
-        ("classes: [{name: sky, word: background}]", "class 1 has the word 'background' of the background"),
+        ("classes: [dog, cat, Dog]", "class 3 has the name 'dog', .* class 1"),
+        ("classes: [dog, {name: hound, word: dog}]", "class 2 has the word 'dog', .* class 1"),
+        ("classes: [{name: hound, word: dog}, dog]", "class 2 has the name 'dog', .* class 1"),
+        ("classes: [Background]", "class 1 has the name 'background', .* the background"),
+        ("classes: [{name: sky, word: background}]", "class 1 has the word 'background', .* the background"),
     ],
 )
 def test_malformed_vocabularies_are_named(write, text: str, message: str) -> None:
@@ -203,14 +203,14 @@ def test_classes_can_be_given_other_words() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat' of class 1"),
+        ({"classes": ["cat", "dog", "Cat"]}, "vocabulary.classes: class 3 has the name 'cat', .* class 1"),
         ({"classes": ["cat", ""]}, "vocabulary.classes: class 2: name and word must be text"),
         ({"classes": ["cat", 7]}, "vocabulary.classes: class 2: must be a name or"),
         ({"classes": [f"thing {i}" for i in range(255)]}, "vocabulary.classes: 255 classes"),
         ({"words": {"unicorn": "horse"}}, r"vocabulary\.words\.unicorn: no class of vocabulary voc has that name"),
         ({"words": {"background": "sky"}}, r"vocabulary\.words\.background: no class"),
         ({"words": {"sofa": " "}}, r"vocabulary\.words\.sofa: is empty; give a word"),
-        ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair' of class 9"),
+        ({"words": {"sofa": "chair"}}, r"vocabulary\.words: class 18 has the word 'chair', .* class 9"),
     ],
 )
 def test_impossible_vocabulary_settings_are_named(settings: dict[str, object], message: str) -> None:

@@ -82,8 +82,8 @@ class StepWindow:
         nearest = min(int((self.begin + self.end) / 2 * number), number - 1)
         begin, end = (round(step / number, 4) for step in (nearest, nearest + 1))
         raise InputError(
-            f"attention.steps=[{self.begin:g},{self.end:g}]: the middle of none of the sampler's {number} steps lies "
-            f"there; give [{begin:g},{end:g}], or null"
+            f"attention.steps=[{self.begin:g},{self.end:g}]: none of the sampler's {number} steps has its middle "
+            f"there; use [{begin:g},{end:g}], or null"
         )
 
 
@@ -261,7 +261,7 @@ class AttentionRecorder:
         if isinstance(self._text, JointText):
             raise InputError(
                 "the attention of this model cannot be recorded: it does not call torch's "
-                "scaled_dot_product_attention; leave attention backends and slicing as they are by default"
+                "scaled_dot_product_attention; keep the default attention backend and slicing"
             )
         return _projected(module, args, kwargs)
 
@@ -383,8 +383,8 @@ def _head_weights(module: Any, call: _Call) -> Tensor:
     """
     if call.output is None or getattr(module, "to_out", None) is None:
         raise InputError(
-            "attention.aggregation=weighted: needs what each head contributes to the output, which this model's layers "
-            "do not show; use mean"
+            "attention.aggregation=weighted: needs each head's contribution to the output, which this model's layers "
+            "do not expose; use mean"
         )
     matrix = module.to_out[0].weight.float()  # [C, heads * d]
     heads = call.output.float().transpose(1, 2)  # [B, N, heads, d]
@@ -524,13 +524,13 @@ def require_not_compiled(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
             raise InputError(
-                "the model is compiled, and what is compiled calls no hooks: record with the model as it was loaded, "
-                "and compile it afterwards"
+                "the model is compiled, and compiled code calls no hooks: record with the uncompiled model, and "
+                "compile it afterwards"
             )
 
 
 def _common_size(layers: Sequence[AttentionLayer]) -> tuple[int, int]:
     sizes = {layer.size for layer in layers}
     if len(sizes) != 1:
-        raise ValueError(f"the layers of a kind must have one map size, have {sorted(sizes)}")
+        raise ValueError(f"all layers of a kind must have the same map size, got {sorted(sizes)}")
     return sizes.pop()

@@ -26,7 +26,7 @@ def labelled_images(folder: Path, split: str, vocabulary: Vocabulary, most: int)
     """
     ids = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not ids.exists():
-        raise InputError(f"{ids}: no such file; it lists the ids of the labelled images, one a line")
+        raise InputError(f"{ids}: no such file; it lists the ids of the labelled images, one per line")
     dataset = VocDataset("folder", folder, split, vocabulary.label_names)
     images: list[LabelledImage] = []
     for index in range(len(dataset.ids)):

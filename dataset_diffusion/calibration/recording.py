@@ -154,7 +154,7 @@ class NoisedRecorder:
         if not all(bool(tensor.isfinite().all()) for tensor in tensors):
             dtype = str(self.family.denoiser.dtype).removeprefix("torch.")
             raise InputError(
-                f"model.dtype={dtype}: the {what} of an image are not finite numbers; give bfloat16 or float32, "
+                f"model.dtype={dtype}: the {what} of an image are not finite numbers; use bfloat16 or float32, "
                 "or another model.path"
             )
 

@@ -76,12 +76,12 @@ def work(settings: GenerateSettings, folder: Path) -> None:
         )
     best = max(powers, key=lambda choice: choice.quality.metrics.miou)
     widths = bands(recorded, best, num_labels)
-    print(f"With power {best.power} and a band of pixels that are ignored:")
+    print(f"With power {best.power} and a band of ignored pixels:")
     for choice in widths:
         metrics, mask = choice.quality.metrics, choice.mask
         print(
             f"  {mask.uncertainty_threshold:.3f} ... {mask.threshold:.3f}: {100 * choice.quality.share_ignored:4.1f}% "
-            f"ignored; of the others {100 * metrics.pixel_accuracy:.1f}% are right, mIoU {metrics.miou:.3f}"
+            f"ignored; {100 * metrics.pixel_accuracy:.1f}% of the others are right, mIoU {metrics.miou:.3f}"
         )
     chosen = best_band(widths, MOST_IGNORED)
     print(f"The best that ignores at most {100 * MOST_IGNORED:.0f}% of the pixels:")

@@ -6,7 +6,7 @@ from dataset_diffusion.settings.evaluate import EvaluateSettings
 ABOUT = """
 dd-eval measures a segmentor: IoU of each class, mIoU, pixel accuracy, and which classes are confused.
 
-  dd-eval                                        what dd-train made, on 500 scenes of the toy world
+  dd-eval                                        the segmentor that dd-train made, on 500 scenes of the toy world
   dd-eval checkpoint=runs/voc/segmentor.pth dataset=voc data_root=DIR tta=true
   dd-eval checkpoint=FILE dataset=folder data_root=DIR save_predictions=true
 

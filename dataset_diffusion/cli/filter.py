@@ -9,8 +9,8 @@ dd-filter writes another split of a finished dataset: without the samples that s
   dd-filter 'min={confidence: 0.7}' 'max={flatness: 0.8}' duplicates=true
   dd-filter best_share=0.5                       the better half of the samples of each class
 
-The folder gets ImageSets/Segmentation/train_filtered.txt and, beside it, train_filtered.jsonl: what was left out and
-why. Images and masks stay as they are. report.html shows the scores, and is written anew.
+The folder gets ImageSets/Segmentation/train_filtered.txt and, next to it, train_filtered.jsonl, which says what was
+left out and why. Images and masks stay unchanged. report.html shows the scores and is rewritten.
 """
 
 

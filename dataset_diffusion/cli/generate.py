@@ -29,13 +29,13 @@ dd-generate makes images and their semantic masks with a diffusion model, from c
   dd-generate experiment=voc num_images=1000     Stable Diffusion from the hub, the paper's settings, a GPU
   dd-generate experiment=voc vocabulary.classes='[cat,hot air balloon,zebra]' num_images=300
   dd-generate prompts=file prompts.path=datasets/toy/prompts.jsonl output_dir=datasets/again
-  dd-generate output_dir=datasets/toy num_images=900     continues a folder, or lets it grow, with its settings
+  dd-generate output_dir=datasets/toy num_images=900     resumes or extends a folder, with its settings
   dd-generate output_dir=datasets/toy verify=true        compares every file with the manifest; repair=true fixes
   dd-generate remask=datasets/toy output_dir=datasets/toy50 mask.threshold=0.5    other masks, without sampling
 
 A stopped run resumes when it is started again. The folder that it makes holds JPEGImages/, SegmentationClass/, the
 plan (prompts.jsonl), what was made (manifest.jsonl, dataset.json), a picture (contact_sheet.png) and a report
-(report.html); dd-train takes it as it is.
+(report.html); dd-train reads it directly.
 """
 
 
@@ -101,7 +101,7 @@ def _of_a_plan(settings: GenerateSettings, given: set[str]) -> GenerateSettings:
     if "seed" in given:
         raise InputError(
             f"seed={settings.seed}: cannot change the images of prompts.path={path}, whose lines all have a seed; "
-            "leave it out, or take the seeds out of the file"
+            "leave it out, or remove the seeds from the file"
         )
     if "num_images" in given:
         return settings

@@ -65,7 +65,7 @@ def _parse(text: str, parser: OverridesParser) -> Override:
         override = None
     if not override or not override.key_or_group:
         # Hydra's own message says what its grammar expected, but not always in which argument.
-        raise InputError(f"{text}: must be key=value; quote odd values, as in 'output_dir=\"a dir (1)\"'")
+        raise InputError(f"{text}: must be key=value; quote unusual values, as in 'output_dir=\"a dir (1)\"'")
     return override
 
 
@@ -79,7 +79,7 @@ def _check_choices(override: Override, group: str, choices: Sequence[str]) -> No
     for choice in _values(override):
         if choice not in choices:
             is_file = group == "vocabulary" and str(choice).endswith((".yaml", ".yml"))
-            remedy = f"; a file of your own is vocabulary.name={choice}" if is_file else ""
+            remedy = f"; for a file of your own, set vocabulary.name={choice}" if is_file else ""
             shown = "null" if choice is None else choice
             raise InputError(f"{group}={shown}: must be one of {', '.join(choices)}{remedy}")
 

@@ -92,7 +92,7 @@ def _require_own_names(folder: Path, config_root: Path) -> None:
     for shipped in sorted(config_root.glob("*/**/*.yaml")):
         name = shipped.relative_to(config_root)
         if (folder / name).exists():
-            raise InputError(f"{folder / name}: the shipped {name} would be used in its place; give it another name")
+            raise InputError(f"{folder / name}: the shipped {name} would be used instead; give it another name")
 
 
 def _print_help(text: str) -> None:
@@ -111,7 +111,7 @@ def resume_line(name: str, *added: str) -> str:
     settings = [setting for setting in added if setting not in sys.argv]
     if any(variable in os.environ for variable in ("RANK", "SLURM_PROCID")):
         return f"start it again with the same settings{''.join(f' and {text}' for text in settings)} to resume"
-    return f"this resumes it: {shlex.join([name, *sys.argv[1:], *settings])}"
+    return f"to resume: {shlex.join([name, *sys.argv[1:], *settings])}"
 
 
 def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence[str]) -> DictConfig:
@@ -135,7 +135,7 @@ def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         _fail(name, _explain(error))
     except UnicodeDecodeError as error:
-        _fail(name, f"a config file is not UTF-8 text ({error}); write it as such")
+        _fail(name, f"a config file is not UTF-8 text ({error}); save it as UTF-8")
     except OSError as error:
         # Libraries write files, too: logs, scalars, a sweep's folder.
         if error.errno not in ENVIRONMENT_ERRORS:
@@ -164,7 +164,7 @@ def _parse_command_line(name: str, arguments: Sequence[str]) -> argparse.Namespa
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         setting = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
-        parser.error(f"{unknown[0]}: no such flag; settings are written without dashes, as {setting}=VALUE")
+        parser.error(f"{unknown[0]}: no such flag; settings are written without dashes: {setting}=VALUE")
     if parsed.cfg and parsed.multirun:
         parser.error("--cfg prints the settings of one run, not of a sweep (-m)")
     return parsed
@@ -185,6 +185,6 @@ def _explain(error: Exception) -> str:
     if isinstance(error, YAMLError):
         return str(error)
     if of_others := re.search(r"Could not override '(.+)'", str(error)):
-        return f"{of_others[1]}: is no setting of the chosen configs; --help with the same choices lists those"
+        return f"{of_others[1]}: is not a setting of the chosen configs; --help with the same choices lists them"
     setting = f"{error.full_key}: " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
     return setting + first_line(error)

@@ -6,7 +6,7 @@ from dataset_diffusion.settings.train import TrainSettings
 ABOUT = """
 dd-train trains a segmentor on what dd-generate made, on real images with masks, or on both.
 
-  dd-train                                       what dd-generate made, on a CPU
+  dd-train                                       trains on what dd-generate made, on a CPU
   dd-train experiment=voc dataset_dir=datasets/mine work_dir=runs/mine self_training=true
   dd-train experiment=voc segmentor=mask2former_r50
   dd-train experiment=voc_mixed                  real images and generated ones, half of each batch from each
@@ -14,8 +14,8 @@ dd-train trains a segmentor on what dd-generate made, on real images with masks,
   dd-train experiment=voc segmentor=mmseg segmentor.config=segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512
   torchrun --nproc-per-node=2 -m dataset_diffusion.cli.train experiment=voc
 
-A stopped run resumes with the same settings and resume=true. work_dir takes checkpoints, TensorBoard's scalars
-(tensorboard --logdir runs) and, at the end, segmentor.pth, which dd-eval takes.
+A stopped run resumes with the same settings and resume=true. work_dir receives checkpoints, TensorBoard scalars
+(tensorboard --logdir runs) and, at the end, segmentor.pth, which dd-eval reads.
 """
 
 

@@ -83,7 +83,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise InputError(f"{path}: not JSON; name another output_dir") from error
     if not isinstance(content, dict) or not {"settings", "vocabulary", "model"} <= content.keys():
-        raise InputError(f"{path}: not of dd-generate; name another output_dir")
+        raise InputError(f"{path}: not written by dd-generate; name another output_dir")
     return content
 
 

@@ -41,5 +41,5 @@ def read_evidence(folder: Path, sample_id: str, power: int) -> Tensor:
         return torch.from_numpy(np.load(path, allow_pickle=False)[POWERS.index(power)]).float()
     except (OSError, ValueError, IndexError) as error:
         raise InputError(
-            f"{path}: cannot be read; masks are made again only from folders that were made with keep_evidence=true"
+            f"{path}: cannot be read; masks can be remade only from folders made with keep_evidence=true"
         ) from error

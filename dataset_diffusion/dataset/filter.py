@@ -37,7 +37,7 @@ def scores_of(record: SampleRecord) -> dict[str, float]:
     quality = record.quality
     if quality is None:
         raise InputError(
-            f"{record.id}: its line of manifest.jsonl has no quality scores; make the folder again with this version"
+            f"{record.id}: its line of manifest.jsonl has no quality scores; regenerate the folder with this version"
         )
     return {name: record.ignored if name == "ignored" else getattr(quality, name) for name in SCORES}
 
@@ -69,7 +69,8 @@ def filter_split(settings: FilterSettings) -> str:
     write_report(source.path)
     counts = Counter(reason.partition(" ")[0] for reasons in samples.reasons.values() for reason in reasons)
     why = "".join(f"\n  {reason}: {count}" for reason, count in counts.most_common())
-    return f"kept {len(kept)} of {len(samples.ids)} samples in {path}; left out because of{why or ' nothing'}"
+    reasons = f"left out because of{why}" if why else "nothing was left out"
+    return f"kept {len(kept)} of {len(samples.ids)} samples in {path}; {reasons}"
 
 
 def _read(source: FolderSource, settings: FilterSettings) -> _Samples:

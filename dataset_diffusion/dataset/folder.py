@@ -75,7 +75,7 @@ class VocFolder:
             image, labels = read_image(image_path), read_label_mask(mask_path, len(self._palette))
             require_same_size(image_path, image, str(mask_path), labels)
         except InputError as error:
-            raise InputError(f"{error}; dd-generate output_dir={self.path} repair=true makes it again") from error
+            raise InputError(f"{error}; dd-generate output_dir={self.path} repair=true regenerates it") from error
         return image, labels
 
     def sample_files(self) -> list[Path]:

@@ -75,7 +75,7 @@ def require_free_share(folder: Path, share: Share) -> None:
     """Raise InputError if a running process is already making this share of the folder."""
     if any(f"-{_name(share)}-" in part.name and _is_held(part) for part in _parts(folder)):
         what = f"share {share} of it" if share.count > 1 else "it"
-        raise InputError(f"output_dir={folder}: another dd-generate makes {what}; wait for it")
+        raise InputError(f"output_dir={folder}: another dd-generate is making {what}; wait until it has finished")
 
 
 def has_records(folder: Path) -> bool:

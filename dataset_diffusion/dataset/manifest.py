@@ -121,8 +121,8 @@ class Manifest:
                         yield parse_record(orjson.loads(line))
                     except (ValueError, TypeError, KeyError) as error:
                         raise InputError(
-                            f"{self._path}: line {number}: not a record; delete the line and start the dd-generate "
-                            "that made the folder again"
+                            f"{self._path}: line {number}: not a record; delete the line and run dd-generate "
+                            "again with the settings that made the folder"
                         ) from error
         except OSError as error:
             raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error

@@ -74,7 +74,7 @@ class StoredPlan(Sequence[Prompt]):
             mentions = appended if class_ids != appended else ()
             return Prompt(content["id"], content["caption"], class_ids, content["seed"], content["source"], mentions)
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.path}: line {index + 1}: not of a plan; restore the file") from error
+            raise InputError(f"{self.path}: line {index + 1}: not a line of a plan; restore the file") from error
 
     def line(self, index: int) -> bytes:
         """A line as it stands in the file, without its end."""

@@ -70,7 +70,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     except filelock.Timeout as error:
         raise InputError(
             f"output_dir={folder}: waited {LOCK_SECONDS // 60} minutes for another process, which is {doing}; if none "
-            f"runs, delete {path}"
+            f"is running, delete {path}"
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -171,12 +171,12 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
         return
     if len(old) > num_prompts and settings.remask:
         raise InputError(
-            f"remask={settings.remask}: is planned with {num_prompts} images, and {path} with {len(old)}; name another "
+            f"remask={settings.remask}: has a plan of {num_prompts} images, and {path} one of {len(old)}; name another "
             "output_dir"
         )
     if len(old) > num_prompts:
         raise InputError(
-            f"num_images={num_prompts}: {path} is planned with {len(old)}; give at least that, or name another "
+            f"num_images={num_prompts}: the plan in {path} has {len(old)} images; give at least that, or name another "
             "output_dir"
         )
     for number, (old_line, new_line) in enumerate(zip(old.lines(), lines, strict=False), start=1):
@@ -184,7 +184,7 @@ def require_same_beginning(path: Path, settings: GenerateSettings, num_prompts: 
         if old_line != new_line.rstrip(b"\n") and not _same_json(old_line, new_line):
             # "Each caption once" has another order than a number of images for which rare classes are filled up.
             null = settings.num_images is not None and settings.prompts.fill != "none"
-            captions = "the captions, or num_images=null if the folder began with that" if null else "the captions"
+            captions = "the captions, or num_images=null if the folder started with that" if null else "the captions"
             other = f"what prompts={settings.prompts.source} gives now; restore {captions}, or"
             if settings.remask:
                 other = f"that of remask={settings.remask};"
@@ -227,5 +227,5 @@ def _sha256(file: Path) -> str:
 def _differs(path: Path, setting: str, new: object, old: object, detail: str = "") -> InputError:
     new, old = ("null" if value is None else value for value in (new, old))
     return InputError(
-        f"{setting}={new}: the folder {path} was made with {old}{detail}; give that, or name another output_dir"
+        f"{setting}={new}: the folder {path} was made with {old}{detail}; use that, or name another output_dir"
     )

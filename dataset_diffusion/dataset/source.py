@@ -65,7 +65,7 @@ class FolderSample:
     def read(self) -> tuple[bytes, bytes]:
         """See StoredSample."""
         folder = self.image_path.parents[1]
-        remedy = f"fetch it again, or make it again: dd-generate output_dir={folder} repair=true"
+        remedy = f"fetch it again, or regenerate it with dd-generate output_dir={folder} repair=true"
         return (
             read_unchanged(self.image_path, self.record.image_sha256, remedy),
             read_unchanged(self.mask_path, self.record.mask_sha256, remedy),
@@ -82,7 +82,7 @@ class FolderSource:
         if not self._folder.is_complete():
             raise InputError(
                 f"folder={path}: is not finished (it has no {self._folder.split_file.relative_to(path)}); "
-                "start the dd-generate that made it again, with the same settings"
+                "run dd-generate again with the settings that made it"
             )
         self.splits = splits_of(self.description)
 
@@ -100,7 +100,7 @@ class FolderSource:
                 if sample is None:
                     raise InputError(
                         f"{split_file}: line {number}: {sample_id!r} is not in {MANIFEST_FILE}, or not in its order; "
-                        "take the line out, or sort the lines as there"
+                        "remove the line, or sort the lines in the manifest's order"
                     )
                 yield sample
 
@@ -172,5 +172,5 @@ def read_unchanged(path: Path, sha256: str, remedy: str) -> bytes:
 def require_unchanged(what: str, content: bytes, sha256: str, remedy: str) -> bytes:
     """The content of an image or a mask. Raises InputError with `remedy` unless its SHA-256 is that of its record."""
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{what} is damaged (its SHA-256 is not that of its record); {remedy}")
+        raise InputError(f"{what} is damaged (its SHA-256 differs from the one in its record); {remedy}")
     return content

@@ -94,7 +94,7 @@ def _mask_faults(folder: VocFolder, num_labels: int, record: SampleRecord) -> It
     except IMAGE_ERRORS:
         return  # The image is damaged, which is reported already.
     if mask_size != image_size:
-        yield path, f"has {mask_size[0]}x{mask_size[1]} pixels, its image {image_size[0]}x{image_size[1]}"
+        yield path, f"has {mask_size[0]}x{mask_size[1]} pixels, but its image {image_size[0]}x{image_size[1]}"
     if wrong := [int(label) for label in labels if label >= num_labels and label != IGNORE_INDEX]:
         yield path, f"has labels that are not in the vocabulary: {wrong}"
 

@@ -37,8 +37,8 @@ class PredictionWriter:
         strangers = sorted({file.stem for file in self._folder.glob("*.png")} - set(dataset.ids))
         if strangers:
             raise InputError(
-                f"{self._folder}: has {strangers[0]}.png, which is no image of dataset={dataset.name}; "
-                "remove the folder or give another output_dir"
+                f"{self._folder}: has {strangers[0]}.png, which is not an image of "
+                f"dataset={dataset.name}; remove the folder or use another output_dir"
             )
         self._overlay_indices = evenly_spaced(len(dataset.ids), NUM_OVERLAYS)
         self._overlays: list[PredictedImage] = []
@@ -118,11 +118,11 @@ def require_same_labels(checkpoint: Path, label_names: Sequence[str], dataset: E
         return
     ours, theirs = f"checkpoint={checkpoint}", f"dataset={dataset.name}"
     if len(label_names) != len(dataset.label_names):
-        difference = f"{ours} has {len(label_names)} labels, {theirs} has {len(dataset.label_names)}"
+        difference = f"{ours} has {len(label_names)} labels, but {theirs} has {len(dataset.label_names)}"
     else:
         pairs = zip(label_names, dataset.label_names, strict=True)
         label, (our_name, their_name) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-        difference = f"label {label} is {our_name!r} in {ours}, {their_name!r} in {theirs}"
+        difference = f"label {label} is {our_name!r} in {ours}, but {their_name!r} in {theirs}"
     raise InputError(f"{difference}; evaluate on the classes that the checkpoint was trained on")
 
 
@@ -166,7 +166,7 @@ def _print_report(
 def _phrase(protocol: dict[str, Any]) -> str:
     """A few words that tell one protocol from another."""
     if "tta_scales" in protocol:
-        size = f"{len(protocol['tta_scales'])} scales of the image's size with mirror images"
+        size = f"{len(protocol['tta_scales'])} scales of the image's size, each also mirrored"
     elif protocol["test_scale"] == OWN_SIZE:
         size = "at their own size"
     else:

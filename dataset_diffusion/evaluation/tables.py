@@ -37,7 +37,7 @@ def format_worst_confusions(confusion: np.ndarray, label_names: Sequence[str]) -
     """The most frequent mistakes, one per line: what share of a label's pixels was taken for which other label."""
     worst = worst_confusions(confusion, NUM_WORST_CONFUSIONS)
     if not worst:
-        return "no pixel was mistaken"
+        return "no pixel was misclassified"
     names = [(label_names[entry.true_label], label_names[entry.predicted_label]) for entry in worst]
     width = max(len(true) for true, _ in names)
     lines = [

@@ -57,7 +57,7 @@ class Family(ABC):
         wanted = self._attention.class_prompt
         if wanted not in (None, *self.class_prompts):
             raise InputError(
-                f"attention.class_prompt={wanted}: {self.title} takes no second text; give {self.class_prompts[0]}, "
+                f"attention.class_prompt={wanted}: {self.title} takes no second text; use {self.class_prompts[0]}, "
                 "or null"
             )
         self.class_prompt = wanted or self.class_prompts[0]

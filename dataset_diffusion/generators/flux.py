@@ -66,7 +66,7 @@ class Flux(JointFamily):
         """Guidance is an input of the model, not a second half of the batch."""
         if settings.negative_prompt:
             raise InputError(
-                f"sampler.negative_prompt={settings.negative_prompt!r}: Flux.1 reads no negative prompt; leave it empty"
+                f"sampler.negative_prompt={settings.negative_prompt!r}: Flux.1 takes no negative prompt; leave it empty"
             )
         return {"num_inference_steps": settings.num_inference_steps, "guidance_scale": settings.guidance_scale}
 

@@ -27,10 +27,10 @@ def choose_variant(model: ModelSettings, folder: Path) -> str | None:
     for variant in wanted_variants(model):
         if variant is None or any(folder.glob(f"*/*.{variant}[.-]*")):
             return variant
-    raise InputError(f"model.variant={model.variant}: {model.path} has no such files; give null")
+    raise InputError(f"model.variant={model.variant}: {model.path} has no files of that variant; use null")
 
 
-UNKNOWN = "neither a folder nor a model of the hub"
+UNKNOWN = "neither a folder nor a model on the hub"
 
 
 def explain_hub_error(path: str, error: BaseException, otherwise: str = UNKNOWN) -> str:
@@ -39,11 +39,11 @@ def explain_hub_error(path: str, error: BaseException, otherwise: str = UNKNOWN)
         if isinstance(cause, GatedRepoError):
             return f"asks for your consent: accept its licence at https://huggingface.co/{path}, then run hf auth login"
         if isinstance(cause, RepositoryNotFoundError):
-            return f"{UNKNOWN} that you may read: correct the name, or, for a private one, run hf auth login"
+            return f"{UNKNOWN} that you can access: correct the name, or, for a private one, run hf auth login"
         if isinstance(cause, LocalEntryNotFoundError):
             return (
                 f"{UNKNOWN} that was downloaded before, and the hub cannot be reached: correct the name, or run "
-                f"hf download {path} where there is a network"
+                f"hf download {path} where there is a network connection"
             )
     return f"{otherwise}: {first_line(error)}"
 

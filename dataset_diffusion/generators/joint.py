@@ -164,7 +164,7 @@ class JointFamily(Family):
         if len(set(words)) == 1 and all(set(tokens.words) == set(chain(*tokens.spans)) for _, tokens in parts):
             # Its share of the attention would be the same everywhere.
             raise InputError(
-                f"class word {words[0]!r}: the prompt has no other word to compare it with; add a caption, or give "
+                f"class word {words[0]!r}: the prompt has no other word to compare it with; add a caption, or set "
                 "attention.class_prompt=own"
             )
         return PromptTokens(

@@ -65,7 +65,7 @@ def load_pipeline(model: ModelSettings, sampler: SamplerSettings) -> "diffusers.
     if sampler.scheduler is not None and not family.takes_schedulers:
         raise InputError(
             f"sampler.scheduler={sampler.scheduler}: {family.title} samples by flow matching, with its own scheduler; "
-            "give null"
+            "use null"
         )
     try:
         pipe = getattr(diffusers, family.pipeline).from_pretrained(
@@ -96,11 +96,11 @@ def out_of_memory(model: ModelSettings, batch_size: int = 1) -> InputError:
     """The error for a device that is out of memory, with a remedy that a folder already started accepts."""
     problem = f"model.path={model.path}"
     if batch_size > 1:
-        problem, remedy = f"batch_size={batch_size}", f"batch_size={batch_size // 2} resumes"
+        problem, remedy = f"batch_size={batch_size}", f"resume with batch_size={batch_size // 2}"
     elif not model.cpu_offload:
-        remedy = "give model.cpu_offload=true: one part at a time is then on it"
+        remedy = "set model.cpu_offload=true to keep only one part at a time on it"
     else:
-        remedy = "take a smaller model or sampler.image_size, or a larger GPU"
+        remedy = "use a smaller model or sampler.image_size, or a larger GPU"
     return InputError(f"{problem}: the device is out of memory; {remedy}")
 
 
@@ -169,9 +169,9 @@ def _weighted_components(folder: Path) -> list[str]:
 def _choose_device(model: ModelSettings) -> torch.device:
     device = find_device(model.device, "model.device", kinds=("cuda", "mps", "cpu"))
     if device.type == "cpu" and model.dtype == "float16":
-        raise InputError("model.dtype=float16: works on a GPU only; use float32 or bfloat16 on a CPU")
+        raise InputError("model.dtype=float16: works only on a GPU; use float32 or bfloat16 on a CPU")
     if device.type == "cpu" and model.cpu_offload:
-        raise InputError("model.cpu_offload=true: needs a GPU that parts of the model are moved to; leave it false")
+        raise InputError("model.cpu_offload=true: needs a GPU to move parts of the model to; set it to false")
     return device
 
 

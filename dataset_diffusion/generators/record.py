@@ -85,9 +85,9 @@ class RecordedAttention:
     def __enter__(self) -> Self:
         require_not_compiled(self._family.denoiser)
         if self._make_recorder is not None:
-            raise InputError("record_attention: this one has its recording; call record_attention for another")
+            raise InputError("record_attention: this recorder has already been used; call record_attention again")
         if isinstance(getattr(self._pipe.encode_prompt, "__self__", None), RecordedAttention):
-            raise InputError("record_attention: the pipeline is recorded already; leave that `with` block first")
+            raise InputError("record_attention: the pipeline is already being recorded; leave that `with` block first")
         self._guards.__enter__()
         self._encode_prompt: Callable[..., Any] = self._pipe.encode_prompt
         self._pipe.encode_prompt = self._observe_prompt
@@ -159,7 +159,7 @@ class RecordedAttention:
         given = {name: list(value) if isinstance(value, list) else value for name, value in arguments.arguments.items()}
         result = self._encode_prompt(*args, **kwargs)
         if self._recorder is not None:
-            raise InputError("record_attention: one call of the pipeline in each `with` block")
+            raise InputError("record_attention: call the pipeline only once in each `with` block")
         if self._make_recorder is None:  # a second text before the image is started is a negative prompt
             self._make_recorder = self._read(given)
             self._family.positive_states = result[0]
@@ -168,7 +168,9 @@ class RecordedAttention:
     def _read(self, arguments: dict[str, Any]) -> MakeRecorder:
         prompts = self._family.prompts_of(arguments)
         if prompts is None:
-            raise InputError("record_attention: give the pipeline its prompt as text; in embeddings no word is found")
+            raise InputError(
+                "record_attention: give the pipeline its prompt as text; words cannot be found in embeddings"
+            )
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if len(texts) != len(self._words):
             raise InputError(f"record_attention: {len(texts)} prompts, but class words for {len(self._words)}")
@@ -186,7 +188,9 @@ class RecordedAttention:
         if self._recorder is not None:
             return
         if self._make_recorder is None:
-            raise InputError("record_attention: give the pipeline its prompt as text; in embeddings no word is found")
+            raise InputError(
+                "record_attention: give the pipeline its prompt as text; words cannot be found in embeddings"
+            )
         number, height, width = self._family.input_size(args, kwargs)
         self._image_size = (height, width)
         self._images_per_prompt = number // len(self._words) // (2 if self._family.is_guided() else 1)

@@ -69,7 +69,7 @@ class StableDiffusion3(JointFamily):
         """All three text encoders must be given the same text."""
         prompt = arguments["prompt"]
         if any(arguments.get(other) not in (None, prompt) for other in ("prompt_2", "prompt_3")):
-            raise InputError("prompt_2, prompt_3: class words are found in one prompt; give `prompt` alone")
+            raise InputError("prompt_2, prompt_3: class words are looked up in one prompt; give only `prompt`")
         return prompt
 
     def input_size(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int, int]:

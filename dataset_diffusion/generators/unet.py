@@ -37,8 +37,8 @@ class UNetFamily(Family):
         """One resolution for cross-attention and one for self-attention; see select_layers."""
         if settings.blocks is not None:
             raise InputError(
-                f"attention.blocks={settings.blocks}: only transformers are recorded by blocks; give null, and a UNet "
-                "attention.cross_resolution and attention.self_resolution"
+                f"attention.blocks={settings.blocks}: only transformers are recorded by block; use null, and for a "
+                "UNet set attention.cross_resolution and attention.self_resolution"
             )
         height, width = (side // self.pipe.vae_scale_factor for side in image_size)
         return self.select(find_attention_layers(self.pipe.unet, (height, width)), settings, (height, width))
@@ -115,7 +115,7 @@ class UNetFamily(Family):
                 raise
             raise InputError(
                 f"sampler.num_inference_steps={num_inference_steps}: a {type(scheduler).__name__} has at most {most}; "
-                "give no more, or another sampler.scheduler"
+                "use no more, or another sampler.scheduler"
             ) from error
         return scheduler.timesteps.to(self.pipe._execution_device).long()
 

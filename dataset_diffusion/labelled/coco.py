@@ -52,7 +52,7 @@ class CocoDataset:
         try:
             self._index(parse_json(self._annotation_file, content))
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self._annotation_file}: is not COCO's format of instances ({error!r})") from error
+            raise InputError(f"{self._annotation_file}: is not in COCO's instances format ({error!r})") from error
         self._label_of_category = self._match_categories()
         require_files(self._image_dir, [image["file_name"] for image in self._images])
         digest = hashlib.sha256(content).hexdigest()[:16]
@@ -95,9 +95,9 @@ class CocoDataset:
         file_names = [image["file_name"] for image in self._images]
         self.ids = tuple(Path(name).stem for name in file_names)
         if not self.ids:
-            raise InputError(f"{self._annotation_file}: lists no image")
+            raise InputError(f"{self._annotation_file}: lists no images")
         if len(set(self.ids)) < len(self.ids) or any(Path(name).name != name for name in file_names):
-            raise InputError(f"{self._annotation_file}: file_name must be a plain name, another for each image")
+            raise InputError(f"{self._annotation_file}: file_name must be a plain name, different for each image")
 
     def _match_categories(self) -> dict[int, int]:
         """Labels by category id: COCO's ids run from 1 to 90 with gaps, the labels from 1 to 80, in the same order."""
@@ -105,11 +105,11 @@ class CocoDataset:
         for label, (category_name, label_name) in enumerate(zip(found, expected, strict=False), start=1):
             if normalise(category_name) != normalise(label_name):
                 raise InputError(
-                    f"{self._annotation_file}: category {label} is {category_name!r}, COCO's is {label_name!r}; "
+                    f"{self._annotation_file}: category {label} is {category_name!r}, but COCO's is {label_name!r}; "
                     "this is not COCO 2017 (dataset=folder evaluates on your masks)"
                 )
         if len(found) != len(expected):
-            raise InputError(f"{self._annotation_file}: has {len(found)} categories; COCO 2017 has {len(expected)}")
+            raise InputError(f"{self._annotation_file}: has {len(found)} categories, but COCO 2017 has {len(expected)}")
         return {category_id: label for label, (category_id, _) in enumerate(self._categories, start=1)}
 
     def _make_mask(self, index: int) -> np.ndarray:
@@ -157,5 +157,5 @@ def _region(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
         code = segmentation
     region = rle_tools.decode(code).astype(bool)
     if region.shape != (height, width):
-        raise ValueError(f"annotation {annotation['id']} has another size than its image")
+        raise ValueError(f"annotation {annotation['id']} differs in size from its image")
     return region

@@ -30,7 +30,7 @@ def require_valid(folder: Path, split: str, num_labels: int) -> None:
 def require_valid_pairs(where: str, pairs: Sequence[tuple[Path, Path]], num_labels: int) -> None:
     """The same for pairs of image and mask files, wherever they are; the error begins with `where`."""
     faults = [] if pairs else [f"{where}: has no images"]
-    _refuse(where, "what is to be used of it", [*faults, *_faults_of_pairs(pairs, num_labels)])
+    _refuse(where, "the part to be used", [*faults, *_faults_of_pairs(pairs, num_labels)])
 
 
 def _refuse(where: str, what: str, faults: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ def _refuse(where: str, what: str, faults: Sequence[str]) -> None:
     if len(faults) > SHOWN_FAULTS:
         print(f"... and {len(faults) - SHOWN_FAULTS} more", file=sys.stderr)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    raise InputError(f"{where}: {count} in {what} (above); repair the files or take the ids out of the split")
+    raise InputError(f"{where}: {count} in {what} (above); repair the files or remove the ids from the split")
 
 
 def find_faults(folder: Path, split: str, num_labels: int) -> list[str]:
@@ -78,15 +78,15 @@ def read_split(split_file: Path) -> tuple[list[str], list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{split_file}: cannot be read as text: {error}") from error
     first_lines: dict[str, int] = {}
-    faults = [] if lines else [f"{split_file}: is empty; it must list the ids of the samples, one a line"]
+    faults = [] if lines else [f"{split_file}: is empty; it must list the ids of the samples, one per line"]
     for number, line in enumerate(lines, start=1):
         where = f"{split_file}: line {number}"
         if not line.strip():
             faults.append(f"{where}: is blank")
         elif not SAMPLE_ID.fullmatch(line):
-            faults.append(f"{where}: {line!r} is no id (letters, digits, '_', '-', '.', and nothing around them)")
+            faults.append(f"{where}: {line!r} is not an id (letters, digits, '_', '-', '.', no surrounding spaces)")
         elif line in first_lines:
-            faults.append(f"{where}: {line!r} is in line {first_lines[line]} already")
+            faults.append(f"{where}: {line!r} already appears on line {first_lines[line]}")
         else:
             first_lines[line] = number
     return list(first_lines), faults

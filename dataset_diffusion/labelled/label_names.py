@@ -36,6 +36,6 @@ def read_labels(dataset_dir: Path) -> Labels:
         ) from error
     if len(names) < 2 or len(names) != len(palette):
         raise InputError(
-            f"{path}: {len(names)} label names and {len(palette)} colours; they must be as many, 2 or more"
+            f"{path}: {len(names)} label names and {len(palette)} colours; there must be equally many, at least 2"
         )
     return Labels(names, palette)

@@ -30,8 +30,8 @@ def toy_class_ids(setting: str, label_names: Sequence[str]) -> tuple[int, ...]:
     if 0 in class_ids:
         label = class_ids.index(0) + 1
         raise InputError(
-            f"{setting}: the toy world draws no {label_names[label]!r} (label {label} of what was trained), only VOC's "
-            "classes; name another dataset"
+            f"{setting}: the toy world does not draw {label_names[label]!r} (label {label} in training), only VOC's "
+            "classes; choose another dataset"
         )
     return class_ids
 

@@ -38,5 +38,5 @@ class VocDataset:
 def _require_split(split_file: Path) -> None:
     if not split_file.exists():
         splits = sorted(file.stem for file in split_file.parent.glob("*.txt"))
-        remedy = f"set dataset.split to one of {', '.join(splits)}" if splits else "it lists the ids, one a line"
+        remedy = f"set dataset.split to one of {', '.join(splits)}" if splits else "it lists the ids, one per line"
         raise InputError(f"{split_file}: no such file; {remedy}")

@@ -11,7 +11,7 @@ from dataset_diffusion.prompts.classes import ClassFinder
 from dataset_diffusion.prompts.entries import Entry, require_sample_id, with_mentions
 from dataset_diffusion.vocabulary import Vocabulary
 
-FORMAT_REMEDY = 'write a JSON list, or one line each, of {"caption": "...", "class_prompt": "..."}'
+FORMAT_REMEDY = 'write a JSON list of {"caption": "...", "class_prompt": "..."}, or one of these per line'
 MAX_SEED = 2**63
 
 
@@ -39,7 +39,7 @@ def read_caption_file(path: str | Path, vocabulary: Vocabulary) -> list[Entry]:
         # Some file systems ignore case.
         first = places.setdefault(entry.sample_id.lower(), place)
         if first != place:
-            raise InputError(f"{path}: {place}: sample {entry.sample_id!r} is {first} already; make ids unique")
+            raise InputError(f"{path}: {place}: {first} already has the sample id {entry.sample_id!r}; make ids unique")
         entries.append(entry)
     return entries
 
@@ -122,8 +122,8 @@ def _caption_and_classes(
     class_ids, unknown = finder.parse(class_prompt)
     if unknown is not None:
         raise InputError(
-            f"{where}: class_prompt {class_prompt!r}: {unknown!r} is no class of vocabulary {vocabulary.name}; correct "
-            "it, or add it to the vocabulary file as a class or a synonym"
+            f"{where}: class_prompt {class_prompt!r}: {unknown!r} is not a class of vocabulary {vocabulary.name}; "
+            "correct it, or add it to the vocabulary file as a class or a synonym"
         )
     return _without_classes(caption, class_prompt), class_ids
 
@@ -140,13 +140,13 @@ def _labels(where: str, labels: Any, class_prompt: str, vocabulary: Vocabulary) 
 
 def _seed(where: str, seed: object) -> int | None:
     if seed is not None and not (type(seed) is int and 0 <= seed < MAX_SEED):
-        raise InputError(f"{where}: seed must be a whole number in [0, 2**63), is {json.dumps(seed)[:40]}")
+        raise InputError(f"{where}: seed must be a whole number in [0, 2**63), but is {json.dumps(seed)[:40]}")
     return seed
 
 
 def _text(where: str, key: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InputError(f"{where}: {key} must be text, is {json.dumps(value)[:40]}")
+        raise InputError(f"{where}: {key} must be text, but is {json.dumps(value)[:40]}")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise InputError(f"{where}: {key} {value!r} has half a character (a lone surrogate); write it again")
     return value

@@ -57,7 +57,7 @@ def load_captioner(settings: CaptionerSettings) -> WriteCaptions:
     try:
         found = transformers.AutoConfig.from_pretrained(**source).model_type
         if found != MODEL_TYPE:
-            raise InputError(f"{where}: is a {found}; only a BLIP works")
+            raise InputError(f"{where}: is a {found}; only BLIP models work")
         # The classes are named here because the automatic choice needs torchvision.
         processor = transformers.BlipProcessor(
             transformers.BlipImageProcessorPil.from_pretrained(**source),

@@ -31,7 +31,7 @@ def choose_entries(
     """
     if settings.source in ("template", "llm"):
         if num_images is None:
-            raise InputError(f"num_images=null: prompts={settings.source} has no end; give a number")
+            raise InputError(f"num_images=null: prompts={settings.source} never ends; give a number")
         return islice(_drawn(settings, vocabulary, seed), num_images)
     if not entries:
         raise InputError(
@@ -41,7 +41,7 @@ def choose_entries(
     if all(entry.seed is not None for entry in entries):
         if num_images is not None and num_images > len(entries):
             raise InputError(
-                f"num_images={num_images}: {where} is a plan of {len(entries)}; give that or fewer, or null"
+                f"num_images={num_images}: {where} is a plan of {len(entries)} images; use at most that, or null"
             )
         return islice(entries, num_images)
     order = _in_balance(entries, settings, vocabulary, num_images)

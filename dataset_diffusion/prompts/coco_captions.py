@@ -31,7 +31,7 @@ def read_coco_captions(data_root: Path, split: str, vocabulary: Vocabulary) -> l
         if not isinstance(caption, str):
             raise InputError(f"{where}: has no caption; is it COCO's captions file?")
         if type(image_id) is not int or type(caption_id) is not int or image_id not in known_images:
-            raise InputError(f"{where}: its id, or the image_id of an image of the file, is missing")
+            raise InputError(f"{where}: has no id, or no image_id of an image in the file")
         source = f"{captions_file.name}: image {image_id}, caption {caption_id}"
         text = " ".join(caption.split())
         entry = Entry(f"{image_id:012d}_{caption_id}", text, classes.get(image_id, ()), source)
@@ -81,7 +81,7 @@ def _read(path: Path) -> Any:
 def _list(path: Path, content: Any, key: str) -> list[dict[str, Any]]:
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: has no list `{key}`; take the file of {COCO_ANNOTATIONS_SOURCE}")
+        raise InputError(f"{path}: has no list `{key}`; use the file in {COCO_ANNOTATIONS_SOURCE}")
     return entries
 
 
@@ -89,6 +89,6 @@ def _annotations(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]
     """The annotations, each with its place."""
     annotations = _list(path, content, "annotations")
     if not annotations:
-        raise InputError(f"{path}: its list `annotations` is empty; take the file of {COCO_ANNOTATIONS_SOURCE}")
+        raise InputError(f"{path}: its list `annotations` is empty; use the file in {COCO_ANNOTATIONS_SOURCE}")
     for number, annotation in enumerate(annotations, start=1):
         yield f"{path}: annotation {number}", annotation

@@ -13,7 +13,7 @@ from dataset_diffusion.prompts.coco_captions import read_coco_instances
 from dataset_diffusion.prompts.company import Cooccurrence
 from dataset_diffusion.vocabulary import Vocabulary
 
-TABLE_REMEDY = "write {person: {sofa: 3, dog: 1}, ...}: how often classes come together"
+TABLE_REMEDY = "write {person: {sofa: 3, dog: 1}, ...}: how often classes appear together"
 
 
 def read_cooccurrence(path: Path, vocabulary: Vocabulary) -> Cooccurrence:
@@ -42,16 +42,16 @@ def _read_table(path: Path, vocabulary: Vocabulary) -> list[tuple[int, int, floa
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path}: not a readable YAML file ({first_line(error)})") from error
     if not isinstance(content, dict) or not content or not all(isinstance(row, dict) for row in content.values()):
-        raise InputError(f"{path}: is no table; {TABLE_REMEDY}")
+        raise InputError(f"{path}: is not a table; {TABLE_REMEDY}")
     pairs = []
     for first, row in content.items():
         for second, weight in row.items():
             where = f"{path}: {first!s}, {second!s}"
             labels = [_label(path, str(name), vocabulary) for name in (first, second)]
             if type(weight) not in (int, float) or not 0 <= weight < float("inf"):
-                raise InputError(f"{where}: {weight!r} is no number of 0 or more; {TABLE_REMEDY}")
+                raise InputError(f"{where}: {weight!r} is not a number of 0 or more; {TABLE_REMEDY}")
             if labels[0] == labels[1]:
-                raise InputError(f"{where}: are one class; {TABLE_REMEDY}")
+                raise InputError(f"{where}: are the same class; {TABLE_REMEDY}")
             pairs.append((labels[0], labels[1], float(weight)))
     return pairs
 
@@ -59,5 +59,5 @@ def _read_table(path: Path, vocabulary: Vocabulary) -> list[tuple[int, int, floa
 def _label(path: Path, name: str, vocabulary: Vocabulary) -> int:
     label = vocabulary.class_id(name)
     if label is None:
-        raise InputError(f"{path}: {name!r} is no class of vocabulary {vocabulary.name}; correct it")
+        raise InputError(f"{path}: {name!r} is not a class of vocabulary {vocabulary.name}; correct it")
     return label

@@ -9,7 +9,7 @@ from dataset_diffusion.files import SAMPLE_ID
 
 TEMPLATE = "template"
 """The source of template captions."""
-SAMPLE_ID_REMEDY = "use letters, digits, '_', '-' and '.' (first a letter, digit or '_'), 200 at most"
+SAMPLE_ID_REMEDY = "use at most 200 letters, digits, '_', '-' and '.', starting with a letter, digit or '_'"
 
 
 class Entry(NamedTuple):  # A plan makes millions: a frozen dataclass would take three times as long.

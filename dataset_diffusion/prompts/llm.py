@@ -93,8 +93,8 @@ class LanguageModelWriter:
     def summary(self) -> str:
         """A line for the plan's report."""
         return (
-            f"captions by {Path(self.settings.path).name}: {self.num_first} at once, "
-            f"{self.num_again} when asked again, {self.num_failed} given up and replaced by template captions"
+            f"captions by {Path(self.settings.path).name}: {self.num_first} at the first attempt, "
+            f"{self.num_again} after asking again, {self.num_failed} failed and replaced by template captions"
         )
 
     def _write_batch(self, batch: Sequence[Entry], taken: set[str]) -> list[Entry]:

@@ -33,7 +33,7 @@ def _twice(prompts: Sequence[Prompt], where: str) -> InputError:
         other = seen.setdefault(prompt.sample_id.lower(), prompt)
         if other is not prompt:
             return InputError(
-                f"{where}: the sample id {prompt.sample_id!r} is that of two images ({other.source}; {prompt.source}); "
+                f"{where}: two images have the sample id {prompt.sample_id!r} ({other.source}; {prompt.source}); "
                 "rename one"
             )
     raise AssertionError("no id comes twice")

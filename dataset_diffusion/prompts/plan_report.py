@@ -43,14 +43,14 @@ def report_plan(plan: Plan, vocabulary: Vocabulary, tokenizer: "CLIPTokenizer", 
     chosen = Counter(class_id for prompt in plan.prompts for class_id in prompt.class_ids)
     lines = [
         f"{len(plan.prompts)} prompts, {plan.num_templates} of them with a template caption",
-        f"captions left out, because they have no class: {plan.num_without_class}",
+        f"captions left out because they have no class: {plan.num_without_class}",
         f"captions shortened to the {tokenizer.model_max_length} tokens that the text encoder reads: {num_shortened}",
     ]
     if plan.written:
         lines.append(plan.written)
     if plan.pool:
-        lines.append(f"captions of a class in the source: {_spread(plan.pool, vocabulary)}")
-    lines.append(f"prompts of a class in the plan: {_spread(chosen, vocabulary)}")
+        lines.append(f"captions per class in the source: {_spread(plan.pool, vocabulary)}")
+    lines.append(f"prompts per class in the plan: {_spread(chosen, vocabulary)}")
     lines += ["", *variety_table({"plan": _variety(plan.prompts)})]
     width = max(map(len, vocabulary.label_names))
     lines += ["", f"{'class':{width}} {'source':>8} {'plan':>8}"]

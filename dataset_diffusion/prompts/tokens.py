@@ -251,14 +251,14 @@ def _fits(tokenizer: "CLIPTokenizer", text: str) -> bool:
 
 def _too_long(tokenizer: "CLIPTokenizer", words: Sequence[str]) -> InputError:
     return InputError(
-        f"class words {' '.join(words)!r}: {_num_tokens(tokenizer, ' '.join(words))} tokens with start and end, the "
-        f"text encoder reads {tokenizer.model_max_length}; take fewer classes in an image, or shorter words"
+        f"class words {' '.join(words)!r}: {_num_tokens(tokenizer, ' '.join(words))} tokens with start and end, but "
+        f"the text encoder reads {tokenizer.model_max_length}; use fewer classes per image, or shorter words"
     )
 
 
 def _require_usable(tokenizer: "CLIPTokenizer") -> None:
     name = f"tokenizer {tokenizer.name_or_path or type(tokenizer).__name__!r}"
     if not tokenizer.is_fast:
-        raise InputError(f"{name}: gives no offsets of its tokens; use a model with a fast tokenizer")
+        raise InputError(f"{name}: gives no token offsets; use a model with a fast tokenizer")
     if tokenizer.model_max_length > UNBOUNDED_LENGTH:
         raise InputError(f"{name}: has no model_max_length; set it in its tokenizer_config.json (CLIP: 77)")

@@ -48,7 +48,7 @@ def list_images(folder: Path) -> list[Entry]:
         raise InputError(f"prompts.path={folder}: no such folder")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not paths:
-        raise InputError(f"prompts.path={folder}: has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise InputError(f"prompts.path={folder}: contains no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     images: list[Entry] = []
     taken: set[str] = set()
     for path in paths:
@@ -78,9 +78,9 @@ def _read_split(root: Path, split: str) -> list[str]:
         # Lists for one class, such as Main/dog_train.txt, have a second column.
         sample_id = require_sample_id(f"{file}: line {number}: id", line.split()[0])
         if first_lines.setdefault(sample_id, number) != number:
-            raise InputError(f"{file}: line {number}: {sample_id!r} is in line {first_lines[sample_id]} already")
+            raise InputError(f"{file}: line {number}: {sample_id!r} already appears on line {first_lines[sample_id]}")
     if not first_lines:
-        raise InputError(f"{file}: is empty; it must list the ids of the images, one a line")
+        raise InputError(f"{file}: is empty; it must list the ids of the images, one per line")
     return list(first_lines)
 
 
@@ -92,7 +92,7 @@ def _classes(root: Path, sample_id: str, vocabulary: Vocabulary) -> tuple[int, .
     elif annotation.is_file():
         names = dict.fromkeys(_xml_names(annotation), annotation)
     else:
-        raise InputError(f"{mask}: no such file, and no {annotation.parent.name}/{annotation.name} instead")
+        raise InputError(f"{mask}: no such file, and no {annotation.parent.name}/{annotation.name} either")
     labels = {_label(file, name, vocabulary) for name, file in names.items()}
     return tuple(sorted(label for label in labels if label is not None))
 
@@ -108,7 +108,7 @@ def _mask_names(path: Path) -> list[str]:
     except IMAGE_ERRORS as error:
         raise InputError(f"{path}: not a readable mask ({first_line(error)})") from error
     if unknown := [label for label in labels if len(names) <= label != IGNORE_INDEX]:
-        raise InputError(f"{path}: has label {unknown[0]}, which is no class of VOC (1 ... {len(names) - 1})")
+        raise InputError(f"{path}: has label {unknown[0]}, which is not a VOC class (1 ... {len(names) - 1})")
     return [names[label] for label in labels if label not in (BACKGROUND, IGNORE_INDEX)]
 
 
@@ -119,7 +119,7 @@ def _xml_names(path: Path) -> list[str]:
         raise InputError(f"{path}: not readable as XML ({error})") from error
     names = [entry.findtext("name", "").strip() for entry in objects]
     if not all(names):
-        raise InputError(f"{path}: an object has no name; is it an annotation of VOC?")
+        raise InputError(f"{path}: an object has no name; is it a VOC annotation?")
     return names
 
 
@@ -129,7 +129,7 @@ def _label(file: Path, name: str, vocabulary: Vocabulary) -> int | None:
     texts = (name,) if class_id is None else (name, _voc()[class_id].word)
     label = next((label for text in texts if (label := vocabulary.class_id(text)) is not None), None)
     if label is None and class_id is None:
-        raise InputError(f"{file}: unknown class {name!r}: neither of VOC nor of vocabulary {vocabulary.name}")
+        raise InputError(f"{file}: unknown class {name!r}: neither in VOC nor in vocabulary {vocabulary.name}")
     return label
 
 

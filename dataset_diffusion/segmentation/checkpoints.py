@@ -67,11 +67,12 @@ def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder; name the checkpoint file in it") from error
     except PermissionError as error:
-        raise InputError(f"{path}: may not be read; change its permissions") from error
+        raise InputError(f"{path}: cannot be read; change its permissions") from error
     except pickle.UnpicklingError as error:
         if FORBIDDEN_CONTENT.search(str(error)):
             raise InputError(
-                f"{path}: holds other things than weights, which could run code; it was not read. Use a file of tensors"
+                f"{path}: contains more than weights and could run code, so it was not read; "
+                "use a file with only tensors"
             ) from error
         raise _not_a_checkpoint(path) from error
     except UNREADABLE as error:
@@ -79,7 +80,7 @@ def load_strictly(path: Path, map_location: str | torch.device = "cpu") -> Any:
 
 
 def _not_a_checkpoint(path: Path) -> InputError:
-    return InputError(f"{path}: is not a checkpoint, or is damaged; name a .pth file that was written whole")
+    return InputError(f"{path}: is not a checkpoint, or is damaged; name a complete .pth file")
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -122,7 +123,7 @@ def read_segmentor(path: Path) -> SegmentorFile:
             f"{path}: is not a segmentor that dd-train exported; name its {SEGMENTOR_FILE}, not a training checkpoint"
         ) from error
     if not len(segmentor.label_names) == len(segmentor.palette) == architecture.num_labels:
-        raise InputError(f"{path}: its names, colours and weights are of different numbers of labels; export it again")
+        raise InputError(f"{path}: its names, colours and weights disagree on the number of labels; export it again")
     return segmentor
 
 

@@ -35,8 +35,8 @@ def open_sources(settings: TrainSettings) -> list[Source]:
         if folder.num_samples is not None:
             if folder.num_samples > len(data.ids):
                 raise InputError(
-                    f"data.train.{name}.num_samples={folder.num_samples}: {data.root} has {len(data.ids)} images in "
-                    f"its {folder.split} split"
+                    f"data.train.{name}.num_samples={folder.num_samples}: {data.root} has only {len(data.ids)} images "
+                    f"in its {folder.split} split"
                 )
             # A larger number keeps these images and adds others, for curves over the number of images.
             chosen = np.random.default_rng(settings.seed).permutation(len(data.ids))[: folder.num_samples]
@@ -46,7 +46,7 @@ def open_sources(settings: TrainSettings) -> list[Source]:
     for name, data in opened.items():
         if difference := _difference(data.labels, first.labels):
             raise InputError(
-                f"{settings.root_setting(name)}={folders[name].root}: {difference} in that of "
+                f"{settings.root_setting(name)}={folders[name].root}: {difference} in "
                 f"{settings.root_setting(first_name)}={folders[first_name].root}; train on folders of the same labels"
             )
     sizes = [len(data.ids) for data in opened.values()]
@@ -71,15 +71,15 @@ def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks 
     known = settings.val if settings.val in USUAL_FOLDERS else None
     data = open_images_with_masks("val", root, split, Path(settings.cache_dir), vocabulary=known, otherwise=labels)
     if difference := _difference(data.labels, labels):
-        raise InputError(f"{setting}: {difference} in what is trained on; validate on the classes that are trained")
+        raise InputError(f"{setting}: {difference} in the training data; validate on the training classes")
     return data
 
 
 def _difference(found: Labels, expected: Labels) -> str:
-    """How two lists of labels differ ("its label 3 is 'cat', which is 'dog'"), or an empty string."""
+    """How two lists of labels differ ("its label 3 is 'cat', but it is 'dog'"), or an empty string."""
     if len(found.names) != len(expected.names):
-        return f"it has {len(found.names)} labels, which are {len(expected.names)}"
+        return f"it has {len(found.names)} labels, but there are {len(expected.names)}"
     for label, (name, other) in enumerate(zip(found.names, expected.names, strict=True)):
         if name != other:
-            return f"its label {label} is {name!r}, which is {other!r}"
+            return f"its label {label} is {name!r}, but it is {other!r}"
     return ""

@@ -233,7 +233,7 @@ def _require_trainable(setting: str, model: Node, custom_imports: Any) -> None:
     try:
         require_known_types(model)
     except ValueError as error:
-        raise InputError(f"{setting}: {error}; use a shipped config, or a file of such parts") from error
+        raise InputError(f"{setting}: {error}; use a shipped config, or a file with only such parts") from error
     heads = [node["type"] for node in _heads(model)]
     if no_labels := [kind for kind in heads if kind.endswith("DepthHead")]:
         raise InputError(f"{setting}: its head {no_labels[0]} predicts depth, not labels; name a segmentor")

@@ -63,7 +63,7 @@ def recognise(source: str, content: object, any_backbone: bool = False) -> Backb
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"segmentor.pretrained={source}: holds no state dict; name a file of a ResNet's weights")
+        raise InputError(f"segmentor.pretrained={source}: contains no state dict; name a file with a ResNet's weights")
     state = {str(name): tensor for name, tensor in content.items()}
     for prefix in WRAPPER_PREFIXES:
         if any(name.startswith(prefix) for name in state):
@@ -80,7 +80,7 @@ def recognise(source: str, content: object, any_backbone: bool = False) -> Backb
         return BackboneWeights(source, _renamed(state, _from_timm_deep_stem), deep_stem=True)
     if "conv1.weight" in state:
         return BackboneWeights(source, state, deep_stem=False)
-    raise InputError(f"segmentor.pretrained={source}: holds no ResNet's weights; name a file of one")
+    raise InputError(f"segmentor.pretrained={source}: contains no ResNet weights; name a file that does")
 
 
 def _renamed(state: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
@@ -109,8 +109,8 @@ def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
     found = f"{len(matching)} of the backbone's {len(own)} tensors ({share:.0%})"
     if share < MIN_SHARE:
         raise InputError(
-            f"segmentor.pretrained={weights.source}: has {found}, needs {MIN_SHARE:.0%}; "
-            "name weights of a backbone of the segmentor's kind and size"
+            f"segmentor.pretrained={weights.source}: has {found}, but needs {MIN_SHARE:.0%}; "
+            "name the weights of a backbone of the segmentor's kind and size"
         )
     random = [
         name
@@ -119,8 +119,8 @@ def load_backbone(backbone: nn.Module, weights: BackboneWeights) -> float:
     ]
     if random:
         raise InputError(
-            f"segmentor.pretrained={weights.source}: has {found}, but no {random[0]} of its shape, which would stay "
-            "random; name weights of a backbone of the segmentor's kind and size"
+            f"segmentor.pretrained={weights.source}: has {found}, but no {random[0]} of the right shape, so it would "
+            "stay random; name the weights of a backbone of the segmentor's kind and size"
         )
     backbone.load_state_dict(matching, strict=False)
     print(f"pretrained backbone: {weights.source} has {found}", flush=True)

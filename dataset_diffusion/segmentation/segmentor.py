@@ -148,7 +148,7 @@ class Segmentor:
                 raise
             (height, width), (seen_height, seen_width) = images[0].shape[:2], resized[0].shape[:2]
             raise InputError(
-                f"an image of {width} x {height} pixels is too small for this segmentor, which looks at it at "
+                f"an image of {width} x {height} pixels is too small for this segmentor, which sees it at "
                 f"{seen_width} x {seen_height}; set test_scale to a larger size, without tta, or leave such images out"
             ) from error
         return torch.stack([sample.seg_logits.data for sample in predicted]).float().softmax(dim=1)

@@ -71,7 +71,7 @@ def train(settings: TrainSettings) -> Path:
         if find_torchrun_share().rank == 0:
             record = _prepare(settings)
             work_dir = settings.work_dir
-            complaint = f"work_dir={work_dir}: another dd-train is writing in it; wait for it, or name another"
+            complaint = f"work_dir={work_dir}: another dd-train is writing to it; wait for it, or name another"
             stack.enter_context(held_by_one_process(Path(work_dir) / HELD_FILE, complaint))
             write_atomically(Path(work_dir) / SETTINGS_FILE, encode_json(record))
         device = stack.enter_context(joined_processes(settings.device))
@@ -80,7 +80,7 @@ def train(settings: TrainSettings) -> Path:
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"batch_size={settings.batch_size}: the device is out of memory; accumulation_steps="
-                f"{2 * settings.accumulation_steps} takes the images in smaller parts, or give a smaller batch_size"
+                f"{2 * settings.accumulation_steps} takes the images in smaller parts, or use a smaller batch_size"
             ) from error
         if is_main_process():
             print(f"wrote {exported}", flush=True)
@@ -108,8 +108,8 @@ def _prepare(settings: TrainSettings) -> dict[str, Any]:
     for source in sources if settings.self_training else []:
         if _is_relabelled(source, sources) and not os.access(source.data.root, os.W_OK | os.X_OK):
             raise InputError(
-                f"self_training=true: cannot write the new masks into {source.data.root}; copy the folder to where "
-                "you may write"
+                f"self_training=true: cannot write the new masks into {source.data.root}; copy the folder to a "
+                "writable location"
             )
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -124,19 +124,20 @@ def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) ->
         return
     if not settings.resume:
         raise InputError(
-            f"work_dir={work_dir}: holds a training already; add resume=true to resume it, or name another work_dir"
+            f"work_dir={work_dir}: already contains a training run; add resume=true to resume it, or name another "
+            "work_dir"
         )
     try:
         old = json.loads((work_dir / SETTINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; train anew in another work_dir") from error
+        raise InputError(f"{work_dir / SETTINGS_FILE}: cannot be read; start again in another work_dir") from error
     new = json.loads(encode_json(record))
     # Earlier versions did not record the images.
     for name, images in new.pop(IMAGES).items():
         if old.get(IMAGES, {}).get(name, images) != images:
             raise InputError(
-                f"{settings.root_setting(name)}={settings.folders()[name].root}: other images or masks than those that "
-                f"the training in {work_dir} began with; resume with those, or name another work_dir"
+                f"{settings.root_setting(name)}={settings.folders()[name].root}: images or masks differ from those "
+                f"that the training in {work_dir} started with; resume with those, or name another work_dir"
             )
     for name, value in new.items():
         before, now = (_without_roots(content) if name == "data" else content for content in (old.get(name), value))

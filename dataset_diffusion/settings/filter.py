@@ -45,7 +45,7 @@ class FilterSettings:
         require(output != self.split, "output", output, "is the split that is filtered; name another")
         for setting in ("min", "max"):
             for name, value in (getattr(self, setting) or {}).items():
-                require(name in SCORES, f"{setting}.{name}", value, f"is no score; they are {', '.join(SCORES)}")
+                require(name in SCORES, f"{setting}.{name}", value, f"is not a score; use {', '.join(SCORES)}")
         share = self.best_share
         require(share is None or 0 < share <= 1, "best_share", share, "must lie in (0, 1], or be null")
         require(self.rank_by in SCORES, "rank_by", self.rank_by, one_of(SCORES))

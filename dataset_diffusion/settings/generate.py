@@ -64,7 +64,7 @@ class CaptionerSettings:
     """folder for finished captions"""
 
     def __post_init__(self) -> None:
-        require(bool(self.path), "prompts.captioner.path", self.path, "name a BLIP of the hub, or its folder")
+        require(bool(self.path), "prompts.captioner.path", self.path, "name a BLIP model on the hub, or its folder")
         require(self.batch_size >= 1, "prompts.captioner.batch_size", self.batch_size, "must be 1 or more")
         require(bool(self.cache_dir), "prompts.captioner.cache_dir", self.cache_dir, "name a folder for the captions")
 
@@ -87,7 +87,7 @@ class LanguageModelSettings:
     """folder for finished captions"""
 
     def __post_init__(self) -> None:
-        require(bool(self.path), "prompts.writer.path", self.path, "name a language model of the hub, or its folder")
+        require(bool(self.path), "prompts.writer.path", self.path, "name a language model on the hub, or its folder")
         require(self.dtype in DTYPES, "prompts.writer.dtype", self.dtype, one_of(DTYPES))
         require(self.batch_size >= 1, "prompts.writer.batch_size", self.batch_size, "must be 1 or more")
         require(bool(self.cache_dir), "prompts.writer.cache_dir", self.cache_dir, "name a folder for the captions")

@@ -196,7 +196,7 @@ class TrainSettings:
             len(scales) == 2 and 0.1 <= scales[0] <= scales[1] <= 10,
             "scale_range",
             scales,
-            "must be the least and the largest, in 0.1 ... 10, e.g. [0.5,2]",
+            "must be the smallest and the largest factor, in 0.1 ... 10, e.g. [0.5,2]",
         )
         require(0 <= self.copy_paste <= 1, "copy_paste", self.copy_paste, "must lie in [0, 1]")
         require(0 < self.ema_horizon <= 1, "ema_horizon", self.ema_horizon, "must lie in (0, 1]")
@@ -244,7 +244,7 @@ class TrainSettings:
         remedy = "name a folder that dd-generate made, or others as data.train.real.root=DIR"
         require(bool(self.folders()), "dataset_dir", self.dataset_dir, remedy)
         generated = self.data.train.get(GENERATED, TrainingFolderSettings()).root
-        both = f"dataset_dir={self.dataset_dir} names that folder already; give one of them"
+        both = f"dataset_dir={self.dataset_dir} already names that folder; give only one of the two"
         doubled = bool(generated and self.dataset_dir and generated != self.dataset_dir)
         require(not doubled, f"data.train.{GENERATED}.root", generated, both)
         for name, folder in self.folders().items():
@@ -260,6 +260,6 @@ class TrainSettings:
         require(
             not rest or total < 1,
             "data.train",
-            f"weights of {total:g} in all",
-            "must leave a part of 1 to the folders without a weight; or give each a weight",
+            f"weights that add up to {total:g}",
+            "must leave a share for the folders without a weight; or give every folder a weight",
         )

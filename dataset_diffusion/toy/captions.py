@@ -99,7 +99,7 @@ def toy_captions(vocabulary: Vocabulary) -> Callable[[Sequence[int], random.Rand
     for entry in vocabulary.classes:
         if entry.word not in VOC_WORDS:
             raise InputError(
-                f"prompts.template=toy: the toy model draws no {entry.word!r}, only {', '.join(VOC_WORDS)}; set "
+                f"prompts.template=toy: the toy model cannot draw {entry.word!r}, only {', '.join(VOC_WORDS)}; set "
                 "vocabulary=voc, or name some of these in vocabulary.classes; or set prompts.template=generic and the "
                 "model.path of another model (experiment=voc has both)"
             )

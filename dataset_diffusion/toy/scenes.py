@@ -120,9 +120,9 @@ def render_scene(
         The scene.
     """
     if seed < 0:
-        raise ValueError(f"a scene's seed is not negative, got {seed}")
+        raise ValueError(f"a scene's seed must not be negative, got {seed}")
     if size < MIN_SIZE:
-        raise ValueError(f"a scene is at least {MIN_SIZE} pixels wide, got {size}")
+        raise ValueError(f"a scene must be at least {MIN_SIZE} pixels wide, got {size}")
     if class_ids is not None:
         if not 1 <= len(class_ids) <= MAX_OBJECTS:
             raise ValueError(f"a scene has 1 to {MAX_OBJECTS} objects, got {len(class_ids)}")

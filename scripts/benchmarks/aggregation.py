@@ -39,7 +39,7 @@ def work(settings: GenerateSettings) -> None:
             threshold = best_threshold(labelled, NUM_LABELS)
             (quality,) = mask_quality(labelled, [MaskSettings(threshold, threshold)], NUM_LABELS)
             found.append(f"power {power}: mIoU {quality.metrics.miou:.3f} at {threshold}")
-        print(f"{class_prompt}, {aggregation}: {'; '.join(found)}; {seconds:.2f} CPU seconds a scene", flush=True)
+        print(f"{class_prompt}, {aggregation}: {'; '.join(found)}; {seconds:.2f} CPU seconds per scene", flush=True)
 
 
 if __name__ == "__main__":

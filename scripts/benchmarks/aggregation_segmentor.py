@@ -40,7 +40,7 @@ SEEDS = range(FULL.seeds)
 def main() -> None:
     """Train whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="takes results and trainings")
+    parser.add_argument("--work", type=Path, required=True, help="folder for results and trainings")
     work: Path = parser.parse_args().work
     silence_libraries()
     with initialize_config_dir(str(configs_dir() / "generate"), version_base="1.3"):

@@ -22,7 +22,7 @@ CHOICES = ((100_000, 10_000), (100_000, 40_000), (100_000, 80_000), (120_000, 12
 def main() -> None:
     """Choose captions with each value of prompts.fill."""
     head = f"{'captions':>9} {'prompts':>8} {'fill':>8} {'template':>8} {'seconds':>8}"
-    print(f"{head}  captions of a class -> prompts of a class")
+    print(f"{head}  captions per class -> prompts per class")
     for num_captions, num_prompts in CHOICES:
         class_sets = zipf_class_sets(num_captions, seed=0)
         labels = range(1, NUM_CLASSES + 1)

@@ -98,17 +98,26 @@ def parse_cases(text: str) -> list[Case]:
 def main() -> None:
     """Measure whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="toy", help="the toy model's folder (default: the one that is shipped)")
-    parser.add_argument("--work", type=Path, required=True, help="takes images, trainings and results")
-    parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
+    parser.add_argument("--model", default="toy", help="the toy model's folder (default: the shipped one)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for images, trainings and results")
+    parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
     parser.add_argument("--cases", default=CASES, help="schedulers and steps (default %(default)r)")
-    parser.add_argument("--images", type=int, default=48, help="of each case (default %(default)s)")
+    parser.add_argument("--images", type=int, default=48, help="images per case (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=40, help="rendered scenes for exact masks (default %(default)s)")
-    parser.add_argument("--judge-scenes", type=int, default=2000, help="that the judge learns (default %(default)s)")
-    parser.add_argument("--judge-iterations", type=int, default=1500, help="0: no judge (default %(default)s)")
-    parser.add_argument("--iterations", type=int, default=500, help="of each segmentor (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=2, help="segmentors of each case; 0: none (default %(default)s)")
-    parser.add_argument("--validation", type=int, default=150, help="their test scenes (default %(default)s)")
+    parser.add_argument(
+        "--judge-scenes", type=int, default=2000, help="training scenes of the judge (default %(default)s)"
+    )
+    parser.add_argument(
+        "--judge-iterations",
+        type=int,
+        default=1500,
+        help="training iterations of the judge; 0: no judge (default %(default)s)",
+    )
+    parser.add_argument("--iterations", type=int, default=500, help="iterations per segmentor (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="segmentors per case; 0: none (default %(default)s)")
+    parser.add_argument(
+        "--validation", type=int, default=150, help="test scenes of the segmentors (default %(default)s)"
+    )
     args = parser.parse_args()
     budget = Budget(args.images, args.iterations, args.validation)
     sizes = Sizes(args.images, args.scenes, args.judge_scenes, args.judge_iterations, budget)

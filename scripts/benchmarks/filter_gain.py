@@ -63,11 +63,11 @@ class Study:
 def main() -> None:
     """Generate, filter, train and test whatever is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="takes folders, results and logs")
-    parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
-    parser.add_argument("--seeds", type=int, default=6, help="folders (default %(default)s)")
-    parser.add_argument("--images", type=int, default=100, help="of each folder (default %(default)s)")
-    parser.add_argument("--iterations", type=int, default=800, help="of each training (default %(default)s)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for datasets, results and logs")
+    parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
+    parser.add_argument("--seeds", type=int, default=6, help="number of folders (default %(default)s)")
+    parser.add_argument("--images", type=int, default=100, help="images per folder (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=800, help="iterations per training (default %(default)s)")
     parser.add_argument("--validation", type=int, default=150, help="test scenes (default %(default)s)")
     args = parser.parse_args()
     work = args.work / f"{args.images}_{args.iterations}_{args.validation}"

@@ -43,8 +43,8 @@ def main() -> None:
     """Print a line for each step and number of samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num", type=int, nargs="+", default=[2000, 10000], help="samples (default %(default)s)")
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="what is measured (default: all)")
-    parser.add_argument("--keep", type=Path, help="make the folder here, and keep it")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS, help="steps to measure (default: all)")
+    parser.add_argument("--keep", type=Path, help="create the folder here and keep it")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores")
     for num_samples in arguments.num:

@@ -48,7 +48,7 @@ def work(settings: GenerateSettings) -> None:
     least = 2 * settings.batch_size
     if settings.num_images is None or settings.num_images < least:
         raise InputError(
-            f"num_images={settings.num_images}: each of two processes needs a batch of {settings.batch_size}; give at "
+            f"num_images={settings.num_images}: each of two processes needs a batch of {settings.batch_size}; use at "
             f"least {least}, or a smaller batch_size"
         )
     rows: list[tuple[str, Row, int]] = [

@@ -133,7 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", metavar="OUT_DIR", type=Path, help="the folder to write (2 GiB in bfloat16)")
     parser.add_argument("--size", choices=ARCHITECTURES, default="sd15", help="default: %(default)s")
-    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the weights; default: %(default)s")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="bfloat16", help="dtype of the weights; default: %(default)s"
+    )
     arguments = parser.parse_args()
     silence_libraries()
     make_pipeline(arguments.size, DTYPES[arguments.dtype]).save_pretrained(arguments.out_dir)

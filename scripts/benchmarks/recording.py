@@ -48,7 +48,9 @@ def work(settings: GenerateSettings) -> None:
     recording()
     rounds = [(seconds(plain), seconds(recording), seconds(masks)) for _ in range(ROUNDS)]
     per_image = [statistics.median(column) / len(prompts) for column in zip(*rounds, strict=True)]
-    print(f"{torch.get_num_threads()} threads, batches of {len(prompts)}, median of {ROUNDS} rounds, seconds an image:")
+    print(
+        f"{torch.get_num_threads()} threads, batches of {len(prompts)}, median of {ROUNDS} rounds, seconds per image:"
+    )
     print(f"stock pipeline {per_image[0]:.3f}   with recording {per_image[1]:.3f}   masks {per_image[2]:.4f}")
     ratio = statistics.median((recorded + mask) / stock for stock, recorded, mask in rounds)
     print(f"recording and masks: {ratio:.3f} times the stock pipeline")

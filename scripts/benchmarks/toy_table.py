@@ -118,13 +118,13 @@ def main() -> None:
     """Train whatever is missing, then print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generated", type=Path, required=True, help="a folder of the toy world that dd-generate made")
-    parser.add_argument("--work", type=Path, required=True, help="takes results and logs")
-    parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
-    parser.add_argument("--images", type=int, default=150, help="of each training (default %(default)s)")
-    parser.add_argument("--iterations", type=int, default=1500, help="of each training (default %(default)s)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for results and logs")
+    parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
+    parser.add_argument("--images", type=int, default=150, help="images per training (default %(default)s)")
+    parser.add_argument("--iterations", type=int, default=1500, help="iterations per training (default %(default)s)")
     parser.add_argument("--validation", type=int, default=150, help="test scenes (default %(default)s)")
     parser.add_argument("--only", choices=["networks", "few"], help="one of the two tables")
-    parser.add_argument("--seeds", type=int, default=3, help="of the second table (default %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the second table (default %(default)s)")
     args = parser.parse_args()
     budget = Budget(args.images, args.iterations, args.validation)
     work = args.work / f"{budget.images}_{budget.iterations}_{budget.validation}_{_digest(args.generated)}"
@@ -211,7 +211,7 @@ def items(row: Row, generated: Path) -> Iterator[TrainingItem]:
     """A row's images: the first ones of dd-generate's folder, and scenes that no other seed has."""
     names, _ = read_split(generated / "ImageSets" / "Segmentation" / "train.txt")
     if len(names) < row.generated:
-        raise SystemExit(f"{generated}: has {len(names)} images, {row.generated} are needed")
+        raise SystemExit(f"{generated}: has {len(names)} images, but {row.generated} are needed")
     yield from generated_items(generated, names[: row.generated])
     first = FIRST_RENDERED + 1000 * row.seed
     yield from rendered_items(TRAINING_SEEDS[first : first + row.rendered])

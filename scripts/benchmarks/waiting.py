@@ -22,7 +22,7 @@ def main() -> None:
     """Train, then read what mmengine measured between the iterations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("overrides", nargs="*", help="settings of dd-train")
+    parser.add_argument("overrides", nargs="*", help="dd-train settings")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*args.overrides, f"work_dir={folder}", f"iterations={args.iterations}", "val=null"]
@@ -30,7 +30,7 @@ def main() -> None:
             settings = to_settings(TrainSettings, compose("config", overrides))
         train(settings)
         waiting, total = (mean_of_last_half(Path(folder), tag) for tag in ("data_time", "time"))
-    print(f"an iteration: {total:.3f} s, {waiting:.3f} s of them waiting for images")
+    print(f"one iteration: {total:.3f} s, of which {waiting:.3f} s waiting for images")
     print(f"share of the time spent waiting, with num_workers={settings.num_workers}: {waiting / total:.1%}")
 
 

@@ -112,27 +112,32 @@ def parse_arguments() -> argparse.Namespace:
         prog="python -m scripts.reproduction", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     part = parser.add_mutually_exclusive_group()
-    part.add_argument("--main", action="store_true", help="train segmentors of the main rows alone")
-    part.add_argument("--quick", action="store_true", help="masks alone, on few scenes")
+    part.add_argument("--main", action="store_true", help="train segmentors only for the main rows")
+    part.add_argument("--quick", action="store_true", help="only masks, on few scenes")
     part.add_argument(
-        "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="some of the tables"
+        "--only", nargs="+", metavar="TABLE", choices=[table.name for table in EXPERIMENTS], help="only these tables"
     )
     parser.add_argument(
         "--seeds",
         type=positive,
         default=FULL.seeds,
-        help="of images and trainings; may be raised later (default: 3)",
+        help="seeds for images and trainings; can be raised later (default: 3)",
     )
     parser.add_argument(
         "--most-seeds",
         type=positive,
         default=FULL.most_seeds,
-        help="of the rows whose claims are not decided with fewer (default: %(default)s)",
+        help="most seeds for rows whose claims are still undecided (default: %(default)s)",
     )
     parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
-    parser.add_argument("--jobs", type=positive, help="processes at once (default: one a core, one with a GPU)")
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/reproduction"), help="(default: %(default)s)")
-    parser.add_argument("--results", type=Path, help="another folder for what is written")
+    parser.add_argument("--jobs", type=positive, help="processes at once (default: one per core, one with a GPU)")
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("runs/reproduction"),
+        help="folder for everything that is made (default: %(default)s)",
+    )
+    parser.add_argument("--results", type=Path, help="write the results to this folder instead")
     return parser.parse_args()
 
 
@@ -166,7 +171,7 @@ def weights_of(settings: GenerateSettings) -> str:
     if not {FINE, COARSE} <= sides:
         raise InputError(
             f"--model={settings.model.path}: has attention at {sorted(sides)}, not at {FINE} and {COARSE}; "
-            "a model is needed that scripts/toy_model made"
+            "use a model made by scripts/toy_model"
         )
     return str(model_fingerprint(pipe, settings.model)["revision"])
 

@@ -71,7 +71,7 @@ class Study:
         judged = dict.fromkeys(variant for table, variant in rows if table.is_measured(variant, "judged"))
         figures = Figures()
         with held_by_one_process(
-            self._folder / HELD_FILE, f"{self._folder}: another reproduction writes in it; wait for it"
+            self._folder / HELD_FILE, f"{self._folder}: another reproduction is writing to it; wait for it to finish"
         ):
             self._measure_masks(by_masks, figures)
             if figures.masks.keys() >= set(POWER_ROWS.values()):

@@ -79,7 +79,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.toy_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work-dir", type=Path, default=Path("runs/toy_model"), help="holds all that is made")
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path("runs/toy_model"), help="folder for everything that is made"
+    )
     parser.add_argument("--init-from", type=Path, help="a pipeline folder of this architecture to start from")
     parser.add_argument("--scenes", type=int, default=recipe.num_scenes, help="rendered scenes (default %(default)s)")
     parser.add_argument(
@@ -97,7 +99,9 @@ def parse_arguments() -> argparse.Namespace:
         metavar="SHARE",
         help="the learning rate falls after this share of the last stage; 1: never (default %(default)s)",
     )
-    parser.add_argument("--report-minutes", type=float, default=15, help="between reports (default %(default)s)")
+    parser.add_argument(
+        "--report-minutes", type=float, default=15, help="minutes between reports (default %(default)s)"
+    )
     return parser.parse_args()
 
 

@@ -55,10 +55,14 @@ SAVE_EVERY = 20
 def main() -> None:
     """Time all alternatives, or train one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", choices=TRAINABLE, help="train this one; without it, all are timed")
-    parser.add_argument("--work-dir", type=Path, help="of the training, another for each")
-    parser.add_argument("--samples", type=int, default=16_000, help="that the training sees (default %(default)s)")
-    parser.add_argument("--scenes", type=int, default=8_000, help="that it draws them from (default %(default)s)")
+    parser.add_argument("--train", choices=TRAINABLE, help="train this one instead of timing all")
+    parser.add_argument("--work-dir", type=Path, help="work folder of the training; use a different one for each")
+    parser.add_argument(
+        "--samples", type=int, default=16_000, help="samples that the training sees (default %(default)s)"
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=8_000, help="scenes that the samples are drawn from (default %(default)s)"
+    )
     args = parser.parse_args()
     if args.train:
         if not args.work_dir:

@@ -42,7 +42,7 @@ NUM_TEST_SCENES = 100
 def main() -> None:
     """Train and measure each; one that is already trained is only measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work-dir", type=Path, required=True, help="holds the scenes and the autoencoders")
+    parser.add_argument("--work-dir", type=Path, required=True, help="folder for scenes and autoencoders")
     parser.add_argument("--steps", type=int, default=600, help="steps per training (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=2_000, help="training scenes (default %(default)s)")
     args = parser.parse_args()

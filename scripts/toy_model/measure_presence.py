@@ -28,7 +28,7 @@ def main() -> None:
     """Judge a dataset folder, then rendered scenes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path, help="a folder that dd-generate made")
-    parser.add_argument("judge", type=Path, help="a segmentor.pth that dd-train made of rendered scenes")
+    parser.add_argument("judge", type=Path, help="a segmentor.pth that dd-train trained on rendered scenes")
     args = parser.parse_args()
     judge = load_segmentor(args.judge)
     print_presence("generated images", judge, generated_images(args.dataset))
@@ -61,7 +61,7 @@ def print_presence(what: str, judge: Segmentor, images: Iterable[tuple[np.ndarra
         num_images += 1
         num_uncalled += len(present - class_ids)
     print(f"{what}: {_percent(found.total(), asked.total())} of the classes asked for are present; ", end="")
-    print(f"{num_uncalled / num_images:.2f} others an image")
+    print(f"{num_uncalled / num_images:.2f} others per image")
     for count in sorted(asked_together):
         print(f"  {count} asked for: {_percent(found_together[count], asked_together[count])}")
     for label in sorted(asked, key=lambda label: found[label] / asked[label]):

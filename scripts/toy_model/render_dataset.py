@@ -19,7 +19,7 @@ def main() -> None:
     """Render the first training scenes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--num", type=int, default=500, help="how many scenes (default %(default)s)")
+    parser.add_argument("--num", type=int, default=500, help="number of scenes (default %(default)s)")
     args = parser.parse_args()
     write_scenes(args.folder, TRAINING_SEEDS[: args.num], split="train")
     description = {"vocabulary": describe_vocabulary(load_vocabulary("voc"))}

@@ -235,7 +235,7 @@ def test_maps_without_a_recorded_call_are_refused(pipe):
 
 def test_layers_of_different_sizes_are_refused(pipe):
     layers = find_attention_layers(pipe.unet, (LATENT_SIZE, LATENT_SIZE))
-    with pytest.raises(ValueError, match="one map size"):
+    with pytest.raises(ValueError, match="same map size"):
         AttentionRecorder(pipe.unet, layers, encode(pipe, ["dog"]))
 
 

@@ -122,7 +122,7 @@ def test_running_out_of_device_memory_gives_one_line(
     monkeypatch.setattr(UNetFamily, "denoise", fail)
     status, _, errors = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
     assert status == 2
-    assert "the device is out of memory; give model.cpu_offload=true" in errors.splitlines()[-1]
+    assert "the device is out of memory; set model.cpu_offload=true" in errors.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arguments", [(), ("experiment=voc",)])
@@ -140,7 +140,7 @@ def test_a_folder_without_the_split_gets_an_error_that_names_the_missing_file(
     (splits / "train.txt").rename(splits / "val.txt")
     status, _, errors = calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)
     assert status == 2
-    assert errors.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one a line")
+    assert errors.strip().endswith("train.txt: no such file; it lists the ids of the labelled images, one per line")
 
 
 def test_help_shows_the_usage(calibrate: Calibrate) -> None:

@@ -40,7 +40,7 @@ def test_recorded_attention_sums_to_one_and_depends_on_the_seed(pipe) -> None:
 
 
 def test_a_window_without_a_step_is_refused(pipe) -> None:
-    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* give \[0\.3333,0\.6667\]"):
+    with pytest.raises(InputError, match=r"attention\.steps=\[0\.6,0\.7\]: .* 3 steps .* use \[0\.3333,0\.6667\]"):
         NoisedRecorder(pipe, STEPS, AttentionSettings(steps=[0.6, 0.7]), IMAGE_SIZE)
 
 
@@ -103,5 +103,5 @@ def test_non_finite_numbers_are_refused(tmp_path: Path, what: str) -> None:
     pipe = load_pipeline(ModelSettings(path=str(BUILDERS["sdxl"](tmp_path)), device="cpu"), SamplerSettings())
     broken = pipe.vae.encoder if what == "latents" else pipe.unet
     broken.conv_in.bias.data += torch.nan
-    with pytest.raises(InputError, match=rf"model\.dtype=float32: the {what} .* not finite numbers; give bfloat16"):
+    with pytest.raises(InputError, match=rf"model\.dtype=float32: the {what} .* not finite numbers; use bfloat16"):
         NoisedRecorder(pipe, STEPS, AttentionSettings(), IMAGE_SIZE).record(ITEM, 0)

@@ -112,7 +112,7 @@ def test_a_removed_folder_is_not_recreated(tmp_path: Path) -> None:
 def test_a_folder_accepts_one_run_at_a_time(tmp_path: Path) -> None:
     with opened_folder(tmp_path / "a", "dd-generate"):
         with (
-            pytest.raises(InputError, match="another dd-generate is writing in it"),
+            pytest.raises(InputError, match="another dd-generate is writing to it"),
             opened_folder(tmp_path / "a", "dd-generate"),
         ):
             pass

@@ -49,7 +49,7 @@ def test_a_torn_last_line_is_not_a_prompt(folder: Path) -> None:
 def test_a_line_that_is_not_a_plan_entry_is_named(folder: Path) -> None:
     with (folder / "prompts.jsonl").open("a") as stream:
         stream.write('{"id": "d"}\n')
-    with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not of a plan"):
+    with pytest.raises(InputError, match=r"prompts\.jsonl: line 4: not a line of a plan"):
         StoredPlan(folder)[3]
 
 
@@ -69,7 +69,7 @@ def test_a_plan_with_an_older_versions_spaces_is_the_same(folder: Path) -> None:
 def test_the_remedy_mentions_num_images_only_if_the_folder_may_have_started_without_it(folder: Path) -> None:
     lines = list(plan_lines(PROMPTS, VOCABULARY))[::-1]
     for number, fill, remedy in (
-        (3, "reuse", "the captions, or num_images=null if the folder began with that, or name another output_dir"),
+        (3, "reuse", "the captions, or num_images=null if the folder started with that, or name another output_dir"),
         (3, "none", "the captions, or name another output_dir"),
         (None, "reuse", "the captions, or name another output_dir"),
     ):

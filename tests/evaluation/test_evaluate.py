@@ -216,7 +216,7 @@ def test_predictions_are_not_mixed_with_another_datasets(tmp_path, own_folder):
     settings = settings_for(
         own_folder, "folder", checkpoint=checkpoint, output_dir=str(output_dir), save_predictions=True
     )
-    with pytest.raises(InputError, match=r"has 2007_000033\.png, which is no image of dataset=folder"):
+    with pytest.raises(InputError, match=r"has 2007_000033\.png, which is not an image of dataset=folder"):
         evaluate(settings, load_segmentor)
 
 
@@ -233,9 +233,9 @@ def test_a_folders_labels_come_from_its_dataset_json(own_folder):
 def test_labels_that_differ_from_the_datasets_are_refused(own_folder):
     dataset = VocDataset("folder", own_folder, "val", ("background", "crop", "weed"))
     require_same_labels(Path("a.pth"), ("background", "crop", "weed"), dataset)
-    with pytest.raises(InputError, match=r"checkpoint=a\.pth has 4 labels, dataset=folder has 3; evaluate on"):
+    with pytest.raises(InputError, match=r"checkpoint=a\.pth has 4 labels, but dataset=folder has 3; evaluate on"):
         require_same_labels(Path("a.pth"), ("background", "crop", "weed", "stone"), dataset)
-    with pytest.raises(InputError, match=r"label 2 is 'stone' in checkpoint=a\.pth, 'weed' in dataset=folder"):
+    with pytest.raises(InputError, match=r"label 2 is 'stone' in checkpoint=a\.pth, but 'weed' in dataset=folder"):
         require_same_labels(Path("a.pth"), ("background", "crop", "stone"), dataset)
 
 

@@ -31,7 +31,7 @@ def test_the_worst_confusions_name_both_labels():
         "  background    5.0 % of its pixels taken for cat",
         "  background    5.0 % of its pixels taken for dog",
     ]
-    assert format_worst_confusions(np.diag([1, 2]), NAMES[:2]) == "no pixel was mistaken"
+    assert format_worst_confusions(np.diag([1, 2]), NAMES[:2]) == "no pixel was misclassified"
 
 
 def test_the_record_is_strict_json():

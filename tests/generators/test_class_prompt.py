@@ -220,7 +220,7 @@ def test_class_prompts_change_dd_generates_masks_but_not_its_images(
 
 
 def test_unusable_class_prompts_are_refused(pipes) -> None:
-    with pytest.raises(InputError, match=r"attention\.class_prompt=own: Z-Image takes no second text; give appended"):
+    with pytest.raises(InputError, match=r"attention\.class_prompt=own: Z-Image takes no second text; use appended"):
         generator(pipes, "z_image", class_prompt="own")
     with pytest.raises(InputError, match=r"attention\.class_prompt=both: must be one of own, appended, or null"):
         AttentionSettings(class_prompt="both")

@@ -352,9 +352,7 @@ def test_steps_outside_the_window_are_not_recorded(pipes, family: str) -> None:
 
 @pytest.mark.parametrize("family", ["sdxl", "flux"])
 def test_a_window_without_a_step_is_refused_before_any_image_is_generated(pipes, family: str) -> None:
-    message = (
-        r"attention\.steps=\[0\.25,0\.3\]: the middle of none of the sampler's 4 steps .* give \[0\.25,0\.5\], or null"
-    )
+    message = r"attention\.steps=\[0\.25,0\.3\]: none of the sampler's 4 steps .* use \[0\.25,0\.5\], or null"
     sampler = SamplerSettings(num_inference_steps=4, image_size=list(IMAGE_SIZE))
     with pytest.raises(InputError, match=message):
         Generator(pipes[family], sampler, AttentionSettings(steps=[0.25, 0.3]), VOCABULARY)
@@ -370,11 +368,11 @@ def test_the_proposed_window_has_a_step(number: int) -> None:
     for begin in (0.0, 0.1003, 0.7004, 1 - 1e-6):
         with pytest.raises(InputError) as refused:
             StepWindow(begin, begin + 1e-7, lambda: number).check()
-        found = re.search(r"give \[(.+),(.+)\]", str(refused.value))
+        found = re.search(r"use \[(.+),(.+)\]", str(refused.value))
         assert found
         StepWindow(float(found[1]), float(found[2]), lambda: number).check()
 
 
 def test_blocks_of_a_unet_are_refused(pipes) -> None:
-    with pytest.raises(InputError, match=r"attention\.blocks=\[15, 99\]: only transformers .* give null"):
+    with pytest.raises(InputError, match=r"attention\.blocks=\[15, 99\]: only transformers .* use null"):
         generator(pipes, "sdxl", blocks=[15, 99])

@@ -167,7 +167,7 @@ def test_prompt_embeddings_two_calls_and_no_call_are_refused(pipes) -> None:
         pipe(prompt_embeds=embeddings, guidance_scale=1.0, num_inference_steps=1)
     with record_attention(pipe, WORDS):
         call(pipe)
-        with pytest.raises(InputError, match="one call"):
+        with pytest.raises(InputError, match="only once"):
             call(pipe)
     with record_attention(pipe, WORDS) as recorded:
         pass
@@ -179,14 +179,14 @@ def test_a_recorder_cannot_be_used_for_a_second_block(pipes) -> None:
     recorded = record_attention(pipes["sd"], WORDS)
     with recorded:
         call(pipes["sd"])
-    with pytest.raises(InputError, match="call record_attention for another"), recorded:
+    with pytest.raises(InputError, match="call record_attention again"), recorded:
         pass
 
 
 def test_a_block_within_a_block_is_refused_and_the_outer_one_still_records(pipes) -> None:
     pipe = pipes["sd"]
     with record_attention(pipe, WORDS) as recorded:
-        with pytest.raises(InputError, match="recorded already"), record_attention(pipe, WORDS):
+        with pytest.raises(InputError, match="already being recorded"), record_attention(pipe, WORDS):
             pass
         call(pipe)
     assert len(recorded.heatmaps()) == 2

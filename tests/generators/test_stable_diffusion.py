@@ -189,7 +189,7 @@ def test_more_steps_than_a_scheduler_supports_are_refused(folder, scheduler):
     """The default is 100; these schedulers were distilled from 50 steps."""
     pipe = load(folder, scheduler)
     with pytest.raises(
-        InputError, match=r"sampler\.num_inference_steps=100: a \w+Scheduler has at most 50; give no more"
+        InputError, match=r"sampler\.num_inference_steps=100: a \w+Scheduler has at most 50; use no more"
     ):
         make_generator(pipe, num_inference_steps=100)
     make_generator(pipe, num_inference_steps=50)
@@ -272,7 +272,7 @@ def test_toy_means_the_packages_model(folder, monkeypatch):
     ("settings", "message"),
     [
         ({"scheduler": "ddpm"}, "sampler.scheduler=ddpm: must be one of ddim, pndm"),
-        ({"dtype": "float16"}, "model.dtype=float16: works on a GPU only"),
+        ({"dtype": "float16"}, "model.dtype=float16: works only on a GPU"),
         ({"device": "gpu"}, "model.device=gpu: must be auto, cuda, mps, cpu"),
         ({"device": "cuda:99"}, "model.device=cuda:99: this machine"),
         ({"revision": "main"}, "model.revision=main: only hub models have revisions"),
@@ -288,8 +288,8 @@ def test_impossible_settings_are_refused(folder, settings, message):
     [
         ("/no/such/folder", "no such folder"),
         ("./nothing", "no such folder"),
-        ("owner/unknown-model", "neither a folder nor a model of the hub"),
-        ("not a hub id", "neither a folder nor a model of the hub"),
+        ("owner/unknown-model", "neither a folder nor a model on the hub"),
+        ("not a hub id", "neither a folder nor a model on the hub"),
     ],
 )
 def test_a_missing_model_is_named(path, message):

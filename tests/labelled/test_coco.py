@@ -216,7 +216,7 @@ def test_a_file_that_is_not_coco_is_refused(coco, text):
     (coco / "annotations/instances_val2017.json").write_text(text)
     message = error_of(coco)
     assert "instances_val2017.json" in message
-    assert "is not valid JSON" in message or "is not COCO's format" in message
+    assert "is not valid JSON" in message or "is not in COCO's instances format" in message
 
 
 def change_category(content: dict[str, Any]) -> None:
@@ -226,11 +226,11 @@ def change_category(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (change_category, "category 5 is 'aeroplane', COCO's is 'airplane'"),
-        (lambda content: content["categories"].pop(), "has 79 categories; COCO 2017 has 80"),
-        (lambda content: content["images"].clear(), "lists no image"),
+        (change_category, "category 5 is 'aeroplane', but COCO's is 'airplane'"),
+        (lambda content: content["categories"].pop(), "has 79 categories, but COCO 2017 has 80"),
+        (lambda content: content["images"].clear(), "lists no images"),
         (lambda content: content["images"][0].update(file_name="../x.jpg"), "must be a plain name"),
-        (lambda content: content["images"][1].update(content["images"][0]), "another for each image"),
+        (lambda content: content["images"][1].update(content["images"][0]), "different for each image"),
         (lambda content: content["images"][0].update(height=21), "cannot be drawn"),
         (lambda content: content["images"][2].update(height=21), "30 x 20 pixels, but its entry in"),
         (lambda content: content["images"][0].pop("height"), "139.jpg cannot be drawn (KeyError('height'))"),

@@ -47,7 +47,7 @@ def test_vocs_own_names_are_known():
 
 
 def test_a_class_that_the_toy_world_cannot_draw_is_named():
-    with pytest.raises(InputError, match=r"^dataset=toy: the toy world draws no 'zebra' \(label 2 of"):
+    with pytest.raises(InputError, match=r"^dataset=toy: the toy world does not draw 'zebra' \(label 2 in"):
         toy_class_ids("dataset=toy", ("background", "cat", "zebra"))
 
 

@@ -131,7 +131,7 @@ def test_unusable_models_images_and_caches_are_named(blip: Path, images: list[Pa
     assert message(images, path="nowhere/blip").startswith("prompts.captioner.path=nowhere/blip: cannot be loaded: ")
     (tmp_path / "other").mkdir()
     BertConfig().save_pretrained(tmp_path / "other")
-    assert message(images, path=str(tmp_path / "other")).endswith("other: is a bert; only a BLIP works")
+    assert message(images, path=str(tmp_path / "other")).endswith("other: is a bert; only BLIP models work")
     assert message(images, device="abacus").startswith("prompts.captioner.device=abacus: must be auto, ")
     absent = tmp_path / "absent.png"
     assert message([absent]) == f"{absent}: cannot be read: No such file or directory"

@@ -118,7 +118,7 @@ def test_all_of_cocos_names_are_classes_in_its_vocabulary() -> None:
         ({"instances": "[" * 100_000}, "not JSON"),
         (
             {"captions": {**CAPTIONS, "annotations": [{"image_id": 7, "id": 1, "caption": "a dog"}]}},
-            "annotation 1: its id, or the image_id of an image of the file, is missing",
+            "annotation 1: has no id, or no image_id",
         ),
         (
             {"instances": {**INSTANCES, "annotations": [instance(1, 139, 1), instance(2, 139, 12)]}},

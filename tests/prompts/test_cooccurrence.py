@@ -35,15 +35,15 @@ def test_a_table_is_counted_from_instances(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no table; write"),
-        ("person", "is no table; write"),
-        ("person: 3", "is no table; write"),
+        ("", "is not a table; write"),
+        ("person", "is not a table; write"),
+        ("person: 3", "is not a table; write"),
         ("person: [dog", "not a readable YAML file"),
-        ("person: {unicorn: 3}", "'unicorn' is no class of vocabulary voc"),
-        ("unicorn: {dog: 3}", "'unicorn' is no class of vocabulary voc"),
-        ("person: {dog: many}", "person, dog: 'many' is no number of 0 or more"),
-        ("person: {dog: -1}", "person, dog: -1 is no number of 0 or more"),
-        ("sofa: {couch: 1}", "sofa, couch: are one class"),
+        ("person: {unicorn: 3}", "'unicorn' is not a class of vocabulary voc"),
+        ("unicorn: {dog: 3}", "'unicorn' is not a class of vocabulary voc"),
+        ("person: {dog: many}", "person, dog: 'many' is not a number of 0 or more"),
+        ("person: {dog: -1}", "person, dog: -1 is not a number of 0 or more"),
+        ("sofa: {couch: 1}", "sofa, couch: are the same class"),
     ],
 )
 def test_malformed_tables_are_named(tmp_path: Path, content: str, message: str) -> None:

@@ -106,7 +106,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, settings: La
     path = build_tiny_language_model(tmp_path / "base", chat_template=None)
     with pytest.raises(InputError, match=r"prompts\.writer\.path=.*base: has no chat template; name a model that is"):
         plan(replace(settings, path=str(path)), 2)
-    with pytest.raises(InputError, match="num_images=null: prompts=llm has no end"):
+    with pytest.raises(InputError, match="num_images=null: prompts=llm never ends"):
         plan_prompts(PromptSettings(source="llm"), VOCABULARY, None, 0)
 
 

@@ -179,7 +179,7 @@ def test_a_plan_is_repeated_unchanged(tmp_path, captions, fill: str) -> None:
     settings = write_plan(tmp_path, first, VOC)
     for seed, num_images in ((7, None), (0, 30)):
         assert plan_prompts(settings, VOC, num_images, seed).prompts == first
-    with pytest.raises(InputError, match=r"num_images=31: prompts\.path=.*prompts\.jsonl is a plan of 30; give that"):
+    with pytest.raises(InputError, match=r"num_images=31: prompts\.path=.*prompts\.jsonl is a plan of 30 images"):
         plan_prompts(settings, VOC, 31, seed=7)
     assert plan_prompts(settings, VOC, 4, seed=0).prompts == first[:4]
 
@@ -225,7 +225,7 @@ def test_coco_source(tmp_path) -> None:
     assert plan.num_without_class == 1
     contents["captions_val2017"]["annotations"] = [captions[0], {**captions[0], "caption": "again"}]
     (tmp_path / "annotations" / "captions_val2017.json").write_text(json.dumps(contents["captions_val2017"]))
-    with pytest.raises(InputError, match="sample id '000000000001_10' is that of two images"):
+    with pytest.raises(InputError, match="two images have the sample id '000000000001_10'"):
         plan_prompts(settings, VOC, None, seed=0)
 
 

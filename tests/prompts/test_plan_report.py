@@ -24,10 +24,10 @@ def test_the_report_counts_before_and_after() -> None:
     assert report.num_shortened == 1
     assert report.text.splitlines() == [
         "3 prompts, 1 of them with a template caption",
-        "captions left out, because they have no class: 4",
+        "captions left out because they have no class: 4",
         "captions shortened to the 77 tokens that the text encoder reads: 1",
-        "captions of a class in the source: 0 to 90",
-        "prompts of a class in the plan: 1 to 2 (most / least: 2.00)",
+        "captions per class in the source: 0 to 90",
+        "prompts per class in the plan: 1 to 2 (most / least: 2.00)",
         "",
         "variety                plan",
         "captions                  3",
@@ -55,7 +55,7 @@ def test_template_captions_have_no_source_to_count() -> None:
 def test_classes_that_the_text_encoder_cannot_read_are_refused() -> None:
     words = tuple(VocabularyClass(f"thing {number}", f"thing {number}") for number in range(30))
     plan = Plan((Prompt("a", "things", tuple(range(1, 31)), 0),))
-    with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77; take fewer classes"):
+    with pytest.raises(InputError, match="tokens with start and end, but the text encoder reads 77; use fewer classes"):
         report_plan(plan, Vocabulary("own", words), real_clip_tokenizer(), "caption_and_classes")
 
 

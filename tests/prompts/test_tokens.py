@@ -149,7 +149,7 @@ def test_no_classes_give_no_spans() -> None:
 def test_words_that_just_fit() -> None:
     prompt = class_prompt(real_clip_tokenizer(), ["dog"] * 75)
     assert prompt.spans[-1] == (75,)
-    with pytest.raises(InputError, match=r"78 tokens with start and end, the text encoder reads 77"):
+    with pytest.raises(InputError, match=r"78 tokens with start and end, but the text encoder reads 77"):
         class_prompt(real_clip_tokenizer(), ["dog"] * 76)
 
 
@@ -161,7 +161,7 @@ def test_word_without_token_is_refused(word: str) -> None:
 
 @pytest.mark.parametrize("function", [lambda t: class_prompt(t, ["dog"]), lambda t: prompt_text(t, "a dog", ["dog"])])
 def test_unusable_tokenizers_are_named(function) -> None:
-    with pytest.raises(InputError, match="'some/model': gives no offsets"):
+    with pytest.raises(InputError, match="'some/model': gives no token offsets"):
         function(SimpleNamespace(name_or_path="some/model", is_fast=False, model_max_length=77))
     with pytest.raises(InputError, match="'CLIPTokenizer': has no model_max_length"):
         function(clip_tokenizer(CLIP_BPE, model_max_length=int(1e30)))
@@ -267,7 +267,7 @@ def test_the_count_of_shortened_captions_matches_the_tokenizer(length: int) -> N
 
 @pytest.mark.parametrize("mode", ["simple", "caption", "classes", "caption_and_classes"])
 def test_classes_that_do_not_fit_are_refused_in_every_mode(mode: str) -> None:
-    with pytest.raises(InputError, match="tokens with start and end, the text encoder reads 77"):
+    with pytest.raises(InputError, match="tokens with start and end, but the text encoder reads 77"):
         count_shortened(real_clip_tokenizer(), ["a dog", "dogs"], [["dog"], ["dog"] * 76], mode)
 
 

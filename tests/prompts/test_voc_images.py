@@ -93,18 +93,18 @@ def write_mask(root: Path, labels: np.ndarray) -> None:
         (lambda root: (root / "ImageSets/Main/trainval.txt").write_text(" \n"), r"trainval\.txt: is empty"),
         (
             lambda root: (root / "ImageSets/Main/trainval.txt").write_text("2007_000032\n../x\n"),
-            r"trainval\.txt: line 2: id '\.\./x': use letters",
+            r"trainval\.txt: line 2: id '\.\./x': use at most 200 letters",
         ),
         (
             lambda root: (root / "ImageSets/Main/trainval.txt").write_text("2007_000032\n\n2007_000032\n"),
-            r"trainval\.txt: line 3: '2007_000032' is in line 1 already",
+            r"trainval\.txt: line 3: '2007_000032' already appears on line 1",
         ),
         (lambda root: (root / "JPEGImages/2007_000033.jpg").unlink(), r"2007_000033\.jpg: no such file"),
         (
             lambda root: (root / "Annotations/2007_000033.xml").unlink(),
-            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml instead",
+            r"SegmentationClass/2007_000033\.png: no such file, and no Annotations/2007_000033\.xml either",
         ),
-        (lambda root: write_mask(root, np.full((6, 8), 21, np.uint8)), "has label 21, which is no class of VOC"),
+        (lambda root: write_mask(root, np.full((6, 8), 21, np.uint8)), "has label 21, which is not a VOC class"),
         (lambda root: write_mask(root, np.zeros((6, 8, 3), np.uint8)), "has mode RGB"),
         (
             lambda root: (root / "SegmentationClass/2007_000032.png").write_bytes(b"no PNG"),
@@ -120,7 +120,7 @@ def write_mask(root: Path, labels: np.ndarray) -> None:
         ),
         (
             lambda root: (root / "Annotations/2007_000033.xml").write_text(XML.replace("tvmonitor", "unicorn")),
-            r"2007_000033\.xml: unknown class 'unicorn': neither of VOC nor of vocabulary voc",
+            r"2007_000033\.xml: unknown class 'unicorn': neither in VOC nor in vocabulary voc",
         ),
     ],
 )
@@ -147,7 +147,7 @@ def test_images_of_a_folder_are_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"prompts\.path=.*: has no image"):
+    with pytest.raises(InputError, match=r"prompts\.path=.*: contains no images"):
         list_images(tmp_path)
     with pytest.raises(InputError, match=r"prompts\.path=.*absent: no such folder"):
         list_images(tmp_path / "absent")

@@ -59,7 +59,7 @@ def test_a_broken_download_is_named(script, downloaded):
     folder, source = downloaded
     path = folder / "VOCtrainval_11-May-2012.tar"
     path.write_bytes(path.read_bytes()[:-512])
-    with pytest.raises(InputError, match=r"VOCtrainval_11-May-2012\.tar: has the MD5 .* again"):
+    with pytest.raises(InputError, match=r"VOCtrainval_11-May-2012\.tar: has MD5 .* again"):
         script.prepare(source, folder)
     assert [file.name for file in folder.iterdir()] == [path.name]
 
@@ -67,11 +67,11 @@ def test_a_broken_download_is_named(script, downloaded):
 def test_a_half_unpacked_dataset_is_named(script, downloaded):
     folder, source = downloaded
     (folder / "VOCdevkit").mkdir()
-    with pytest.raises(InputError, match=r"VOCdevkit: is there, but not VOCdevkit/VOC2012/SegmentationClass; move"):
+    with pytest.raises(InputError, match=r"VOCdevkit: exists, but VOCdevkit/VOC2012/SegmentationClass does not; move"):
         script.prepare(source, folder)
 
 
 def test_an_incomplete_dataset_is_named(script, downloaded):
     folder, source = downloaded
-    with pytest.raises(InputError, match=r"2 validation images, must be 1449"):
+    with pytest.raises(InputError, match=r"2 validation images, expected 1449"):
         script.prepare(replace(source, num_images=1449), folder)

@@ -105,7 +105,7 @@ def test_the_exported_file_has_only_plain_values(segmentor_file: Path) -> None:
     [
         (lambda content: content.pop("architecture"), "is not a segmentor that dd-train exported"),
         (lambda content: content.update(architecture="os.system"), "is not a segmentor that dd-train exported"),
-        (lambda content: content["label_names"].append("more"), "different numbers of labels"),
+        (lambda content: content["label_names"].append("more"), "number of labels"),
         (lambda content: content["state_dict"].pop("decode_head.conv_seg.bias"), "do not fit its own architecture"),
         (
             lambda content: content.update(architecture=content["architecture"].replace("18", "50")),

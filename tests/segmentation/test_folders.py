@@ -174,7 +174,7 @@ def test_wrong_folders_give_one_line_each(generated, real, tmp_path: Path, monke
 
     monkeypatch.chdir(tmp_path)
     voc, coco = str(real["voc"]), str(real["coco"])
-    assert "it has 81 labels, which are 21 in that of dataset_dir=" in complaint(generated["voc"], root=coco)
+    assert "it has 81 labels, but there are 21 in dataset_dir=" in complaint(generated["voc"], root=coco)
     assert "no such file; the splits of the folder are train, trainaug, val" in complaint(None, root=voc, split="tr")
     assert complaint(None, root=f"{voc}/none").endswith(
         "none: no such folder; make it with dd-generate, or name another"
@@ -183,7 +183,7 @@ def test_wrong_folders_give_one_line_each(generated, real, tmp_path: Path, monke
     (bare / "dataset.json").unlink()
     assert "with data.train.real.vocabulary=voc, coco or a .yaml file" in complaint(None, root=str(bare))
     assert complaint(generated["voc"], root=None) == "data.train.real.root=null: name a folder"
-    assert "must leave a part of 1" in complaint(generated["voc"], root=voc, weight=1.5)
+    assert "must leave a share" in complaint(generated["voc"], root=voc, weight=1.5)
 
 
 def test_a_bare_folder_takes_a_vocabulary(tmp_path: Path) -> None:

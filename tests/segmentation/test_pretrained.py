@@ -90,7 +90,7 @@ def test_a_few_missing_tensors_are_reported_and_more_are_refused(tmp_path: Path,
     few = set(counted[:5])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
     # Without its first tensors the kind of stem is unknown, so the last ones are removed below.
-    with pytest.raises(InputError, match="holds no ResNet"):
+    with pytest.raises(InputError, match="contains no ResNet"):
         read_backbone(str(tmp_path / "most.pth"))
     few = set(counted[-4:])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "most.pth")
@@ -100,7 +100,7 @@ def test_a_few_missing_tensors_are_reported_and_more_are_refused(tmp_path: Path,
 
     few = set(counted[-5:])
     torch.save({name: tensor for name, tensor in state.items() if name not in few}, tmp_path / "random.pth")
-    with pytest.raises(InputError, match=r"random\.pth: has .* but no layer4\.1\.conv2\.weight of its shape"):
+    with pytest.raises(InputError, match=r"random\.pth: has .* but no layer4\.1\.conv2\.weight of the right shape"):
         load_backbone(backbone(), read_backbone(str(tmp_path / "random.pth")))
 
     tenth = set(counted[-(len(counted) // 10 + 1) :])
@@ -143,7 +143,7 @@ def test_a_resnet_d_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [torch.zeros(3), {"state_dict": {"a": 1}}, {"conv.weight": torch.zeros(1)}, {}])
 def test_weights_without_a_resnet_are_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"segmentor.pretrained=.*other\.pth: holds no"):
+    with pytest.raises(InputError, match=r"segmentor.pretrained=.*other\.pth: contains no"):
         read_backbone(str(tmp_path / "other.pth"))
 
 

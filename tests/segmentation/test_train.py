@@ -171,7 +171,7 @@ def test_mmsegmentation_can_use_the_exported_config(uninterrupted: Run, dataset_
 
 def test_a_folder_with_a_training_is_refused_for_another_one(uninterrupted: Run) -> None:
     with pytest.raises(
-        InputError, match=r"holds a training already; add resume=true to resume it, or name another work_dir"
+        InputError, match=r"already contains a training run; add resume=true to resume it, or name another work_dir"
     ):
         train(uninterrupted.settings)
     for change, old in (({"lr": 0.5}, "lr=0.001"), ({"iterations": 24}, "iterations=12")):

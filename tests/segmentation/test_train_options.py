@@ -40,7 +40,7 @@ def test_a_work_folder_accepts_one_run_at_a_time(dataset_dir: Path, work_dir: Pa
     work_dir.mkdir()
     with (
         held_by_one_process(work_dir / HELD_FILE, "held"),
-        pytest.raises(InputError, match="another dd-train is writing in it"),
+        pytest.raises(InputError, match="another dd-train is writing to it"),
     ):
         train(tiny_settings(dataset_dir, work_dir))
     assert list(work_dir.iterdir()) == []
@@ -67,7 +67,7 @@ def test_a_folder_must_describe_its_labels(tmp_path: Path, content: str | None, 
 
 def test_the_toy_validation_needs_the_toy_classes(dataset_dir: Path, work_dir: Path) -> None:
     work_dir.parent.mkdir(exist_ok=True)
-    with pytest.raises(InputError, match=r"^val=toy: the toy world draws no 'red'"):
+    with pytest.raises(InputError, match=r"^val=toy: the toy world does not draw 'red'"):
         train(tiny_settings(dataset_dir, work_dir, val="toy"))
 
 
@@ -77,7 +77,7 @@ def test_a_validation_folder_with_other_labels_is_refused(dataset_dir: Path, tmp
     description["vocabulary"]["label_names"][1:] = ["green", "red"]
     (other / "dataset.json").write_text(json.dumps(description))
     settings = tiny_settings(dataset_dir, tmp_path / "run", val=str(other))
-    with pytest.raises(InputError, match=r"^val=.*: its label 1 is 'green', which is 'red' in what is trained on"):
+    with pytest.raises(InputError, match=r"^val=.*: its label 1 is 'green', but it is 'red' in the training data"):
         train(settings)
     assert not (tmp_path / "run").exists()
 
@@ -160,7 +160,7 @@ def test_resuming_with_other_images_is_refused(dataset_dir: Path, tmp_path: Path
     train(replace(settings, dataset_dir=str(moved), resume=True))
     masks = sorted((moved / "SegmentationClass").iterdir())
     shutil.copy(masks[0], masks[1])
-    with pytest.raises(InputError, match=r"moved: other images or masks than those that the training in .* began with"):
+    with pytest.raises(InputError, match=r"moved: images or masks differ from those that the training in"):
         train(replace(settings, dataset_dir=str(moved), resume=True))
 
 

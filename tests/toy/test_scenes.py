@@ -175,7 +175,7 @@ def test_background_and_classes_can_be_requested() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"seed": -1}, "not negative"),
+        ({"seed": -1}, "not be negative"),
         ({"seed": 0, "size": 8}, "at least 32"),
         ({"seed": 0, "class_ids": []}, "1 to 3 objects"),
         ({"seed": 0, "class_ids": [1, 2, 3, 4]}, "1 to 3 objects"),

@@ -42,7 +42,10 @@ def open_source(path: Path) -> Source:
     if kind == "coco" and not (path / MANIFEST_FILE).exists():
         return CocoSource(path)
     if kind in {"ultralytics", "webdataset"}:
-        raise InputError(f"folder={path}: is an export of format={kind}, which is not read back; name its source")
+        raise InputError(
+            f"folder={path}: is an export of format={kind}, which cannot be read back; name the folder that it was "
+            "exported from"
+        )
     return FolderSource(path)
 
 
@@ -99,7 +102,9 @@ class CocoSource:
         images = parse_json(path, read_bytes(path))["images"]
         for image in images:
             if "record" not in image:
-                raise InputError(f"{path}: its images have no record; only COCO folders of dd-export are read")
+                raise InputError(
+                    f"{path}: its images have no record; only COCO folders written by dd-export can be read"
+                )
             record = parse_record(image["record"])
             grey = self.path / "annotations" / f"semantic_{split}" / f"{record.id}.png"
             image_path = self.path / "images" / image["file_name"]

@@ -44,7 +44,7 @@ def export(settings: ExportSettings, progress: bool = True) -> str:
     splits = settings.splits or {split: split for split in source.splits}
     with explaining_write_errors(f"output_dir={output_dir}"):
         output_dir.parent.mkdir(parents=True, exist_ok=True)
-    complaint = f"output_dir={output_dir}: another dd-export is writing it; wait for it, or name another"
+    complaint = f"output_dir={output_dir}: another dd-export is writing to it; wait for it, or name another"
     with held_by_one_process(output_dir.with_name(f".{output_dir.name}.lock"), complaint):
         _require_empty(output_dir)
         total = _export(source, settings, splits, output_dir, progress)
@@ -92,10 +92,10 @@ def _require_samples(source: Source, splits: Mapping[str, str], in_split: Counte
     empty = ", ".join(split for name, split in splits.items() if not in_split[name])
     others = ", ".join(f"{name}: {split}" for name, split in splits.items() if in_split[name])
     if not others:
-        raise InputError(f"splits: {source.path} has no sample in {empty}; nothing to export")
+        raise InputError(f"splits: {source.path} has no samples in {empty}; nothing to export")
     if empty:
         raise InputError(
-            f"splits: {source.path} has no sample in {empty}; name splits that have some, e.g. splits='{{{others}}}'"
+            f"splits: {source.path} has no samples in {empty}; name splits that have some, e.g. splits='{{{others}}}'"
         )
 
 

@@ -20,7 +20,7 @@ MATRIX_CLASSES = 30
 """The largest number of classes for which pairs are shown as a matrix."""
 SCORE_MEANINGS = {
     "confidence": "mean score of the pixels that have a class",
-    "margin": "best class's score less the second best's, over the same pixels",
+    "margin": "best class's score minus the second best's, over the same pixels",
     "edges": "correlation of the evidence's edges with the image's",
     "ignored": "share of pixels that are neither a class nor background",
     "components": "connected pieces of all classes",
@@ -46,10 +46,10 @@ def render_facts(statistics: Statistics) -> str:
     confidence = sum(entry.pixels * (entry.confidence or 0) for entry in statistics.classes)
     facts = {
         "images": f"{statistics.num_samples:,}",
-        "classes found of those asked for": f"{found:,} of {asked:,}",
-        "pixels of a class": _percent(labelled),
-        "pixels of background": _percent(1 - labelled - statistics.ignored),
-        "pixels ignored": _percent(statistics.ignored),
+        "requested classes found": f"{found:,} of {asked:,}",
+        "pixels with a class": _percent(labelled),
+        "background pixels": _percent(1 - labelled - statistics.ignored),
+        "ignored pixels": _percent(statistics.ignored),
         "mean confidence": _decimal(confidence / labelled if labelled else None),
     }
     return "\n".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
@@ -70,9 +70,9 @@ def render_classes(statistics: Statistics, labels: Labels, maps: np.ndarray) -> 
         f'<td><img class="map" alt="where {escape(entry.name)} is" src="{draw_map(shares)}"></td></tr>'
         for entry, colour, shares in zip(statistics.classes, labels.palette[1:], maps[1:], strict=True)
     )
-    return f"""<p>Asked: images whose prompt names the class. Found: those of them that have at least a pixel of it.
+    return f"""<p>Asked: images whose prompt names the class. Found: those of them that have at least one pixel of it.
 Pixels: its share of all pixels. Confidence: the mean score of its pixels, 0 to 1. Area: its share of the image, 0 to 1,
-where it is found. Where: how often it is at each place of the image, each class in a scale that suits it.</p>
+where it is found. Where: how often it is at each place in the image, each class on its own scale.</p>
 <div class="scroll"><table>
 <tr><th>Class</th><th class="number">Asked</th><th></th><th class="number">Found</th>
 <th class="number">Pixels</th><th></th><th class="number">Confidence</th><th>Area</th><th>Confidence</th>
@@ -155,13 +155,13 @@ def render_splits(
 ) -> str:
     """Sizes of the splits, where captions come from, and what filters left out and why."""
     made = sum(splits.values())
-    missing = f" of {num_planned:,} that were planned" if num_planned > made else ""
+    missing = f" of {num_planned:,} planned" if num_planned > made else ""
     both = f"<div>{_counts('Split', splits)}</div><div>{_counts('Captions from', sources)}</div>"
     tables = [f'<p>{made:,} samples{missing}.</p><div class="columns">{both}</div>']
     for entry in filters:
         tables.append(
             f"<h3>{escape(entry.split)}</h3><p>{entry.kept:,} samples are kept, {entry.left_out:,} left out "
-            f"(ImageSets/Segmentation/{escape(entry.split)}.jsonl says why of each):</p>"
+            f"(ImageSets/Segmentation/{escape(entry.split)}.jsonl gives the reasons for each):</p>"
             f"{_counts('Reason', entry.reasons)}"
         )
     return "\n".join(tables)
@@ -183,14 +183,14 @@ def render_samples(statistics: Statistics, number: int) -> str:
         if number < statistics.num_samples
         else "All samples"
     )
-    return f"""<p>{which}: the image, and under its mask. Hatched pixels are ignored in training.</p>
-<noscript><p>The pictures need JavaScript, which this file brings along.</p></noscript>
+    return f"""<p>{which}: each image, and the same image under its mask. Hatched pixels are ignored in training.</p>
+<noscript><p>The pictures need JavaScript; the script is included in this file.</p></noscript>
 <div class="controls">
 <label>class<select id="class"><option value="">all</option>{classes}</select></label>
 <label>score<select id="score">{scores}</select></label>
 <label>at least<input id="least" type="number" step="any"></label>
 <label>at most<input id="most" type="number" step="any"></label>
-<label>order<select id="order"><option value="">of the dataset</option><option value="up">lowest first</option>
+<label>order<select id="order"><option value="">dataset order</option><option value="up">lowest first</option>
 <option value="down">highest first</option></select></label>
 <div class="pages"><span id="found"></span><button id="back" type="button">Back</button>
 <button id="next" type="button">Next</button></div>

@@ -300,7 +300,7 @@ def test_an_impossible_setting_is_named(folder: Path, tmp_path: Path, settings: 
 def test_an_empty_split_is_named_with_the_splits_to_choose(tmp_path: Path, name: str) -> None:
     make_folder(tmp_path / "made", 4, splits=SPLITS)
     VocFolder(tmp_path / "made", ()).write_split([], "val")
-    message = r"splits: .*made has no sample in val; name splits that have some, e\.g\. splits='\{train: train\}'$"
+    message = r"splits: .*made has no samples in val; name splits that have some, e\.g\. splits='\{train: train\}'$"
     with pytest.raises(InputError, match=message):
         run(tmp_path / "made", tmp_path / "out", name)
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
@@ -314,7 +314,7 @@ def test_a_folder_that_is_not_empty_is_not_overwritten(folder: Path, tmp_path: P
 
 
 def test_two_exports_to_one_folder_do_not_run_at_once(folder: Path, tmp_path: Path) -> None:
-    refused = pytest.raises(InputError, match="another dd-export is writing it")
+    refused = pytest.raises(InputError, match="another dd-export is writing to it")
     with held_by_one_process(tmp_path / ".out.lock", "held"), refused:
         run(folder, tmp_path / "out", "coco")
     run(folder, tmp_path / "out", "coco")
