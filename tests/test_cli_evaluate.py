@@ -103,7 +103,7 @@ def test_help_shows_the_settings(dd_eval):
         (("checkpoint={voc}", "dataset=voc", "data_root=."), "has no VOCdevkit/VOC2012/ImageSets/Segmentation"),
         (("checkpoint={voc}", "dataset=coco", "data_root=."), "instances_val2017.json: is missing; unpack val2017.zip"),
         (("checkpoint={voc}", "dataset=folder", "data_root=."), "val.txt: no such file"),
-        (("checkpoint={coco}", "dataset=voc", "data_root={root}"), "coco.pth has 81 labels, dataset=voc has 21"),
+        (("checkpoint={coco}", "dataset=voc", "data_root={root}"), "coco.pth has 81 labels, but dataset=voc has 21"),
         (("checkpoint={junk}", "dataset=voc", "data_root={root}"), "junk.pth: "),
         (("checkpoint={voc}", "dataset=voc", "data_root={root}", "device=tpu9"), "device=tpu9"),
         # Refused before the first image is predicted, not after the last, so no progress bar is shown.
