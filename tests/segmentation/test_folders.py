@@ -153,7 +153,7 @@ def test_subsets_of_num_samples_are_nested_and_depend_on_the_seed(generated, tmp
     assert chosen(2) < chosen(4) < chosen(6)
     assert len(chosen(4)) == 4
     assert chosen(3) != chosen(3, seed=1)
-    with pytest.raises(InputError, match=r"^data\.train\.some\.num_samples=7: .* has 6 images"):
+    with pytest.raises(InputError, match=r"^data\.train\.some\.num_samples=7: .* has only 6 images"):
         chosen(7)
 
 
