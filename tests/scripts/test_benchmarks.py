@@ -12,7 +12,7 @@ from scripts.benchmarks.validation import fastest_by_turns
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a started process takes over its starter's peak")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports a child's peak memory without its parent's")
 @pytest.mark.parametrize("own", [0, 100])
 def test_the_peak_memory_is_only_that_of_the_process_itself(own: int) -> None:
     assert b"x" * 2**28  # This process has used more.
