@@ -35,7 +35,7 @@ from dataset_diffusion.dataset.quality import measure_quality
 from dataset_diffusion.dataset.report.write import REPORT_FILE, write_report
 from dataset_diffusion.dataset.resume import (
     caption_files,
-    is_begun,
+    has_begun,
     locked,
     plan_facts,
     require_continuable,
@@ -208,7 +208,7 @@ def write_plan(settings: GenerateSettings, progress: bool = True) -> str:
     comparison = f"{compare_plans(new.plan, other, vocabulary)}\n\n" if other else ""
     path = Path(settings.output_dir).expanduser()
     with opened_folder(path, "dd-generate", exclusive=False), locked(path, "planning"):
-        if is_begun(path, require_continuable(path, settings, vocabulary)):
+        if has_begun(path, require_continuable(path, settings, vocabulary)):
             raise InputError(f"dry_run=true: {path} already holds a dataset; choose another output_dir")
         new.write(Dataset(settings, vocabulary, Share(), VocFolder(path, vocabulary.palette)), model={})
     return f"{new.report.text}\n{comparison}plan: {path / PLAN_FILE}"
@@ -261,7 +261,7 @@ def _begin_remasking(dataset: Dataset, source: Path, description: Mapping[str, A
     """Write the source's plan into the folder unless it is there. Raises InputError if samples of another plan are."""
     path, settings, plan = dataset.path, dataset.settings, StoredPlan(source)
     previous = require_continuable(path, settings, dataset.vocabulary)
-    begun = previous if is_begun(path, previous) else None
+    begun = previous if has_begun(path, previous) else None
     if begun:
         require_same_model(path, begun["model"], description["model"])
         require_same_beginning(path, settings, len(plan), (line + b"\n" for line in plan.lines()))
@@ -418,7 +418,7 @@ def _make_share(
         if ledger is None and share.count == 1:
             # Before the model is loaded: errors in the captions are reported at once.
             new_plan = _NewPlan.make(settings, dataset.vocabulary, progress)
-            if is_begun(dataset.path, read_description(dataset.path)):
+            if has_begun(dataset.path, read_description(dataset.path)):
                 new_plan.require_same_beginning(dataset)
         elif ledger is None and settings.prompts.source in MODEL_SOURCES:
             raise InputError(
@@ -458,7 +458,7 @@ def _begin(
     # Read again: another process may have started the folder meanwhile.
     previous = require_continuable(path, settings, dataset.vocabulary)
     differences: dict[str, str] = {}
-    if previous and is_begun(path, previous):
+    if previous and has_begun(path, previous):
         require_same_model(path, previous["model"], model)
         differences = _compare_versions(dataset, previous["versions"], made_with)
         made_with = previous["versions"]
@@ -470,7 +470,7 @@ def _begin(
             dataset.write(DESCRIPTION_FILE, encode_json(description))
     else:
         new_plan = new_plan or _NewPlan.make(settings, dataset.vocabulary, progress)
-        if is_begun(path, previous):
+        if has_begun(path, previous):
             new_plan.require_same_beginning(dataset)
         new_plan.write(dataset, model, made_with)
         plan = StoredPlan(path)

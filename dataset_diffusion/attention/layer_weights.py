@@ -31,14 +31,14 @@ def feature_attention(states: Tensor, grid: tuple[int, int], size: tuple[int, in
     return (features @ features.transpose(1, 2) / TEMPERATURE).softmax(dim=2)
 
 
-def likeness(self_attention: Tensor, reference: Tensor) -> Tensor:
+def similarity(self_attention: Tensor, reference: Tensor) -> Tensor:
     """The mean cosine between corresponding rows of two attention maps [B, n, n]: [B], in 0 to 1."""
     return F.cosine_similarity(self_attention, reference, dim=2).mean(dim=1)
 
 
-def layer_weights(likenesses: Mapping[str, Tensor], blocks: Iterable[str]) -> dict[str, Tensor]:
+def layer_weights(similarities: Mapping[str, Tensor], blocks: Iterable[str]) -> dict[str, Tensor]:
     """The layers' weights [B], keyed by block; they sum to 1 for each image."""
-    chosen = {block: likenesses[block] for block in blocks}
+    chosen = {block: similarities[block] for block in blocks}
     total = torch.stack(list(chosen.values())).sum(dim=0)
     return {block: value / total for block, value in chosen.items()}
 

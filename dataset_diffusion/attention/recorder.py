@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from dataset_diffusion.attention.class_stream import ClassStream
-from dataset_diffusion.attention.layer_weights import block_of, feature_attention, guides, layer_weights, likeness
+from dataset_diffusion.attention.layer_weights import block_of, feature_attention, guides, layer_weights, similarity
 from dataset_diffusion.attention.layers import AttentionLayer
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.types import AttentionMaps
@@ -310,13 +310,13 @@ class AttentionRecorder:
         for grid, states in self._features.items():
             size = self._self_size if grid == self._grid else grid
             references[size] = feature_attention(states, grid, size)
-        likenesses = {
-            block: likeness(layer.mean(), references[self._self_size if block in self._blocks else self._cross_size])
+        similarities = {
+            block: similarity(layer.mean(), references[self._self_size if block in self._blocks else self._cross_size])
             for block, layer in self._layer_self.items()
         }
         recorded = {block: layer for block, layer in self._layer_self.items() if block in self._blocks}
         for total, layers in ((self._self, recorded), (self._cross, self._layer_cross)):
-            for block, weights in layer_weights(likenesses, layers).items():
+            for block, weights in layer_weights(similarities, layers).items():
                 total.add_part(layers[block].mean(), weights)
             total.count()
         self._layer_self, self._layer_cross, self._features = {}, {}, {}

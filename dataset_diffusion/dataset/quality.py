@@ -55,7 +55,7 @@ def measure_quality(image: np.ndarray, mask: LabelMask, scores: ClassScores) -> 
         confidence=_mean(best[labelled]),
         margin=_mean((best - second)[labelled]),
         components=count_components(mask.labels),
-        edges=round(edge_likeness(best, grey), DIGITS),
+        edges=round(edge_correlation(best, grey), DIGITS),
         flatness=round(flatness(grey), DIGITS),
         phash=perceptual_hash(grey),
     )
@@ -67,7 +67,7 @@ def count_components(labels: np.ndarray) -> int:
     return sum(cv2.connectedComponents((labels == label).astype(np.uint8), connectivity=8)[0] - 1 for label in present)
 
 
-def edge_likeness(scores: np.ndarray, grey: np.ndarray) -> float:
+def edge_correlation(scores: np.ndarray, grey: np.ndarray) -> float:
     """The correlation in [-1, 1] of the steepness of scores [H, W] float and an image [H, W]; 0 if either is flat."""
     first, second = (_steepness(_shrink(picture.astype(np.float32), EDGE_SIDE)) for picture in (scores, grey))
     if min(first.std(), second.std()) < STEEP:

@@ -95,7 +95,7 @@ def require_continuable(path: Path, settings: GenerateSettings, vocabulary: Voca
         if not all(is_temporary(file) or file.name in FILES_OF_A_PLAN for file in path.iterdir()):
             raise InputError(f"output_dir={path}: is not empty and has no {DESCRIPTION_FILE}; name a new folder")
         return None
-    if is_begun(path, description):
+    if has_begun(path, description):
         _require_same_settings(path, description["settings"], settings)
         if description["vocabulary"] != describe_vocabulary(vocabulary):
             old = description["vocabulary"].get("name")
@@ -103,7 +103,7 @@ def require_continuable(path: Path, settings: GenerateSettings, vocabulary: Voca
     return description
 
 
-def is_begun(path: Path, description: Mapping[str, Any] | None) -> bool:
+def has_begun(path: Path, description: Mapping[str, Any] | None) -> bool:
     """Whether the settings of a folder are binding: they are not while it has only a plan, and no sample yet."""
     return bool(description and description["model"]) and has_records(path)
 

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from hydra import compose, initialize_config_dir
 
 from dataset_diffusion.calibration.quality import score
 from dataset_diffusion.dataset.manifest import Manifest
+from dataset_diffusion.errors import InputError
 from dataset_diffusion.files import encode_json, write_atomically
 from dataset_diffusion.generate import generate
 from dataset_diffusion.generators.loading import load_pipeline, model_fingerprint, silence_libraries
@@ -91,17 +93,29 @@ class Sizes:
 
 def parse_cases(text: str) -> list[Case]:
     """ "ddim:20,10 unipc:4" as three cases."""
-    groups = (group.split(":") for group in text.split())
-    return [Case(scheduler, int(steps)) for scheduler, numbers in groups for steps in numbers.split(",")]
+    try:
+        groups = [group.split(":") for group in text.split()]
+        return [Case(scheduler, int(steps)) for scheduler, numbers in groups for steps in numbers.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 'ddim:20,10 unipc:4'") from error
 
 
 def main() -> None:
-    """Measure whatever is missing, then print the table."""
+    """Run the command; bad input ends it with one line."""
+    try:
+        compare(parse_arguments())
+    except InputError as error:
+        print(f"python -m scripts.benchmarks.fewer_steps: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="toy", help="the toy model's folder (default: the shipped one)")
     parser.add_argument("--work", type=Path, required=True, help="folder for images, trainings and results")
     parser.add_argument("--output", type=Path, help="write OUTPUT.md and OUTPUT.json")
-    parser.add_argument("--cases", default=CASES, help="schedulers and steps (default %(default)r)")
+    parser.add_argument("--cases", type=parse_cases, default=CASES, help="schedulers and steps (default %(default)r)")
     parser.add_argument("--images", type=int, default=48, help="images per case (default %(default)s)")
     parser.add_argument("--scenes", type=int, default=40, help="rendered scenes for exact masks (default %(default)s)")
     parser.add_argument(
@@ -118,17 +132,20 @@ def main() -> None:
     parser.add_argument(
         "--validation", type=int, default=150, help="test scenes of the segmentors (default %(default)s)"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure whatever is missing, then print the table."""
     budget = Budget(args.images, args.iterations, args.validation)
     sizes = Sizes(args.images, args.scenes, args.judge_scenes, args.judge_iterations, budget)
     args.work.mkdir(parents=True, exist_ok=True)
     silence_libraries()
     study = Study(args.model, args.work, sizes)
-    cases = parse_cases(args.cases)
-    study.prepare(cases)
-    rows = [study.measure(case) for case in cases]
+    study.prepare(args.cases)
+    rows = [study.measure(case) for case in args.cases]
     for seed in range(args.seeds):
-        for row, case in zip(rows, cases, strict=True):
+        for row, case in zip(rows, args.cases, strict=True):
             row.setdefault("segmentors", []).append(study.train_segmentor(case, seed))
     add_segmentor_figures(rows)
     judge = study.judge_quality() if sizes.judge_iterations else None

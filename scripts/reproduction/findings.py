@@ -65,21 +65,31 @@ def findings(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Finding
     return [finding for finding in found if finding.outcomes]
 
 
-def needs_more_seeds(figures: Figures, claim: Claim) -> bool:
-    """Whether trainings with more seeds can still decide a claim."""
-    measured = difference(figures, claim.better, claim.worse, "segmentor", confidence=EARLY_CONFIDENCE)
-    at_the_end = difference(figures, claim.better, claim.worse, "segmentor")
-    if "segmentor" not in claim.metrics or measured is None or at_the_end is None:
+def needs_more_seeds(figures: Figures, claim: Claim, metric: Metric) -> bool:
+    """Whether more seeds are needed to decide a claim by a metric that has seeds.
+
+    They are not once its interval is clear of zero or narrow, nor for trainings where a low-noise metric has decided.
+    """
+    pair, figure = (claim.better, claim.worse), _figure(claim, metric)
+    early = difference(figures, *pair, metric, figure, EARLY_CONFIDENCE)
+    at_the_end = difference(figures, *pair, metric, figure)
+    if metric not in claim.metrics or early is None or at_the_end is None:
         return False
-    if any(outcome.verdict != "inconclusive" for outcome in _outcomes(figures, claim) if outcome.metric in LOW_NOISE):
+    low_noise = [outcome.verdict for outcome in _outcomes(figures, claim) if outcome.metric in LOW_NOISE]
+    if metric == "segmentor" and set(low_noise) - {"inconclusive"}:
         return False
-    return verdict(measured) == "inconclusive" and not at_the_end.half_width <= NARROW
+    return verdict(early) == "inconclusive" and not at_the_end.half_width <= NARROW
+
+
+def _figure(claim: Claim, metric: Metric) -> str:
+    """What a claim compares by a metric."""
+    return claim.figure if metric != "segmentor" else "miou"
 
 
 def _outcomes(figures: Figures, claim: Claim) -> list[Outcome]:
     found = []
     for metric in claim.metrics:
-        figure = claim.figure if metric != "segmentor" else "miou"
+        figure = _figure(claim, metric)
         points = difference(figures, claim.better, claim.worse, metric, figure)
         if points is not None:
             count = min(len(values(figures, name, metric, figure) or ()) for name in (claim.better, claim.worse))

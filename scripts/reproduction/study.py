@@ -1,6 +1,6 @@
 """Measure every variant by its metrics; existing results are read."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from scripts.reproduction.segmentor import (
     validation_folder,
 )
 from scripts.reproduction.training_sets import rendered_seeds
-from scripts.reproduction.variants import CAPTION, CLAIMS, REFERENCE, Experiment, Variant
+from scripts.reproduction.variants import CAPTION, CLAIMS, REFERENCE, Experiment, Metric, Variant
 from scripts.reproduction.workers import run_in_processes
 from scripts.toy_model.quality import class_word_gain
 
@@ -79,20 +79,23 @@ class Study:
             if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
                 self._measure_class_words(figures)
             if self._scale.seeds:
-                if judged:
-                    self._measure_judged(list(judged), figures)
-                self._measure_segmentors(dict.fromkeys(by_segmentor, self._scale.seeds), figures)
-                self._decide_claims(list(by_segmentor), figures)
+                self._measure_with_seeds("judged", judged, self._measure_judged, figures)
+                self._measure_with_seeds("segmentor", by_segmentor, self._measure_segmentors, figures)
         return figures
 
-    def _decide_claims(self, variants: Sequence[Variant], figures: Figures) -> None:
-        """Train the rows of undecided claims with more seeds, a few at a time."""
+    def _measure_with_seeds(
+        self,
+        metric: Metric,
+        variants: Collection[Variant],
+        measure: Callable[[Collection[Variant], int, Figures], None],
+        figures: Figures,
+    ) -> None:
+        """Measure rows with the scale's number of seeds, then those of claims that stay open with more."""
+        measure(variants, self._scale.seeds, figures)
         for seeds in range(self._scale.seeds + MORE_SEEDS, self._scale.most_seeds + 1, MORE_SEEDS):
-            names = {
-                name for claim in CLAIMS if needs_more_seeds(figures, claim) for name in (claim.better, claim.worse)
-            }
-            rows = [variant for variant in variants if variant.name in names]
-            self._measure_segmentors(dict.fromkeys(rows, seeds), figures)
+            still_open = [claim for claim in CLAIMS if needs_more_seeds(figures, claim, metric)]
+            names = {name for claim in still_open for name in (claim.better, claim.worse)}
+            measure([variant for variant in variants if variant.name in names], seeds, figures)
 
     def _measure_masks(self, variants: Sequence[Variant], figures: Figures) -> None:
         scale = {name: getattr(self._scale, name) for name in ("groups", "scenes", "calibration")}
@@ -126,32 +129,47 @@ class Study:
             write_record(path, made_by, objects)
         figures.power_by_size = group_by_size([ObjectFigures(**item) for item in objects])
 
-    def _measure_judged(self, variants: Sequence[Variant], figures: Figures) -> None:
-        trained = {"judge": judge_job(self._folder, self._scale).facts}
+    def _measure_judged(self, variants: Collection[Variant], seeds: int, figures: Figures) -> None:
+        """Compare each variant's masks with the judge's labels of its images for the seeds 0, 1, ..."""
+        if not variants:
+            return
         judge = self._judge()
-        path, made_by = self._folder / "judged" / "judge.json", {**trained, "validation": self._scale.validation}
+        path = self._folder / "judged" / "judge.json"
+        made_by = {"judge": judge_job(self._folder, self._scale).facts, "validation": self._scale.validation}
         figures.judge_miou = read_record(path, made_by)
         if figures.judge_miou is None:
             figures.judge_miou = judge.miou_on_scenes(self._scale.validation)
             write_record(path, made_by, figures.judge_miou)
-        labelled: dict[tuple[str, float | None, int], list[list[ArchivedImage]]] = {}
+        made_from: dict[tuple[str, float | None, int], list[Variant]] = {}
         for variant in variants:
-            path = self._folder / "judged" / f"{file_name(variant)}.json"
+            made_from.setdefault((variant.mode, variant.guidance_scale, self._count(variant)), []).append(variant)
+            figures.judged[variant.name] = []
+        for same_images in made_from.values():
+            for seed in range(seeds):
+                self._judge_seed(same_images, seed, judge, figures)
+
+    def _judge_seed(self, variants: Sequence[Variant], seed: int, judge: Judge, figures: Figures) -> None:
+        """Add the figures for one seed's images, which are the same for all `variants`."""
+        groups: list[list[ArchivedImage]] = []
+        for variant in variants:
+            path = self._folder / "judged" / f"{file_name(variant)}_seed{seed}.json"
             thresholds = self._choose(variant)
-            count = round(self._scale.images * variant.images)
-            facts = {"recipe": asdict(variant.recipe), "mode": variant.mode, "band": variant.band, "images": count}
-            facts["guidance_scale"] = variant.guidance_scale
-            made_by = {**trained, **facts, "thresholds": asdict(thresholds), "seeds": self._scale.seeds}
+            made_by = {
+                "judge": judge_job(self._folder, self._scale).facts,
+                "recipe": asdict(variant.recipe),
+                "mode": variant.mode,
+                "band": variant.band,
+                "images": self._count(variant),
+                "guidance_scale": variant.guidance_scale,
+                "thresholds": asdict(thresholds),
+                "seed": seed,
+            }
             measured = read_record(path, made_by)
             if measured is None:
-                key = (variant.mode, variant.guidance_scale, count)
-                if key not in labelled:
-                    labelled.clear()  # Only one in memory at a time.
-                    labelled[key] = list(self._labelled_groups(variant, count, judge))
-                groups = (measure_masks(group, variant.recipe, thresholds, variant.band) for group in labelled[key])
-                measured = [asdict(group) for group in groups]
+                groups = groups or self._labelled_groups(variant, seed, judge)
+                measured = [asdict(measure_masks(group, variant.recipe, thresholds, variant.band)) for group in groups]
                 write_record(path, made_by, measured)
-            figures.judged[variant.name] = [MaskFigures(**group) for group in measured]
+            figures.judged[variant.name] += [MaskFigures(**group) for group in measured]
 
     def _judge(self) -> Judge:
         """The judge, which is trained if it does not exist."""
@@ -160,15 +178,18 @@ class Study:
             run_in_processes(train_judge, [job], self._at_once, "judge", "training", TRAINING_JOBS)
         return Judge(job.path)
 
-    def _labelled_groups(self, variant: Variant, count: int, judge: Judge) -> Iterable[list[ArchivedImage]]:
-        """Each seed's generated images with the judge's labels, in groups; missing images are generated."""
-        for seed in range(self._scale.seeds):
-            images = [judge.label(image) for _, image in self._generated(variant, seed, count)]
-            size = -(-len(images) // GROUPS_A_SEED)
-            yield from (images[start : start + size] for start in range(0, len(images), size))
+    def _labelled_groups(self, variant: Variant, seed: int, judge: Judge) -> list[list[ArchivedImage]]:
+        """A seed's generated images with the judge's labels, in groups; missing images are generated."""
+        images = [judge.label(image) for _, image in self._generated(variant, seed)]
+        size = -(-len(images) // GROUPS_A_SEED)
+        return [images[start : start + size] for start in range(0, len(images), size)]
 
-    def _generated(self, variant: Variant, seed: int, count: int) -> Iterable[tuple[str, ArchivedImage]]:
-        images = generated_images(self._folder, variant, seed)
+    def _count(self, variant: Variant) -> int:
+        """A variant's number of images for each seed."""
+        return round(self._scale.images * variant.images)
+
+    def _generated(self, variant: Variant, seed: int) -> Iterable[tuple[str, ArchivedImage]]:
+        images, count = generated_images(self._folder, variant, seed), self._count(variant)
         jobs = images.plan(self._settings, count)
         run_in_processes(
             generate_images, jobs, self._at_once, f"images, {variant.mode}, seed {seed}", "job", MODEL_JOBS
@@ -213,9 +234,9 @@ class Study:
             self._thresholds[key] = choose_thresholds(self._calibration[variant.mode], variant.recipe)
         return self._thresholds[key]
 
-    def _measure_segmentors(self, seeds: Mapping[Variant, int], figures: Figures) -> None:
-        """Train and test each variant with the seeds 0, 1, ...; `seeds` holds each variant's number of them."""
-        jobs = list(self._plan_jobs(seeds))
+    def _measure_segmentors(self, variants: Collection[Variant], seeds: int, figures: Figures) -> None:
+        """Train and test each variant with the seeds 0, 1, ..."""
+        jobs = list(self._plan_jobs(variants, seeds))
         if not jobs:
             return
         validation_folder(self._folder, self._scale.validation)
@@ -223,7 +244,7 @@ class Study:
         for job in waiting:
             self._prepare(job)
         run_in_processes(run_job, waiting, self._at_once, "trainings", "training", TRAINING_JOBS)
-        for variant in seeds:
+        for variant in variants:
             figures.segmentor[variant.name] = []
         for job in jobs:
             for variant in job.variants:
@@ -234,7 +255,7 @@ class Study:
     def _prepare(self, job: SegmentorJob) -> None:
         """Make the files that a training's images and masks are read from, if they do not exist."""
         variant = job.variants[0]
-        count = round(self._scale.images * variant.images)
+        count = self._count(variant)
         if variant.labels == "judge":
             self._judge()
         if variant.source == "recorded":
@@ -243,19 +264,18 @@ class Study:
             decoding = plan_decoding(self._settings, self._folder, rendered_seeds(job.seed, count))
             run_in_processes(decode_scenes, decoding, self._at_once, "autoencoder", "job", MODEL_JOBS)
         elif variant.source != "rendered":
-            self._generated(variant, job.seed, count)
+            self._generated(variant, job.seed)
 
-    def _plan_jobs(self, seeds: Mapping[Variant, int]) -> Iterable[SegmentorJob]:
+    def _plan_jobs(self, variants: Iterable[Variant], seeds: int) -> Iterable[SegmentorJob]:
         """One training for all variants that differ only in their test; all jobs of one seed before the next."""
         by_training: dict[Variant, dict[str, Variant]] = {}
-        for variant in seeds:
+        for variant in variants:
             by_training.setdefault(replace(variant, name="", tta=False), {})[variant.name] = variant
-        for seed in range(max(seeds.values(), default=0)):
+        for seed in range(seeds):
             for same in by_training.values():
-                variants = tuple(variant for variant in same.values() if seed < seeds[variant])
-                if variants:
-                    thresholds = self._choose(variants[0]) if _has_attention(variants[0]) else Thresholds(0.5)
-                    yield SegmentorJob(self._folder, variants, seed, thresholds, self._scale)
+                first = next(iter(same.values()))
+                thresholds = self._choose(first) if _has_attention(first) else Thresholds(0.5)
+                yield SegmentorJob(self._folder, tuple(same.values()), seed, thresholds, self._scale)
 
 
 def _has_attention(variant: Variant) -> bool:

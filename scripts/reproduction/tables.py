@@ -12,6 +12,10 @@ from scripts.reproduction.variants import EXPERIMENTS, NEW_IDEAS, REFERENCE, Cla
 METRICS: tuple[Metric, ...] = ("masks", "judged", "segmentor")
 COMMAND = "python -m scripts.reproduction --only"
 NO_FIGURE = "–"
+COUNTED: dict[Metric, str] = {"judged": "groups", "segmentor": "seeds"}
+"""What the values are of that a difference compares, where rows can have more of them than others."""
+DIFFERENCES = [f"{metric} ({COUNTED[metric]})" if metric in COUNTED else metric for metric in METRICS]
+"""Headings of the columns of differences."""
 
 
 def experiment_table(figures: Figures, table: Experiment) -> str:
@@ -59,7 +63,7 @@ def claims_table(found: Sequence[Finding]) -> str:
         ]
         for finding in found
     ]
-    return _markdown(["claim", "source", "difference", *METRICS[:2], "segmentor (seeds)", "verdict", "command"], rows)
+    return _markdown(["claim", "source", "difference", *DIFFERENCES, "verdict", "command"], rows)
 
 
 def claims_line(found: Sequence[Finding]) -> str:
@@ -77,7 +81,7 @@ def new_ideas_table(figures: Figures) -> str:
             fails = any(not outcome.difference.is_positive for outcome in finding.outcomes)
             verdict_of_all = "no" if fails else "yes" if finding.outcome("segmentor") else NO_FIGURE
             rows.append([name, *(_cell(finding, metric) for metric in METRICS), verdict_of_all])
-    return _markdown(["idea", *METRICS[:2], "segmentor (seeds)", "gains by all metrics"], rows)
+    return _markdown(["idea", *DIFFERENCES, "gains by all metrics"], rows)
 
 
 def power_table(groups: Sequence[SizeGroup]) -> str:
@@ -102,7 +106,7 @@ def _cell(finding: Finding, metric: Metric) -> str:
     outcome = finding.outcome(metric)
     if outcome is None:
         return NO_FIGURE
-    return _signed(outcome.difference) + (f" ({outcome.count})" if metric == "segmentor" else "")
+    return _signed(outcome.difference) + (f" ({outcome.count})" if metric in COUNTED else "")
 
 
 def _table_of(claim: Claim) -> str:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from dataset_diffusion.dataset.quality import (
     count_components,
-    edge_likeness,
+    edge_correlation,
     find_duplicates,
     flatness,
     measure_quality,
@@ -55,11 +55,11 @@ def test_components_are_counted_class_by_class_and_corners_touch() -> None:
 
 def test_masks_that_follow_an_objects_edge_score_higher() -> None:
     grey = np.where(disc(200, 0.5, 0.25), 200, 60).astype(np.uint8)
-    right = edge_likeness(disc(200, 0.5, 0.25).astype(np.float32), grey)
-    beside = edge_likeness(disc(200, 0.2, 0.15).astype(np.float32), grey)
+    right = edge_correlation(disc(200, 0.5, 0.25).astype(np.float32), grey)
+    beside = edge_correlation(disc(200, 0.2, 0.15).astype(np.float32), grey)
     assert right == pytest.approx(1, abs=0.01)
     assert beside < 0.2
-    assert edge_likeness(np.ones((200, 200)), grey) == 0
+    assert edge_correlation(np.ones((200, 200)), grey) == 0
 
 
 def test_flatness_is_the_share_of_blocks_without_structure() -> None:

@@ -148,8 +148,8 @@ def layer_weights(selves: Sequence[Tensor], states: Tensor, grid: tuple[int, int
         return float(first @ second / (first.norm() * second.norm()))
 
     rows = [torch.tensor([cosine(one, other) for other in features]).div(0.1).exp() for one in features]
-    likenesses = [
+    similarities = [
         sum(cosine(row.double() / row.double().sum(), own.double()) for row, own in zip(rows, map_, strict=True))
         for map_ in selves
     ]
-    return [likeness / sum(likenesses) for likeness in likenesses]
+    return [similarity / sum(similarities) for similarity in similarities]

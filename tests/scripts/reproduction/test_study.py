@@ -11,6 +11,7 @@ from dataset_diffusion.settings.generate import GenerateSettings, PromptSettings
 from scripts.reproduction import study as study_module
 from scripts.reproduction.images import GeneratedImages, generate_images
 from scripts.reproduction.masks import Thresholds
+from scripts.reproduction.recipe import Recipe
 from scripts.reproduction.scale import Scale
 from scripts.reproduction.segmentor import run_job
 from scripts.reproduction.study import Study
@@ -109,6 +110,26 @@ def test_undecided_claims_get_more_seeds(tmp_path: Path, monkeypatch: pytest.Mon
         "both": 3,
         "rendered": 3,
     }
+
+
+def test_rows_that_the_judge_leaves_open_get_more_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (
+        Variant("blurred", recipe=Recipe(power=8)),
+        Variant("no band", band=0.0),
+        Variant("guided", guidance_scale=7.0),
+    )
+    table = Experiment("t", "T", rows, metrics=("judged",))
+    # Masks without a band are the same with and without one, so the second claim's interval is narrow at once.
+    claims = (Claim("a", "reference", "blurred", ("judged",)), Claim("b", "reference", "no band", ("judged",)))
+    monkeypatch.setattr(study_module, "CLAIMS", claims)
+    monkeypatch.setattr(study_module, "run_in_processes", lambda work, jobs, *_: [work(job) for job in jobs])
+    Study(settings(), tmp_path, SCALE, at_once=1).measure([table])
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "judged").iterdir()}
+    figures = Study(settings(), tmp_path, replace(SCALE, most_seeds=4), at_once=1).measure([table])
+    groups = {name: len(groups) for name, groups in figures.judged.items()}
+    assert groups == {"reference": 8, "blurred": 8, "no band": 2, "guided": 2}
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(set(figures.judged["reference"])) > 4  # each seed has other images
 
 
 def test_images_with_another_guidance_equal_those_made_with_its_settings(tmp_path: Path) -> None:
