@@ -127,7 +127,7 @@ def parse_arguments() -> argparse.Namespace:
         "--most-seeds",
         type=positive,
         default=FULL.most_seeds,
-        help="most seeds for rows whose claims are still undecided (default: %(default)s)",
+        help="most seeds for trainings of undecided claims; twice as many for the judge (default: %(default)s)",
     )
     parser.add_argument("--model", default=SHIPPED_MODEL, help="the folder of a toy model (default: the shipped one)")
     parser.add_argument("--jobs", type=positive, help="processes at once (default: one per core, one with a GPU)")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scale:
-    """Images are generated and segmentors trained with `seeds` seeds, up to `most_seeds` where a claim needs them. Mask
-    quality is measured on `groups` groups of `scenes` rendered scenes; thresholds are chosen on `calibration` others. A
-    training has `images` images and `iterations` iterations, and is tested on `validation` scenes. The judge is trained
-    on `judge_scenes` scenes for `judge_iterations` iterations. Without seeds, nothing is trained.
+    """Images are generated and segmentors trained with `seeds` seeds, where a claim needs them up to `most_seeds`, and
+    twice as many for the judge. Mask quality is measured on `groups` groups of `scenes` rendered scenes; thresholds are
+    chosen on `calibration` others. A training has `images` images and `iterations` iterations, and is tested on
+    `validation` scenes. The judge is trained on `judge_scenes` scenes for `judge_iterations` iterations. Without seeds,
+    nothing is trained.
     """
 
     seeds: int

@@ -44,6 +44,8 @@ GROUPS_A_SEED = 3
 """Groups of a seed's generated images whose masks are compared with the judge's labels."""
 MORE_SEEDS = 3
 """Seeds added before undecided claims are checked again."""
+JUDGED_SEEDS = 2
+"""The judge may use this many times the most seeds: a seed of images takes less time than a training."""
 MODEL_JOBS, TRAINING_JOBS = 100, 20
 """Jobs per process, for processes that load the model and for those that import what trainings need."""
 
@@ -79,8 +81,9 @@ class Study:
             if not self._scale.seeds or any(variant.mode == CAPTION for variant in by_masks):
                 self._measure_class_words(figures)
             if self._scale.seeds:
-                self._measure_with_seeds("judged", judged, self._measure_judged, figures)
-                self._measure_with_seeds("segmentor", by_segmentor, self._measure_segmentors, figures)
+                most = self._scale.most_seeds
+                self._measure_with_seeds("judged", judged, self._measure_judged, JUDGED_SEEDS * most, figures)
+                self._measure_with_seeds("segmentor", by_segmentor, self._measure_segmentors, most, figures)
         return figures
 
     def _measure_with_seeds(
@@ -88,11 +91,12 @@ class Study:
         metric: Metric,
         variants: Collection[Variant],
         measure: Callable[[Collection[Variant], int, Figures], None],
+        most_seeds: int,
         figures: Figures,
     ) -> None:
         """Measure rows with the scale's number of seeds, then those of claims that stay open with more."""
         measure(variants, self._scale.seeds, figures)
-        for seeds in range(self._scale.seeds + MORE_SEEDS, self._scale.most_seeds + 1, MORE_SEEDS):
+        for seeds in range(self._scale.seeds + MORE_SEEDS, most_seeds + 1, MORE_SEEDS):
             still_open = [claim for claim in CLAIMS if needs_more_seeds(figures, claim, metric)]
             names = {name for claim in still_open for name in (claim.better, claim.worse)}
             measure([variant for variant in variants if variant.name in names], seeds, figures)

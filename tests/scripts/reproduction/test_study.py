@@ -125,7 +125,7 @@ def test_rows_that_the_judge_leaves_open_get_more_seeds(tmp_path: Path, monkeypa
     monkeypatch.setattr(study_module, "run_in_processes", lambda work, jobs, *_: [work(job) for job in jobs])
     Study(settings(), tmp_path, SCALE, at_once=1).measure([table])
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "judged").iterdir()}
-    figures = Study(settings(), tmp_path, replace(SCALE, most_seeds=4), at_once=1).measure([table])
+    figures = Study(settings(), tmp_path, replace(SCALE, most_seeds=2), at_once=1).measure([table])
     groups = {name: len(groups) for name, groups in figures.judged.items()}
     assert groups == {"reference": 8, "blurred": 8, "no band": 2, "guided": 2}
     assert {path: path.stat().st_mtime_ns for path in written} == written
