@@ -606,9 +606,19 @@ def _say_what_is_to_come(
     )
     bar.write(
         f"first batch: {pace:.2f} s per image; the other {num_left:,} will take about "
-        f"{num_left * pace / 3600 / dataset.share.count:.1f} hours and {num_left * size / len(made) / 1e9:.2f} GB",
+        f"{_duration(num_left * pace / dataset.share.count)} and {_size(num_left * size / len(made))}",
         file=sys.stderr,
     )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(1, round(seconds))} seconds"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{round(seconds / 60)} minutes"
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{max(1, round(num_bytes / 1e6))} MB"
 
 
 def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
@@ -629,7 +639,7 @@ def batches(ledger: Ledger, size: int, share: Share) -> Iterator[range]:
 def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts, Ledger]:
     """Complete the folder if all its samples are finished; returns what is in it."""
     path = dataset.path
-    if not num_new and dataset.folder.is_complete() and not has_parts(path):
+    if not num_new and _is_finished(dataset):
         return plan_facts(read_description(path) or {}), ledger
     with locked(path, "completing the folder"):
         description = require_continuable(path, dataset.settings, dataset.vocabulary)
@@ -640,9 +650,15 @@ def _complete(dataset: Dataset, ledger: Ledger, num_new: int) -> tuple[PlanFacts
             )
         # Read again from the beginning: another process may have merged parts.
         ledger = Ledger(dataset.folder, plan)
-        if ledger.num_finished == len(plan) and (has_parts(path) or not dataset.folder.is_complete()):
+        if ledger.num_finished == len(plan) and not _is_finished(dataset):
             _finish(dataset, ledger, description)
     return plan_facts(description), ledger
+
+
+def _is_finished(dataset: Dataset) -> bool:
+    """Whether nothing is left to be written; the user may have removed the contact sheet or the report."""
+    overview = (dataset.path / CONTACT_SHEET_FILE, dataset.path / REPORT_FILE)
+    return dataset.folder.is_complete() and not has_parts(dataset.path) and all(file.is_file() for file in overview)
 
 
 def _finish(dataset: Dataset, ledger: Ledger, unfinished: Mapping[str, Any]) -> None:

@@ -1,9 +1,13 @@
 """The command line of `dd-generate`, and the parts that all commands share."""
 
 import errno
+import multiprocessing
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -293,6 +297,29 @@ def test_ctrl_c_ends_with_the_command_that_resumes(
     assert end.value.code == 130
     command = shlex.join(["dd-generate", "output_dir=a folder", "seed=3", *added])
     assert capsys.readouterr().err == f"\ndd-generate: interrupted; to resume: {command}\n"
+
+
+def test_sigterm_ends_with_the_command_that_resumes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(settings: GenerateSettings) -> None:
+        forking = multiprocessing.get_context("fork")
+        running = forking.Event()
+        child = forking.Process(target=lambda: (running.set(), time.sleep(60)))
+        child.start()
+        running.wait()
+        child.terminate()
+        child.join()
+        assert child.exitcode == -signal.SIGTERM  # a worker that a library forks still ends in silence
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "argv", ["dd-train", "seed=3"])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        run_command("dd-train", "generate", GenerateSettings, work)
+    assert end.value.code == 143
+    assert capsys.readouterr().err == "\ndd-train: interrupted; to resume: dd-train seed=3\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

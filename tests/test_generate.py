@@ -111,6 +111,16 @@ def test_the_folder_has_all_promised_files(fake: type[FakeGenerator]) -> None:
     assert str(summary).startswith("7 images and masks in data (7 new, ")
 
 
+def test_a_removed_contact_sheet_and_report_are_written_again(fake: type[FakeGenerator]) -> None:
+    generate(SETTINGS, progress=False)
+    before = tree(Path("data"))
+    for name in ("contact_sheet.png", "report.html"):
+        Path("data", name).unlink()
+        summary = generate(SETTINGS, progress=False)
+        assert summary.num_new == 0
+        assert tree(Path("data")) == before
+
+
 def test_the_manifest_describes_the_files(fake: type[FakeGenerator]) -> None:
     generate(SETTINGS, progress=False)
     plan, manifest = lines("data/prompts.jsonl"), lines("data/manifest.jsonl")
@@ -474,7 +484,7 @@ def test_a_signal_stops_after_the_batch_in_flight(
 
 def test_the_first_batch_gives_a_time_estimate(fake: type[FakeGenerator], capsys: pytest.CaptureFixture[str]) -> None:
     generate(SETTINGS)
-    assert re.search(r"first batch: [\d.]+ s per image; the other 4 .* 0\.0 hours", capsys.readouterr().err)
+    assert re.search(r"first batch: [\d.]+ s per image; the other 4 .* 1 seconds and 1 MB", capsys.readouterr().err)
 
 
 def test_a_twice_killed_command_ends_with_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,13 @@ import errno
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 import hydra
@@ -30,7 +33,7 @@ from dataset_diffusion.settings.convert import to_settings
 Settings = TypeVar("Settings")
 
 EXIT_INPUT_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 # The results go where `output_dir` says and nowhere else: no outputs/ folder, no log file, no change of directory.
@@ -55,8 +58,8 @@ def run_command(
     """Compose `configs/<config_group>/config.yaml` with the command line's overrides and call `work` on the settings.
 
     `--help` prints `about`, then all settings with the values that would be used and the docstrings of their fields.
-    An error that the user can fix ends with the line "<name>: error: ..." on stderr and exit status 2. Ctrl-C ends with
-    `after_interrupt`, by default the command line that resumes the run, and status 130.
+    An error that the user can fix ends with the line "<name>: error: ..." on stderr and exit status 2. Ctrl-C and
+    SIGTERM end with `after_interrupt`, by default the command line that resumes the run, and status 130 or 143.
     """
     config_root = configs_dir() / config_group
     # Read now: below, sys.argv is rewritten for Hydra.
@@ -75,7 +78,7 @@ def run_command(
         with _ending_with_one_line(name, after_interrupt):
             work(to_settings(settings_class, cfg))
 
-    with _ending_with_one_line(name, after_interrupt):
+    with _ending_with_one_line(name, after_interrupt), _raising_on_sigterm():
         for folder in own:
             _require_own_names(folder, config_root)
         overrides = check_overrides(arguments.overrides, settings_class, config_dirs, arguments.multirun)
@@ -122,9 +125,36 @@ def _compose(config_root: Path, config_dirs: Sequence[Path], overrides: Sequence
         return compose("config", [*(search_path if config_dirs else []), *overrides])
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM asked the process to stop."""
+
+    status = EXIT_TERMINATED
+
+
+@contextmanager
+def _raising_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the main thread's work as Ctrl-C does, not in silence: schedulers send it before they kill."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a forked worker, which only this process may end: it does so with SIGTERM
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def _ending_with_one_line(name: str, after_interrupt: str) -> Iterator[None]:
-    """Turn Ctrl-C, and errors that the user can fix, into one line on stderr and an exit status."""
+    """Turn Ctrl-C, SIGTERM, and errors that the user can fix, into one line on stderr and an exit status."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -81,9 +81,9 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path}: not JSON; name another output_dir") from error
+        raise InputError(f"{path}: not JSON; name another folder") from error
     if not isinstance(content, dict) or not {"settings", "vocabulary", "model"} <= content.keys():
-        raise InputError(f"{path}: not written by dd-generate; name another output_dir")
+        raise InputError(f"{path}: not written by dd-generate; name another folder")
     return content
 
 

@@ -1,6 +1,7 @@
 """The labels of a dataset folder, as its dataset.json names them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,16 @@ class Labels:
 
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
+
+
+def label_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    """How two lists of label names differ ("its label 3 is 'cat', but it is 'dog'"), or an empty string."""
+    if len(found) != len(expected):
+        return f"it has {len(found)} labels, but there are {len(expected)}"
+    for label, (name, other) in enumerate(zip(found, expected, strict=True)):
+        if name != other:
+            return f"its label {label} is {name!r}, but it is {other!r}"
+    return ""
 
 
 def read_labels(dataset_dir: Path) -> Labels:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dataset_diffusion.errors import InputError
 from dataset_diffusion.labelled.images_with_masks import ImagesWithMasks, open_images_with_masks
-from dataset_diffusion.labelled.label_names import Labels
+from dataset_diffusion.labelled.label_names import Labels, label_difference
 from dataset_diffusion.labelled.toy_scenes import toy_class_ids, toy_validation_set
 from dataset_diffusion.segmentation.data import Source, shares
 from dataset_diffusion.settings.train import TOY_VALIDATION, USUAL_FOLDERS, TrainSettings
@@ -44,7 +44,7 @@ def open_sources(settings: TrainSettings) -> list[Source]:
         opened[name] = data
     first_name, first = next(iter(opened.items()))
     for name, data in opened.items():
-        if difference := _difference(data.labels, first.labels):
+        if difference := label_difference(data.labels.names, first.labels.names):
             raise InputError(
                 f"{settings.root_setting(name)}={folders[name].root}: {difference} in "
                 f"{settings.root_setting(first_name)}={folders[first_name].root}; train on folders of the same labels"
@@ -70,16 +70,6 @@ def open_validation(settings: TrainSettings, labels: Labels) -> ImagesWithMasks 
         root, split = toy_validation_set(Path(settings.work_dir) / "validation", class_ids, seeds), "val"
     known = settings.val if settings.val in USUAL_FOLDERS else None
     data = open_images_with_masks("val", root, split, Path(settings.cache_dir), vocabulary=known, otherwise=labels)
-    if difference := _difference(data.labels, labels):
+    if difference := label_difference(data.labels.names, labels.names):
         raise InputError(f"{setting}: {difference} in the training data; validate on the training classes")
     return data
-
-
-def _difference(found: Labels, expected: Labels) -> str:
-    """How two lists of labels differ ("its label 3 is 'cat', but it is 'dog'"), or an empty string."""
-    if len(found.names) != len(expected.names):
-        return f"it has {len(found.names)} labels, but there are {len(expected.names)}"
-    for label, (name, other) in enumerate(zip(found.names, expected.names, strict=True)):
-        if name != other:
-            return f"its label {label} is {name!r}, but it is {other!r}"
-    return ""

@@ -121,6 +121,8 @@ def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) ->
     work_dir = Path(settings.work_dir)
     step_dirs = (work_dir, *work_dir.glob("*_training"))
     if not any(checkpoint_iterations(folder) or (folder / SEGMENTOR_FILE).is_file() for folder in step_dirs):
+        if settings.resume:
+            print(f"work_dir={work_dir}: holds no training to resume; starting one", flush=True)
         return
     if not settings.resume:
         raise InputError(

@@ -1,5 +1,6 @@
 """dd-calibrate, run as a command: settings for a user's own domain from a few labelled images."""
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -71,6 +72,25 @@ def test_the_proposed_settings_can_be_given_to_dd_generate(
     assert proposed
     assert float(proposed[3]) <= float(proposed[2])
     assert sum(line.startswith("  power ") for line in lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"),
+    [
+        ("[dog,cat]", "its label 1 is 'cat', but it is 'dog' in the vocabulary"),
+        ("[cat]", "it has 3 labels, but there are 2 in the vocabulary"),
+    ],
+)
+def test_a_folder_that_names_other_labels_is_refused(
+    tmp_path: Path, settings: tuple[str, ...], calibrate: Calibrate, classes: str, fault: str
+) -> None:
+    folder = write_folder(tmp_path / "labelled", label=2)
+    names = {"label_names": ["background", "cat", "dog"], "palette": [[0, 0, 0], [1, 1, 1], [2, 2, 2]]}
+    (folder / "dataset.json").write_text(json.dumps({"vocabulary": names}))
+    status, _, errors = calibrate(str(folder), f"vocabulary.classes={classes}", *settings)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert fault in errors
+    assert calibrate(str(folder), "vocabulary.classes=[cat,dog]", *settings)[0] == 0
 
 
 @pytest.mark.parametrize(

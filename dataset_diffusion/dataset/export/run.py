@@ -1,6 +1,7 @@
 """Write a finished dataset, atomically, in the layout of another tool."""
 
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -57,8 +58,13 @@ def _export(source: Source, settings: ExportSettings, splits: dict[str, str], ou
         with explaining_write_errors(f"output_dir={output_dir}"):
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-        in_split, counts = _count(source, splits)
+        in_split, num_repeated, counts = _count(source, splits)
         _require_samples(source, splits, in_split)
+        if num_repeated:
+            print(
+                f"dd-export: splits: {num_repeated} samples are in more than one of {', '.join(splits)}",
+                file=sys.stderr,
+            )
         total = sum(in_split.values())
         with tqdm(total=total, unit="sample", desc=settings.format, disable=not progress, dynamic_ncols=True) as bar:
             _WRITERS[settings.format](ExportJob(source, unfinished, splits, settings, bar.update))
@@ -76,15 +82,17 @@ def _export(source: Source, settings: ExportSettings, splits: dict[str, str], ou
     return total
 
 
-def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], dict[str, Any]]:
-    """How many samples each split has, and the counts for dataset.json: a sample of several splits counts once."""
-    in_split, per_class, total = Counter[str](), Counter[str](), 0
+def _count(source: Source, splits: Mapping[str, str]) -> tuple[Counter[str], int, dict[str, Any]]:
+    """How many samples each split has, how many are in several, and the counts for dataset.json: these count once."""
+    in_split, per_class, total, num_repeated = Counter[str](), Counter[str](), 0, 0
     for record, names in each_once(source, splits):
         in_split.update(names)
+        num_repeated += len(names) > 1
         per_class.update(entry.name for entry in record.classes)
         total += 1
     class_names = labels_of(source.path, source.description).names[1:]
-    return in_split, {"images": total, "images_per_class": {name: per_class[name] for name in class_names}}
+    counts = {"images": total, "images_per_class": {name: per_class[name] for name in class_names}}
+    return in_split, num_repeated, counts
 
 
 def _require_samples(source: Source, splits: Mapping[str, str], in_split: Counter[str]) -> None:

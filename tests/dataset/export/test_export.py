@@ -196,6 +196,17 @@ def test_an_export_of_overlapping_splits_is_a_complete_dataset(tmp_path: Path, n
     assert json.loads((again / "report.json").read_bytes())["splits"] == {"train": len(best), "rest": len(train)}
 
 
+@pytest.mark.parametrize(("rest", "warns"), [("val", False), ("train", True)])
+def test_samples_in_several_splits_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rest: str, warns: bool
+) -> None:
+    make_folder(tmp_path / "made", 8, splits=SPLITS)
+    run(tmp_path / "made", tmp_path / "there", "coco", splits={"train": "train", "rest": rest})
+    number = len(split_ids(tmp_path / "made", "train"))
+    expected = f"dd-export: splits: {number} samples are in more than one of train, rest"
+    assert (expected in capsys.readouterr().err) is warns
+
+
 def test_several_processes_write_the_same_files_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataset_diffusion.parallel.FEW", 4)
     make_folder(tmp_path / "made", 40)
