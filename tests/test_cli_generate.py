@@ -322,6 +322,14 @@ def test_sigterm_ends_with_the_command_that_resumes(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_sigterm_keeps_its_default_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = []
+    monkeypatch.setattr(sys, "argv", ["dd-train"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run_command("dd-train", "generate", GenerateSettings, lambda _: handlers.append(signal.getsignal(signal.SIGTERM)))
+    assert handlers == [signal.SIG_DFL]
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(settings: GenerateSettings) -> None:
         raise ZeroDivisionError

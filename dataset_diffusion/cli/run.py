@@ -134,7 +134,9 @@ class _Terminated(KeyboardInterrupt):
 @contextmanager
 def _raising_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end the main thread's work as Ctrl-C does, not in silence: schedulers send it before they kill."""
-    if threading.current_thread() is not threading.main_thread():
+    # torchrun ends the others with SIGTERM when one process fails; one that waits for the failed one in a collective
+    # operation would not come to run a handler, and torchrun would wait for half a minute.
+    if "WORLD_SIZE" in os.environ or threading.current_thread() is not threading.main_thread():
         yield
         return
     process = os.getpid()
