@@ -113,16 +113,21 @@ def _prepare(settings: TrainSettings) -> dict[str, Any]:
             )
     with explaining_write_errors(work_dir):
         work_dir.mkdir(parents=True, exist_ok=True)
+    if settings.resume and not _holds_training(work_dir):
+        print(f"work_dir={work_dir}: holds no training to resume; starting one", flush=True)
     return record
+
+
+def _holds_training(work_dir: Path) -> bool:
+    """Whether a training in the folder has written a checkpoint or a segmentor."""
+    step_dirs = (work_dir, *work_dir.glob("*_training"))
+    return any(checkpoint_iterations(folder) or (folder / SEGMENTOR_FILE).is_file() for folder in step_dirs)
 
 
 def _require_usable_work_dir(settings: TrainSettings, record: dict[str, Any]) -> None:
     """Raise InputError if the folder holds a run that is not to be resumed, or not with these settings."""
     work_dir = Path(settings.work_dir)
-    step_dirs = (work_dir, *work_dir.glob("*_training"))
-    if not any(checkpoint_iterations(folder) or (folder / SEGMENTOR_FILE).is_file() for folder in step_dirs):
-        if settings.resume:
-            print(f"work_dir={work_dir}: holds no training to resume; starting one", flush=True)
+    if not _holds_training(work_dir):
         return
     if not settings.resume:
         raise InputError(

@@ -180,7 +180,7 @@ def test_validation_measures_the_averaged_weights(dataset_dir: Path, work_dir: P
     assert abs(100 * np.nanmean(iou) - said) < 0.5
 
 
-def test_self_training_trains_on_the_first_segmentors_predictions(dataset_dir, work_dir, monkeypatch) -> None:
+def test_self_training_trains_on_the_first_segmentors_predictions(dataset_dir, work_dir, monkeypatch, capsys) -> None:
     settings = tiny_settings(
         dataset_dir, work_dir, iterations=3, self_training=True, self_training_threshold=0.4, resume=True
     )
@@ -201,6 +201,7 @@ def test_self_training_trains_on_the_first_segmentors_predictions(dataset_dir, w
         with pytest.raises(KeyboardInterrupt):
             train(settings)
     assert calls == [True] * 3
+    assert "holds no training to resume" in capsys.readouterr().out
     (relabelled_dir,) = dataset_dir.glob(f"{RELABELLED_DIR}_*")
     written = {file.name: file.stat().st_mtime_ns for file in relabelled_dir.iterdir()}
     assert len(written) == 2
@@ -208,6 +209,7 @@ def test_self_training_trains_on_the_first_segmentors_predictions(dataset_dir, w
     first_time = first_file.stat().st_mtime_ns
 
     exported = train(settings)
+    assert "holds no training to resume" not in capsys.readouterr().out
     assert exported == work_dir / "segmentor.pth"
     assert first_file.stat().st_mtime_ns == first_time
     masks = sorted(relabelled_dir.iterdir())
